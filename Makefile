@@ -1,0 +1,72 @@
+# `make` alone lists what there is.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8000
+export PORT
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint format lock migration translations soak clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+
+run: $(VENV)/installed ## Serve on http://127.0.0.1:$PORT, on SQLite unless DATABASE_URL says otherwise
+	@$(BIN)/flask --app wsgi db upgrade
+	@exec $(BIN)/gunicorn -c gunicorn.conf.py --bind 127.0.0.1:$(PORT) wsgi:app
+
+test: $(VENV)/installed-dev ## Run the whole test suite
+	@$(BIN)/python -m pytest
+
+check: lint test ## Run all that CI runs
+
+lint: $(VENV)/installed-dev ## Check format, style and types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+format: $(VENV)/installed-dev ## Put the code into its format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: $(VENV)/installed-dev ## Resolve requirements*.in into requirements*.txt, with hashes
+	@for name in requirements requirements-dev; do \
+		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+			--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+			$(UPGRADE) --output-file $$name.txt $$name.in || exit; \
+	done
+
+migration: $(VENV)/installed-dev ## Write a migration for changed models: make migration m="add a thing"
+	@$(BIN)/flask --app wsgi db migrate -m "$(m)"
+
+translations: $(VENV)/installed-dev ## Collect sentences from the code, compile the Russian ones
+	@$(BIN)/pybabel -q extract --no-location --omit-header --sort-output -o messages.pot app
+	@$(BIN)/pybabel -q update --no-fuzzy-matching --ignore-pot-creation-date -l ru -w 100 -i messages.pot -d app/translations
+	@$(BIN)/pybabel -q compile -d app/translations
+	@rm messages.pot
+
+soak: $(VENV)/installed-dev ## Break things under load for MINUTES, and look whether a message was lost
+	@$(BIN)/python -m tests.delivery.soak --minutes $(or $(MINUTES),10)
+
+clean: ## Remove the virtual environment and caches; your data in instance/ stays
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# The environment is made by the first Python of 3.11 or newer that can make one.
+$(BIN)/python:
+	@for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
+		$$python -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+		echo "Making $(VENV) with $$($$python --version)"; \
+		$$python -m venv $(VENV) && exit; \
+	done; \
+	echo "Beseda needs Python 3.11 or newer with its venv module (on Debian: apt install python3-venv)" >&2; \
+	exit 1
+
+$(VENV)/installed: requirements.txt | $(BIN)/python
+	@echo "Installing requirements.txt"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $@
+
+$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+	@echo "Installing requirements-dev.txt"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
