@@ -1,0 +1,116 @@
+"""Beseda: accounts, profiles and live chat for a small team. `create_app` joins the parts."""
+
+import hmac
+import re
+from pathlib import Path
+
+from apiflask import APIFlask
+from sqlalchemy import make_url
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from app import answers, commands, errors, health, languages, logs
+from app.accounts import routes as accounts
+from app.accounts import tokens
+from app.database import engine_options, prepare
+from app.extensions import cors, db, migrate, sock
+from app.messenger import routes as messenger
+from app.messenger import socket as chat
+from app.messenger.history import MessageHistory
+from app.messenger.writer import MessageWriter
+from app.profiles import routes as profiles
+from app.profiles.media import MediaStore, media
+from app.realtime import (
+    Bus,
+    LineBus,
+    MemoryBus,
+    PostgresExchange,
+    Realtime,
+    RedisExchange,
+)
+from app.responses import OrjsonProvider
+from config import Config
+
+BODY_BYTES = 1024 * 1024  # of a request; the route that takes pictures takes more
+
+
+def create_app(config: Config) -> APIFlask:
+    """Join the parts of the application; nothing is connected to yet.
+
+    Args:
+        config: Every setting, checked.
+    """
+    logs.configure(config.LOG_LEVEL)
+    app = APIFlask(__name__, enable_openapi=False, json_errors=False, static_folder=None)  # type: ignore[arg-type]
+    app.json = OrjsonProvider(app)
+    app.url_map.strict_slashes = False  # a path without its last slash is the same path
+    app.url_map.merge_slashes = False  # and nothing is redirected
+    app.config |= {
+        "MAX_CONTENT_LENGTH": BODY_BYTES,
+        "MAX_FORM_MEMORY_SIZE": BODY_BYTES,
+        "CORS_ORIGINS": config.CORS_ORIGINS,
+        "SOCK_SERVER_OPTIONS": chat.SERVER_OPTIONS,
+        "SQLALCHEMY_DATABASE_URI": config.DATABASE_URL,
+        "SQLALCHEMY_ENGINE_OPTIONS": engine_options(config.DATABASE_URL, config.DATABASE_POOL_SIZE),
+    } | tokens.settings(config)
+    if config.PROXY_HOPS:
+        hops = config.PROXY_HOPS
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+
+    _connect(app, config)
+    tokens.init_app(app)
+    languages.init_app(app)
+    errors.init_app(app)
+    answers.init_app(app)
+    if config.CORS_ORIGINS:
+        # As patterns, because flask-cors takes `http://[::1]:3000` for one.
+        origins = [re.compile(re.escape(origin) + r"\Z") for origin in config.CORS_ORIGINS]
+        cors.init_app(app, origins=origins, expose_headers=answers.EXPOSED, max_age=600)
+    sock.init_app(app)
+    for bp in (accounts.bp, profiles.bp, media, messenger.bp, chat.bp, health.bp):
+        app.register_blueprint(bp)
+    app.cli.add_command(commands.users)
+    return app
+
+
+def start(app: APIFlask) -> None:
+    """Let a worker come to life: from now on there is room for sockets."""
+    app.extensions["writer"].start()
+    app.extensions["realtime"].start()
+
+
+def stop(app: APIFlask) -> None:
+    """Let a worker leave: what was taken in is stored and told, then every socket hears goodbye."""
+    app.extensions["realtime"].stop(finish=app.extensions["writer"].finish)
+
+
+def _connect(app: APIFlask, config: Config) -> None:
+    if config.is_sqlite and (path := make_url(config.DATABASE_URL).database):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    db.init_app(app)
+    migrate.init_app(app, db, directory=str(Path(app.root_path).parent / "migrations"))
+    with app.app_context():
+        engine = db.engine
+    prepare(engine)
+    realtime = Realtime(MessageHistory(engine), _bus(config), config.SOCKETS_MAX)
+    app.extensions |= {
+        "engine": engine,
+        "media": MediaStore(config.MEDIA_ROOT),
+        "realtime": realtime,
+        "writer": MessageWriter(engine, realtime.ring),
+    }
+
+
+def _bus(config: Config) -> Bus:
+    url = make_url(config.DATABASE_URL)
+    if config.REDIS_URL:
+        # Rooms are known by their ids, so installations that share a Redis must not hear each
+        # other. All machines of one have the same key and the same database.
+        secret = config.JWT_SECRET_KEY.get_secret_value().encode()
+        name = hmac.digest(secret, f"bus of {url.database}".encode(), "sha256").hex()[:32]
+        return LineBus(RedisExchange(config.REDIS_URL, f"beseda:{name}"))
+    if config.is_sqlite:
+        return MemoryBus()
+    libpq_url = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    return LineBus(
+        PostgresExchange(libpq_url, engine_options(config.DATABASE_URL, 1)["connect_args"])
+    )

@@ -1,0 +1,84 @@
+"""What a username and an e-mail address may be, and when two of them are the same."""
+
+import unicodedata
+
+from email_validator import EmailNotValidError, validate_email
+from flask_babel import lazy_gettext as _
+
+from app.accounts.models import EMAIL_CHARS, USERNAME_CHARS
+from app.validation import RefusedField
+
+_SYMBOLS = frozenset("@.+-_")  # as Django permits; no `~`, which tells rooms of one name apart
+# Scripts whose letters look like each other's: `а` (Cyrillic), `a` (Latin), `α` (Greek).
+_LOOK_ALIKES = ("LATIN", "CYRILLIC", "GREEK")
+
+
+def normal_username(raw: str) -> str:
+    """Return a username as it is stored: trimmed, and in Unicode's form NFKC.
+
+    Raises:
+        RefusedField: It is empty, too long, has a character that a name may not have, or
+            mixes scripts that look alike.
+    """
+    name = unicodedata.normalize("NFKC", raw.strip())
+    if not 1 <= len(name) <= USERNAME_CHARS:
+        raise RefusedField(_("A username has 1 to 150 characters."))
+    after_letter = False
+    for character in name:
+        category = unicodedata.category(character)
+        is_mark = category.startswith("M")
+        if not (
+            category.startswith("L")
+            or (is_mark and after_letter)
+            or category == "Nd"
+            or character in _SYMBOLS
+        ):
+            raise RefusedField(_("A username has only letters, digits and @ . + - _."))
+        after_letter = is_mark or category.startswith("L")
+    if len(_scripts(name)) > 1:
+        raise RefusedField(
+            _("Latin, Cyrillic and Greek letters look alike; a username has only one of them.")
+        )
+    return name
+
+
+def _scripts(name: str) -> set[str]:
+    # The name of a letter begins with its script (Unicode Standard, section 4.8).
+    names = (unicodedata.name(each, "") for each in name if each.isalpha())
+    return {script for each in names for script in _LOOK_ALIKES if each.startswith(script)}
+
+
+def folded(name: str) -> str:
+    """Return the key under which a username or an e-mail address is unique, whatever its case.
+
+    Folding can take a text out of its normal form and normalising can bring upper case back,
+    so both are done until nothing changes (Unicode Standard, 3.13, D147).
+    """
+    name = unicodedata.normalize("NFKC", name.strip())
+    while True:
+        key = unicodedata.normalize("NFKC", name.casefold())
+        if key == name:
+            return key
+        name = key
+
+
+def room_name(one: str, other: str) -> str:
+    """Return what the room of two users is called, whoever of them asks."""
+    return "_".join(sorted((one, other), key=folded))
+
+
+def normal_email(raw: str) -> str:
+    """Return an e-mail address as it is stored.
+
+    Raises:
+        RefusedField: It is none, or longer than 254 characters (RFC 5321, 4.5.3.1.3).
+    """
+    try:
+        # Nothing is looked up: a team's mail server may be out of our sight. Names under
+        # `.test` are let through for those who try things out.
+        valid = validate_email(raw.strip(), check_deliverability=False, test_environment=True)
+    except EmailNotValidError:
+        raise RefusedField(_("This is not an e-mail address.")) from None
+    if len(valid.normalized) > EMAIL_CHARS:
+        raise RefusedField(_("This is not an e-mail address."))
+    return valid.normalized

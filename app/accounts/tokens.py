@@ -1,0 +1,135 @@
+"""Owns the tokens: what they say and how they are checked. The only file that knows JWT.
+
+A token names its user twice: `sub` as RFC 7519 has it, a string, and `user_id`, a
+number, which the clients of Django SimpleJWT read, together with `token_type`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask, Response
+from flask_babel import lazy_gettext as _
+from flask_jwt_extended import create_access_token, create_refresh_token, decode_token
+from flask_jwt_extended.exceptions import JWTExtendedException
+from jwt import PyJWTError
+from sqlalchemy import select
+
+from app.accounts.models import User
+from app.database import reading
+from app.errors import ApiError
+from app.extensions import jwt
+from config import Config
+
+ACCESS = "access"
+REFRESH = "refresh"
+COOKIE = "beseda_access"
+
+
+class _Unauthorized(ApiError):
+    status = 401
+
+    def __init__(self) -> None:
+        super().__init__({"WWW-Authenticate": "Bearer"})
+
+
+class NotAuthenticated(_Unauthorized):
+    """No token came with the request."""
+
+    code = "not_authenticated"
+    detail = _("Please log in: the request has no access token.")
+
+
+class TokenNotValid(_Unauthorized):
+    """The token is broken, expired, revoked, of the wrong type, or its user is gone."""
+
+    code = "token_not_valid"
+    detail = _("The token is not valid or has expired.")
+
+
+class NoActiveAccount(_Unauthorized):
+    """Nobody active has this name and this password; which of them is wrong stays unsaid."""
+
+    code = "no_active_account"
+    detail = _("There is no active account with this name and password.")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The user whom a valid token speaks for."""
+
+    id: int
+    username: str
+    email: str
+    is_admin: bool
+
+
+def issue_access(user_id: int) -> str:
+    """Return a token that opens the API for some minutes."""
+    claims = _claims(user_id, ACCESS)
+    return str(create_access_token(str(user_id), additional_claims=claims))
+
+
+def issue_refresh(user_id: int) -> str:
+    """Return a token that is good for new access tokens, and for nothing else."""
+    claims = _claims(user_id, REFRESH)
+    return str(create_refresh_token(str(user_id), additional_claims=claims))
+
+
+def _claims(user_id: int, token_type: str) -> dict[str, Any]:
+    return {"user_id": user_id, "token_type": token_type}
+
+
+def caller_of(token: str, token_type: str = ACCESS) -> Caller:
+    """Return the user whom a token speaks for.
+
+    Raises:
+        TokenNotValid: It is not a valid token of this type, or its user cannot log in any more.
+    """
+    try:
+        claims = decode_token(token)
+    except (PyJWTError, JWTExtendedException, ValueError):
+        raise TokenNotValid from None
+    if claims["type"] != token_type or (caller := _find_caller(claims)) is None:
+        raise TokenNotValid
+    return caller
+
+
+def _find_caller(claims: dict[str, Any]) -> Caller | None:
+    query = select(User.id, User.username, User.email, User.is_admin).where(
+        User.id == int(claims["sub"]), User.is_active
+    )
+    with reading() as connection:
+        row = connection.execute(query).one_or_none()
+    return None if row is None else Caller(*row)
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """Return what Flask-JWT-Extended has to know."""
+    return {
+        "JWT_SECRET_KEY": config.JWT_SECRET_KEY.get_secret_value(),
+        "JWT_ALGORITHM": "HS256",
+        "JWT_DECODE_ALGORITHMS": ["HS256"],
+        "JWT_TOKEN_LOCATION": ["headers"],
+        "JWT_ACCESS_TOKEN_EXPIRES": config.JWT_ACCESS_TOKEN_EXPIRES,
+        "JWT_REFRESH_TOKEN_EXPIRES": config.JWT_REFRESH_TOKEN_EXPIRES,
+    }
+
+
+def init_app(app: Flask) -> None:
+    """Let `@jwt_required()` refuse with our errors and find our callers."""
+    jwt.init_app(app)
+
+
+def _refuse(error: type[_Unauthorized]) -> Response:
+    return error().response()
+
+
+# The loaders answer instead of raising: Flask-JWT-Extended calls them from its own error handlers.
+jwt.unauthorized_loader(lambda _reason: _refuse(NotAuthenticated))
+jwt.invalid_token_loader(lambda _reason: _refuse(TokenNotValid))
+jwt.expired_token_loader(lambda _header, _claims: _refuse(TokenNotValid))
+jwt.revoked_token_loader(lambda _header, _claims: _refuse(TokenNotValid))
+jwt.needs_fresh_token_loader(lambda _header, _claims: _refuse(TokenNotValid))
+jwt.token_verification_failed_loader(lambda _header, _claims: _refuse(TokenNotValid))
+jwt.user_lookup_error_loader(lambda _header, _claims: _refuse(TokenNotValid))
+jwt.user_lookup_loader(lambda _header, claims: _find_caller(claims))

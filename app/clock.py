@@ -1,0 +1,8 @@
+"""The only place time comes from."""
+
+from datetime import UTC, datetime
+
+
+def utcnow() -> datetime:
+    """Return the current time in UTC, in whole seconds, as the API shows it."""
+    return datetime.now(UTC).replace(microsecond=0)

@@ -1,0 +1,184 @@
+"""Owns the connections to the database: how one is made, lent and given back.
+
+Services borrow a connection for one question (`reading`) or one transaction
+(`writing`) and give it back before they wait for anything else: the hashing of
+a password, a reader, another transaction. A session bound to the request would
+keep its connection all the while, and a pool of five be gone with five logins.
+
+Rows are Core rows, never ORM objects: building those took two thirds of the
+time of a page of messages.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from flask import current_app
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from app.sql import Base
+
+BUSY_SECONDS = (
+    1.0  # how long SQLite waits for another process's write; the worker stands still meanwhile
+)
+POOL_SECONDS = 3.0  # how long a request waits for a free connection
+CONNECT_SECONDS = 3  # how long PostgreSQL may take to answer a connection
+
+# SQLite has one writer. Taking turns here, not at the file's lock, keeps a second
+# writer of this process from standing still for BUSY_SECONDS with the whole worker.
+_sqlite_turn = threading.Lock()
+
+# Results of SQLite that say "not now" and not "you are wrong" (https://www.sqlite.org/rescode.html).
+_SQLITE_UNAVAILABLE = (
+    "SQLITE_BUSY",
+    "SQLITE_LOCKED",
+    "SQLITE_READONLY",
+    "SQLITE_FULL",
+    "SQLITE_IOERR",
+    "SQLITE_CANTOPEN",
+    "SQLITE_PROTOCOL",
+    "SQLITE_NOMEM",
+)
+
+# Classes of SQLSTATE that say the same (PostgreSQL manual, appendix A): 08 connection, 25006
+# read-only, 53 resources (disk full, too many connections), 57P shut down, 58 system.
+_POSTGRES_UNAVAILABLE = ("08", "25006", "53", "57P", "58")
+
+
+def engine_options(url: str, pool_size: int) -> dict[str, Any]:
+    """Say how SQLAlchemy makes its connections to one of our two databases.
+
+    Args:
+        url: A SQLAlchemy URL of SQLite or PostgreSQL.
+        pool_size: Connections kept open; as many again may be opened in a rush.
+    """
+    options: dict[str, Any] = {
+        "pool_size": pool_size,
+        "max_overflow": pool_size,
+        "pool_timeout": POOL_SECONDS,
+    }
+    if url.startswith("sqlite"):
+        # isolation_level None: the driver begins no transaction of its own; `writing` does.
+        options["connect_args"] = {"timeout": BUSY_SECONDS, "isolation_level": None}
+    else:
+        options["connect_args"] = {
+            "connect_timeout": CONNECT_SECONDS,
+            "application_name": "beseda",
+            "options": "-c timezone=UTC",
+            # A peer that vanished without a word is given up within about ten seconds.
+            "keepalives_idle": 4,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 8000,
+        }
+    return options
+
+
+def prepare(engine: Engine) -> None:
+    """Make every connection of an engine keep the promises of the tables."""
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "checkout", _refuse_dead)
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    # An echo means durable, so a commit waits for the disk; group commit makes that affordable.
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # IMMEDIATE: a transaction that reads first and writes later would lose to one that wrote
+    # in between, without waiting (SQLITE_BUSY_SNAPSHOT).
+    if not connection.get_execution_options().get("read_only"):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _refuse_dead(connection: Any, _entry: ConnectionPoolEntry, _proxy: Any) -> None:
+    # A server that hung up has left an end-of-file to read. Looking for it costs a system
+    # call; pool_pre_ping would cost a round trip.
+    try:
+        connection.pgconn.consume_input()
+    except psycopg.OperationalError as error:
+        raise DisconnectionError("the database has closed this connection") from error
+
+
+@contextmanager
+def reading(engine: Engine | None = None) -> Iterator[Connection]:
+    """Lend a connection for reads, each statement its own transaction.
+
+    Without a BEGIN and a ROLLBACK around it a SELECT is one round trip, not three.
+    """
+    engine = engine or current_engine()
+    options: dict[str, Any]
+    if engine.dialect.name == "sqlite":
+        options = {"read_only": True}
+    else:
+        options = {"isolation_level": "AUTOCOMMIT"}
+    with engine.connect().execution_options(**options) as connection:
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine | None = None) -> Iterator[Connection]:
+    """Lend a connection with a transaction, committed at the end of the block.
+
+    An exception that leaves the block rolls it all back. On SQLite the block must
+    not wait for anything: it holds the only turn to write.
+    """
+    engine = engine or current_engine()
+    if engine.dialect.name == "sqlite":
+        with _sqlite_turn, engine.begin() as connection:
+            yield connection
+    else:
+        with engine.begin() as connection:
+            yield connection
+
+
+def current_engine() -> Engine:
+    """Return the engine of the current application."""
+    engine: Engine = current_app.extensions["engine"]
+    return engine
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Tell a database that is away, read-only, full or out of connections from a defect of ours."""
+    if isinstance(error, PoolTimeout | DisconnectionError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    if error.connection_invalidated:
+        return True
+    cause = error.orig
+    if name := getattr(cause, "sqlite_errorname", None):
+        return bool(name.startswith(_SQLITE_UNAVAILABLE))
+    state = getattr(cause, "sqlstate", None)
+    if state is not None:
+        return bool(state.startswith(_POSTGRES_UNAVAILABLE))
+    # psycopg has no SQLSTATE for what never reached the server.
+    return type(cause).__name__ in ("OperationalError", "ConnectionTimeout")
+
+
+def insert_once(connection: Connection, model: type[Base], **values: Any) -> int | None:
+    """Insert a row unless a unique constraint says that it is there already.
+
+    Returns:
+        The new row's first primary key, or None if nothing was inserted.
+    """
+    insert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
+    key = next(iter(model.__table__.primary_key))
+    statement = insert(model).values(values).on_conflict_do_nothing().returning(key)
+    return connection.execute(statement).scalar_one_or_none()

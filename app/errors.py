@@ -1,0 +1,188 @@
+"""What can go wrong, and the only code that renders it: as problem+json, or as a frame.
+
+An error is a fact with a name. It is declared as a class beside the service that
+raises it, and raised, never returned.
+"""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from apiflask import APIFlask
+from flask import Response
+from flask_babel import LazyString
+from flask_babel import lazy_gettext as _
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import HTTPException
+
+from app.clock import utcnow
+from app.database import is_unavailable
+from app.offload import TooBusy
+from app.responses import encode
+
+log = logging.getLogger(__name__)
+
+NON_FIELD = "non_field_errors"  # as Django REST Framework names what belongs to no field
+RETRY_SECONDS = 2
+
+FieldErrors = Mapping[str, list[str | LazyString]]
+
+
+class ApiError(Exception):
+    """A refusal, as its client will read it.
+
+    Attributes:
+        status: The HTTP status.
+        code: A stable word for programs.
+        detail: A sentence for people.
+        headers: What the answer carries beside the usual headers.
+    """
+
+    status = 500
+    code = "error"
+    detail: str | LazyString = _("The server made a mistake.")
+
+    def __init__(self, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(self.code)
+        self.headers = dict(headers or {})
+
+    def body(self) -> dict[str, Any]:
+        """Return the members of the problem document (RFC 9457, section 3.1)."""
+        return {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": str(self.detail),
+            "code": self.code,
+        }
+
+    def response(self) -> Response:
+        """Return the HTTP answer."""
+        return Response(
+            encode(self.body()), self.status, self.headers, mimetype="application/problem+json"
+        )
+
+    def frame(self, client_id: str | None = None) -> bytes:
+        """Return the payload of a frame that a client which shows everything can show."""
+        error = {"code": self.code}
+        if client_id is not None:
+            error["client_id"] = client_id
+        return encode(
+            {
+                "id": None,
+                "user": None,
+                "content": self.sentence(),
+                "timestamp": utcnow(),
+                "error": error,
+            }
+        )
+
+    def sentence(self) -> str:
+        """Return the one sentence that says most."""
+        return str(self.detail)
+
+
+class BadInput(ApiError):
+    """Some fields of the request are wrong; all of them are named."""
+
+    status = 400
+    code = "invalid"
+    detail = _("Some fields are not right.")
+
+    def __init__(self, errors: FieldErrors) -> None:
+        super().__init__()
+        self.errors = errors
+
+    def body(self) -> dict[str, Any]:
+        # Once more at the top level, where Django REST Framework has them. A field named
+        # like a member of RFC 9457 replaces it: readers ignore a member of a wrong type.
+        errors = {field: [str(each) for each in said] for field, said in self.errors.items()}
+        return super().body() | {"errors": errors} | errors
+
+    def sentence(self) -> str:
+        return str(next(iter(self.errors.values()))[0])
+
+
+class NotFound(ApiError):
+    status = 404
+    code = "not_found"
+    detail = _("There is no such thing here.")
+
+
+class DatabaseUnavailable(ApiError):
+    """The database is away, read-only, full or out of connections: later it may work."""
+
+    status = 503
+    code = "database_unavailable"
+    detail = _("The database cannot be reached at the moment. Please try again soon.")
+
+    def __init__(self) -> None:
+        super().__init__({"Retry-After": str(RETRY_SECONDS)})
+
+
+class Overloaded(ApiError):
+    """More slow work is waiting than would be done in time."""
+
+    status = 503
+    code = "overloaded"
+    detail = _("The server has too much to do at the moment. Please try again soon.")
+
+    def __init__(self) -> None:
+        super().__init__({"Retry-After": str(RETRY_SECONDS)})
+
+
+class _HttpError(ApiError):
+    """What Werkzeug refuses before a route is reached."""
+
+    codes: Mapping[int, tuple[str, LazyString]] = {
+        400: ("bad_request", _("The request cannot be understood.")),
+        404: ("not_found", NotFound.detail),
+        405: ("method_not_allowed", _("This method is not allowed here.")),
+        413: ("too_large", _("The request is too large.")),
+        414: ("uri_too_long", _("The address is too long.")),
+        415: (
+            "unsupported_media_type",
+            _("Send JSON (application/json) or form fields."),
+        ),
+        416: ("range_not_satisfiable", _("There is no such range.")),
+        431: ("headers_too_large", _("The headers are too large.")),
+    }
+
+    def __init__(self, error: HTTPException) -> None:
+        super().__init__()
+        self.status = error.code or 500
+        self.code, self.detail = self.codes.get(self.status, (ApiError.code, ApiError.detail))
+        kept = {"Allow", "Accept", "Retry-After", "Content-Range"}
+        self.headers = {name: value for name, value in error.get_headers() if name in kept}
+
+    def body(self) -> dict[str, Any]:
+        body = super().body()
+        if self.status == HTTPStatus.BAD_REQUEST:  # every 400 has errors
+            errors = {NON_FIELD: [body["detail"]]}
+            body |= {"errors": errors} | errors
+        return body
+
+
+def as_api_error(error: Exception) -> ApiError:
+    """Return what the client is told of an exception; a defect of ours is logged."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, HTTPException):
+        return _HttpError(error)
+    if isinstance(error, TooBusy):
+        return Overloaded()
+    if isinstance(error, SQLAlchemyError) and is_unavailable(error):
+        log.warning("database unavailable: %s", type(error.__cause__ or error).__name__)
+        return DatabaseUnavailable()
+    log.error("defect", exc_info=error)
+    return ApiError()
+
+
+def init_app(app: APIFlask) -> None:
+    """Let every error of an application leave it as problem+json."""
+
+    def render(error: Exception) -> Response:
+        return as_api_error(error).response()
+
+    app.register_error_handler(Exception, render)

@@ -1,0 +1,17 @@
+"""The unbound extensions. `create_app` binds them; nothing else holds a global."""
+
+from flask_babel import Babel
+from flask_cors import CORS
+from flask_jwt_extended import JWTManager
+from flask_migrate import Migrate
+from flask_sock import Sock
+from flask_sqlalchemy import SQLAlchemy
+
+from app.sql import Base
+
+db = SQLAlchemy(model_class=Base)
+migrate = Migrate()
+jwt = JWTManager()
+babel = Babel()
+cors = CORS()
+sock = Sock()

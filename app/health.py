@@ -1,0 +1,67 @@
+"""`/healthz`, does the process live, and `/readyz`, can it serve."""
+
+from functools import cache
+from pathlib import Path
+
+from alembic.script import ScriptDirectory
+from apiflask import APIBlueprint
+from flask import Response, current_app
+from flask_babel import lazy_gettext as _
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.database import is_unavailable, reading
+from app.errors import RETRY_SECONDS, ApiError, DatabaseUnavailable
+from app.realtime import Realtime
+from app.responses import json_response
+
+bp = APIBlueprint("health", __name__)
+
+_MIGRATIONS = Path(__file__).parent.parent / "migrations"
+
+
+@cache
+def _heads() -> frozenset[str]:
+    # The revisions that this release was written for; the files do not change under it.
+    return frozenset(ScriptDirectory(str(_MIGRATIONS)).get_heads())
+
+
+class NotMigrated(ApiError):
+    """The tables are not those that this release was written for."""
+
+    status = 503
+    code = "not_migrated"
+    detail = _("The database is not migrated: run flask --app wsgi db upgrade.")
+
+
+class Draining(ApiError):
+    """The process is about to stop."""
+
+    status = 503
+    code = "draining"
+    detail = _("The server is stopping.")
+
+    def __init__(self) -> None:
+        super().__init__({"Retry-After": str(RETRY_SECONDS)})
+
+
+@bp.get("/healthz")
+def show_life() -> Response:
+    """Answer while the process lives."""
+    return json_response({"status": "ok"})
+
+
+@bp.get("/readyz")
+def show_readiness() -> Response:
+    """Answer 200 while requests can be served, 503 with the cause while they cannot."""
+    realtime: Realtime = current_app.extensions["realtime"]
+    if realtime.is_stopping:
+        raise Draining
+    try:
+        with reading() as connection:
+            found = set(connection.scalars(text("SELECT version_num FROM alembic_version")))
+    except SQLAlchemyError as error:
+        raise (DatabaseUnavailable if is_unavailable(error) else NotMigrated) from error
+    if found != _heads():
+        raise NotMigrated
+    return json_response({"status": "ok" if realtime.bus_is_well() else "degraded"})

@@ -1,0 +1,65 @@
+"""The shapes of the wire: rooms, messages, and the frames of the chat socket."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+from app.messenger.models import CLIENT_ID_CHARS, MESSAGE_CHARS
+from app.responses import encode
+from app.validation import Body, NameText, Text, VisibleText
+
+Content = Annotated[VisibleText, Field(max_length=MESSAGE_CHARS, examples=["Привет!"])]
+ClientId = Annotated[Text, Field(min_length=1, max_length=CLIENT_ID_CHARS)]
+
+
+class RoomIn(Body):
+    recipient: NameText = Field(examples=["username"])
+
+
+class RoomOut(BaseModel):
+    id: int = Field(examples=[1])
+    name: str = Field(examples=["user1_user2"])
+    members: list[int] = Field(examples=[[1, 2]])
+    display_name: str = Field(examples=["user2"])
+
+
+class MessageIn(Body):
+    content: Content
+    client_id: ClientId | None = None
+
+
+class RetryIn(Body):
+    """The header that may stand in the place of a `client_id`."""
+
+    key: ClientId | None = Field(None, alias="Idempotency-Key")
+
+
+class ChatIn(Body):
+    """A frame from a client."""
+
+    message: Content
+    client_id: ClientId | None = None
+
+
+class MessageOut(BaseModel):
+    id: int = Field(examples=[1])
+    user: str = Field(examples=["user1"])
+    content: str = Field(examples=["Привет!"])
+    timestamp: datetime = Field(examples=["2023-12-01T10:00:00Z"])
+    client_id: str | None = None  # only where its sender gave one
+
+
+def message_out(
+    message_id: int, user: str, content: str, timestamp: datetime, client_id: str | None
+) -> dict[str, Any]:
+    """Return a message as the API shows it, in a list, an answer and a frame alike."""
+    message = {"id": message_id, "user": user, "content": content, "timestamp": timestamp}
+    if client_id is not None:
+        message["client_id"] = client_id
+    return message
+
+
+def message_bytes(*message: Any) -> bytes:
+    """Return a message as JSON; takes what `message_out` takes."""
+    return encode(message_out(*message))

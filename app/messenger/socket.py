@@ -1,0 +1,218 @@
+"""`/messenger/ws/ws/chat/<room_name>/`: WebSocket in, WebSocket out.
+
+The request ends with the upgrade. What is asked of the database is asked before the
+101 goes out, so that the cursor stands before the client can see the socket open; after
+it the descriptor goes to `realtime`, and the request, its greenlet and its place in
+gunicorn are free again.
+"""
+
+import logging
+import os
+from dataclasses import dataclass
+from typing import Any, Never
+
+from flask import Blueprint, Flask, current_app, g, request
+from flask_babel import force_locale, get_locale
+from simple_websocket import Server
+
+from app.accounts import tokens
+from app.accounts.tokens import TokenNotValid
+from app.errors import ApiError
+from app.extensions import sock
+from app.messenger import services
+from app.messenger.handshake import (
+    SUBPROTOCOL,
+    TooManySockets,
+    UpgradeRequired,
+    check_handshake,
+    credentials_of,
+)
+from app.messenger.schemas import ChatIn, RetryIn
+from app.messenger.services import RoomNotFound, Seat
+from app.messenger.store import Draft, Stored
+from app.messenger.writer import MessageWriter, Outcome
+from app.pagination import whole_number
+from app.realtime import Close, Connection, Realtime, closing
+from app.realtime.loop import monotonic
+from app.validation import decode_json
+
+log = logging.getLogger(__name__)
+
+bp = Blueprint("chat", __name__)
+
+PATH = "/messenger/ws/ws/chat/<room_name>/"
+UNSTORED_MAX = 64  # texts of one socket that may wait to be stored before it is not read any more
+UNSTORED_FEW = 16  # … and so few that it is read again
+
+
+class _NoThread:
+    """In the place of simple_websocket's reader thread: the socket is read by `realtime`."""
+
+    name = ""
+
+    def __init__(self, target: object) -> None:
+        pass
+
+    def start(self) -> None:
+        pass
+
+
+SERVER_OPTIONS = {"subprotocols": [SUBPROTOCOL], "thread_class": _NoThread}
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What was found out about a handshake: a seat and where to begin, or how to close.
+
+    A browser can read no HTTP answer to a WebSocket, only a close code, so a refusal that
+    its user shall see waits until the socket is open.
+    """
+
+    seat: Seat | None
+    after: int = 0
+    refusal: Close | None = None
+
+
+@bp.before_request
+def admit() -> None:
+    """Decide about a handshake before it is answered."""
+    check_handshake(request)
+    if not _realtime().has_room():
+        raise TooManySockets
+    g.admission = _admission(request.view_args["room_name"] if request.view_args else "")
+    # Compression would be done for each socket anew; a frame is encoded once for all of them.
+    request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
+
+
+def _admission(room_name: str) -> Admission:
+    token = credentials_of(request, current_app.config["CORS_ORIGINS"])
+    try:
+        caller = tokens.caller_of(token or "")
+        after = request.args.get("after")
+        cursor = None if after is None else whole_number(after)
+        if after is not None and cursor is None:
+            return Admission(None, refusal=closing.BAD_CURSOR)
+        seat = services.take_seat(room_name, caller.id, caller.username)
+    except TokenNotValid:
+        return Admission(None, refusal=closing.UNAUTHENTICATED)
+    except RoomNotFound:
+        return Admission(None, refusal=closing.NO_SUCH_ROOM)
+    return Admission(seat, seat.latest if cursor is None else min(cursor, seat.latest))
+
+
+@bp.get(PATH)
+def refuse_http(room_name: str) -> Never:  # noqa: ARG001 - it is in the path
+    """Be there for requests that ask for no upgrade; `admit` has refused them already."""
+    raise UpgradeRequired
+
+
+@sock.route(PATH, bp=bp)
+def chat(ws: Server, room_name: str) -> None:  # noqa: ARG001 - `admit` has seen the name
+    """Hand an upgraded socket over to `realtime`."""
+    descriptor = os.dup(ws.sock.fileno())
+    ws.connected = False  # so that flask-sock says no goodbye when this returns
+    admission: Admission = g.admission
+    conversation = Conversation(current_app._get_current_object(), admission.seat)  # type: ignore[attr-defined]
+    conversation.begin(descriptor, admission)
+
+
+class Conversation:
+    """What one open socket says and is told: texts to the writer, outcomes to the socket.
+
+    Lives in the loop's thread; nothing here waits.
+    """
+
+    __slots__ = ("_app", "_connection", "_locale", "_seat", "_since", "_unstored")
+
+    def __init__(self, app: Flask, seat: Seat | None) -> None:
+        self._app = app
+        self._seat = seat
+        self._locale = str(get_locale())
+        self._since = monotonic()
+        self._unstored = 0
+        self._connection: Connection
+
+    def begin(self, descriptor: int, admission: Admission) -> None:
+        """Take the socket over."""
+        self._connection = _realtime(self._app).open(descriptor, self)
+        if admission.refusal is not None or self._seat is None:
+            self._connection.close(admission.refusal or closing.DEFECT)
+            return
+        log.info(
+            "socket open",
+            extra={"user_id": self._seat.user_id, "room_id": self._seat.room_id},
+        )
+        _realtime(self._app).join(
+            self._connection, self._seat.room_id, self._seat.latest, admission.after
+        )
+
+    # What `realtime` tells
+
+    def heard(self, text: str) -> None:
+        """Hand a text to the writer, or say what is wrong with it."""
+        if self._seat is None or _realtime(self._app).is_stopping:
+            return
+        data: Any = None
+        try:
+            data = decode_json(text)
+            chat_in = ChatIn.parse(data)
+        except ApiError as error:
+            self._tell(error, _client_id_of(data))
+            return
+        except Exception:
+            log.exception("defect while reading a frame")
+            self._connection.close(closing.DEFECT)
+            return
+        seat = self._seat
+        draft = Draft(seat.room_id, seat.user_id, seat.username, chat_in.message, chat_in.client_id)
+        self._unstored += 1
+        if self._unstored >= UNSTORED_MAX:
+            self._connection.hold()
+        writer: MessageWriter = self._app.extensions["writer"]
+        writer.submit(draft, lambda outcome: self._stored(draft.client_id, outcome))
+
+    def closed(self, code: int) -> None:
+        """Forget the socket."""
+        seat = self._seat
+        _realtime(self._app).leave(self._connection, seat.room_id if seat else None)
+        log.info(
+            "socket closed",
+            extra={
+                "user_id": seat.user_id if seat else None,
+                "room_id": seat.room_id if seat else None,
+                "code": code,
+                "seconds": round(monotonic() - self._since, 3),
+            },
+        )
+
+    # What the writer tells
+
+    def _stored(self, client_id: str | None, outcome: Outcome) -> None:
+        self._unstored -= 1
+        if self._unstored <= UNSTORED_FEW:
+            self._connection.resume()
+        if isinstance(outcome, Stored):
+            if outcome.is_repeat:
+                _realtime(self._app).repeat(
+                    self._connection, outcome.room_id, outcome.id, outcome.payload
+                )
+        else:
+            self._tell(outcome, client_id)
+
+    def _tell(self, error: ApiError, client_id: str | None) -> None:
+        # The request is long gone; sentences need to know the language that it asked for.
+        with self._app.app_context(), force_locale(self._locale):
+            self._connection.say(error.frame(client_id))
+
+
+def _client_id_of(data: Any) -> str | None:
+    # A refused frame is told which one it was, if it says so itself.
+    try:
+        return RetryIn.parse({"Idempotency-Key": data["client_id"]}).key
+    except (ApiError, LookupError, TypeError):
+        return None
+
+
+def _realtime(app: Flask | Any = current_app) -> Realtime:
+    realtime: Realtime = app.extensions["realtime"]
+    return realtime

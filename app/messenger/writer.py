@@ -1,0 +1,211 @@
+"""The one way in for messages: gathers them into transactions, then rings.
+
+While one transaction commits, what arrives waits; the next one takes all of it. So an
+idle server commits a lone message at once and a busy one dozens at a time, and nobody
+is told of a message before it is committed.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import TypeAlias
+
+from flask_babel import lazy_gettext as _
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.clock import utcnow
+from app.database import is_unavailable
+from app.errors import RETRY_SECONDS, ApiError, DatabaseUnavailable, Overloaded, as_api_error
+from app.messenger.store import Draft, OutcomeUnknownError, Stored, store
+from app.realtime import Ring
+
+log = logging.getLogger(__name__)
+
+BATCH_MESSAGES = 256
+BATCH_CHARS = 256 * 1024  # so that one batch to one room fits into an outbox
+WAITING_MAX = 20_000  # messages; more than that cannot be stored before their senders give up
+PATIENCE_SECONDS = 4.0  # after which a sender is told that the database does not answer
+
+Outcome: TypeAlias = Stored | ApiError
+
+
+class OutcomeUnknown(ApiError):
+    """The database went away while it stored the message: it may be stored, or not.
+
+    Whoever gave a `client_id` may send again without fear; others should look first.
+    """
+
+    status = 503
+    code = "outcome_unknown"
+    detail = _("It is not known whether the message was stored. Please look before you repeat it.")
+
+    def __init__(self) -> None:
+        super().__init__({"Retry-After": str(RETRY_SECONDS)})
+
+
+@dataclass(eq=False, slots=True)
+class _Entry:
+    draft: Draft
+    done: Callable[[Outcome], None]
+    since: float
+    is_answered: bool = False
+
+    def answer(self, outcome: Outcome) -> None:
+        if not self.is_answered:
+            self.is_answered = True
+            try:
+                self.done(outcome)
+            except Exception:
+                log.exception("defect while answering the sender of a message")
+
+
+class MessageWriter:
+    """Stores the messages of one worker, from sockets and from REST.
+
+    `submit` and `post` may be called from any thread. All else happens in two threads of
+    its own (greenlets, under a gevent worker): one stores, the other tells senders when
+    the first one gets no answer from the database.
+
+    Args:
+        engine: The database.
+        ring: Is told of messages after their commit, in the order of their ids per room.
+    """
+
+    def __init__(self, engine: Engine, ring: Callable[[Sequence[Ring]], None]) -> None:
+        self._engine = engine
+        self._ring = ring
+        self._waiting: deque[_Entry] = deque()
+        self._storing: Sequence[_Entry] = ()
+        self._wake = threading.Event()
+        self._start_once = threading.Lock()
+        self._is_started = False
+
+    def start(self) -> None:
+        """Begin to store; a second call does nothing. Not from a callback of the event loop."""
+        with self._start_once:
+            if not self._is_started:
+                self._is_started = True
+                for target in (self._store_forever, self._watch_forever):
+                    threading.Thread(target=target, name=target.__name__, daemon=True).start()
+
+    def submit(self, draft: Draft, done: Callable[[Outcome], None]) -> None:
+        """Take a message and return at once; it is stored once the writer is started.
+
+        Args:
+            draft: The message.
+            done: Is called once, from the writer's thread: with what was stored after its
+                commit and its ring, or with the error that its sender is to be told.
+        """
+        entry = _Entry(draft, done, monotonic())
+        if len(self._waiting) >= WAITING_MAX:
+            entry.answer(Overloaded())
+            return
+        self._waiting.append(entry)
+        self._wake.set()
+
+    def post(self, draft: Draft) -> Stored:
+        """Store a message and return when it is committed and rung.
+
+        Raises:
+            ApiError: It could not be stored, or nobody knows whether it is.
+        """
+        outcomes: list[Outcome] = []
+        is_done = threading.Event()
+
+        def done(outcome: Outcome) -> None:
+            outcomes.append(outcome)
+            is_done.set()
+
+        self.start()  # where no worker has done it: in tests, and on the command line
+        self.submit(draft, done)
+        is_done.wait()
+        (outcome,) = outcomes
+        if isinstance(outcome, ApiError):
+            raise outcome
+        return outcome
+
+    def finish(self) -> None:
+        """Wait until all that was submitted is answered; not longer than a sender would."""
+        deadline = monotonic() + PATIENCE_SECONDS
+        pause = threading.Event()
+        while (self._waiting or self._storing) and monotonic() < deadline:
+            pause.wait(0.01)
+
+    def _store_forever(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                self._storing = self._take()
+                try:
+                    self._store(self._storing)
+                finally:
+                    self._storing = ()
+
+    def _take(self) -> list[_Entry]:
+        batch: list[_Entry] = []
+        chars = 0
+        while self._waiting and len(batch) < BATCH_MESSAGES and chars < BATCH_CHARS:
+            entry = self._waiting.popleft()
+            if not entry.is_answered:
+                batch.append(entry)
+                chars += len(entry.draft.content)
+        return batch
+
+    def _store(self, batch: Sequence[_Entry]) -> None:
+        if not batch:
+            return
+        try:
+            stored = store(self._engine, [entry.draft for entry in batch], utcnow())
+        except OutcomeUnknownError:
+            # Never again on our own: it could be stored twice. The sweep finds what was stored.
+            log.warning("the database went away while %d messages were stored", len(batch))
+            _answer_all(batch, OutcomeUnknown())
+        except Exception as error:
+            self._store_failed(batch, error)
+        else:
+            self._told(batch, stored)
+
+    def _store_failed(self, batch: Sequence[_Entry], error: Exception) -> None:
+        if isinstance(error, SQLAlchemyError) and is_unavailable(error):
+            log.warning("%d messages not stored: %s", len(batch), type(error).__name__)
+            _answer_all(batch, DatabaseUnavailable())
+        elif len(batch) > 1:
+            for entry in batch:  # nothing was stored, and a bad message shall fail alone
+                self._store([entry])
+        else:
+            _answer_all(batch, as_api_error(error))
+
+    def _told(self, batch: Sequence[_Entry], stored: Sequence[Stored]) -> None:
+        rings = [
+            Ring(each.room_id, each.prev_id, each.id, each.payload)
+            for each in stored
+            if each.prev_id is not None
+        ]
+        try:
+            self._ring(rings)
+        except Exception:
+            log.exception("defect while ringing")  # the sweep finds the messages
+        for entry, each in zip(batch, stored, strict=True):
+            entry.answer(each)
+
+    def _watch_forever(self) -> None:
+        pause = threading.Event()
+        while True:
+            pause.wait(0.25)
+            patient_until = monotonic() - PATIENCE_SECONDS
+            for entry in tuple(self._storing):
+                if entry.since < patient_until:
+                    entry.answer(OutcomeUnknown())
+            while self._waiting and self._waiting[0].since < patient_until:
+                # Withdrawn: what is answered is not taken any more.
+                self._waiting.popleft().answer(DatabaseUnavailable())
+
+
+def _answer_all(batch: Sequence[_Entry], error: ApiError) -> None:
+    for entry in batch:
+        entry.answer(error)

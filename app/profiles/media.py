@@ -1,0 +1,95 @@
+"""Keeps the pictures of profiles in a folder, and serves them at `/media/`.
+
+Nothing is served but what was stored here: a name has to look like one that we make.
+"""
+
+import os
+import re
+import secrets
+from pathlib import Path
+
+from flask import Blueprint, Response, current_app, send_file
+from flask_babel import lazy_gettext as _
+
+from app.errors import ApiError
+
+FOLDER = "user_images"
+DEFAULT = f"{FOLDER}/default.jpg"
+
+_SHIPPED = Path(__file__).with_name("default.jpg")
+_NAME = re.compile(FOLDER + r"/[0-9a-f]{32}\.jpg\Z")
+_YEAR_SECONDS = 31_536_000
+_HOUR_SECONDS = 3_600
+
+media = Blueprint("media", __name__)
+
+
+class PictureNotFound(ApiError):
+    """There is no such file, or none that we show."""
+
+    status = 404
+    code = "not_found"
+    detail = _("There is no such picture.")
+
+
+class MediaStore:
+    """Files in a folder, which several processes may share.
+
+    Args:
+        root: The folder; it is made when the first file is.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def save(self, data: bytes) -> str:
+        """Store a JPEG and return its name, which nobody can guess.
+
+        Raises:
+            OSError: The disk is full or not writable; nothing is left behind.
+        """
+        name = f"{FOLDER}/{secrets.token_hex(16)}.jpg"
+        path = self._root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(".part")
+        try:
+            with draft.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+        return name
+
+    def delete(self, name: str | None) -> None:
+        """Remove a file; one that is gone, or the default one, is left as it is."""
+        if name is not None and _NAME.match(name):
+            (self._root / name).unlink(missing_ok=True)
+
+    def find(self, name: str) -> Path | None:
+        """Return where the file of this name is, or None."""
+        if name == DEFAULT:
+            return _SHIPPED
+        path = self._root / name
+        return path if _NAME.match(name) and path.is_file() else None
+
+
+def image_url(name: str | None) -> str:
+    """Return the path that a picture is served at; None stands for the default one."""
+    return f"/media/{name or DEFAULT}"
+
+
+@media.get("/media/<path:name>")
+def show_picture(name: str) -> Response:
+    """Serve a picture."""
+    store: MediaStore = current_app.extensions["media"]
+    path = store.find(name)
+    if path is None:
+        raise PictureNotFound
+    # A name is never given to another picture, so it may be kept for as long as one likes.
+    max_age = _HOUR_SECONDS if name == DEFAULT else _YEAR_SECONDS
+    response = send_file(path, mimetype="image/jpeg", max_age=max_age)
+    response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    return response

@@ -1,0 +1,49 @@
+"""The tables of what people show: profiles, posts, friendships."""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.clock import utcnow
+from app.sql import NEVER_REUSED, Base, IdColumn, UtcDateTime
+
+BIO_CHARS = 2_000
+TITLE_CHARS = 200
+POST_CHARS = 20_000
+
+
+class Profile(Base):
+    """What a user says of themselves. Written at the first change; without a row all is default."""
+
+    __tablename__ = "profiles"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    bio: Mapped[str] = mapped_column(Text, default="")
+    image: Mapped[str | None] = mapped_column(String(255))  # its name in the media store
+
+
+class Post(Base):
+    """A text for everybody to read."""
+
+    __tablename__ = "posts"
+    __table_args__ = (
+        Index(None, "author_id", "id"),  # serves: the newest posts of one author
+        NEVER_REUSED,
+    )
+
+    id: Mapped[IdColumn]
+    author_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    title: Mapped[str] = mapped_column(String(TITLE_CHARS))
+    content: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow)
+
+
+class Friendship(Base):
+    """A line in somebody's own list of friends; it says nothing of the other side's."""
+
+    __tablename__ = "friendships"
+    __table_args__ = (CheckConstraint("owner_id <> friend_id", name="not_oneself"),)
+
+    owner_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    friend_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True, index=True)

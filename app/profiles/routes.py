@@ -1,0 +1,98 @@
+"""`/profiles/api/`: profiles, posts, search, friends."""
+
+from apiflask import APIBlueprint
+from flask import Response, request
+from flask_babel import gettext
+from flask_jwt_extended import current_user, jwt_required
+
+from app.accounts.services import get_user_by_name
+from app.database import reading
+from app.pagination import DEFAULT_ITEMS, MOST_ITEMS, Window, read_page
+from app.profiles import services
+from app.profiles.models import Post
+from app.profiles.schemas import PostIn, PostOut, ProfileIn, ProfileOut, SentenceOut, UsernameIn
+from app.responses import json_response
+from app.validation import FORM_AND_FILES, JSON_OR_FORM, QUERY
+
+bp = APIBlueprint("profiles", __name__, url_prefix="/profiles/api")
+
+UPLOAD_BYTES = 6 * 1024 * 1024  # a picture of 5 MB, and the form around it
+
+
+@bp.before_request
+def _admit_pictures() -> None:
+    if request.endpoint == "profiles.update_profile" and request.mimetype == "multipart/form-data":
+        request.max_content_length = UPLOAD_BYTES
+
+
+@bp.get("/profile/")
+@jwt_required()
+@bp.output(ProfileOut)
+def show_profile() -> Response:
+    """Show the caller's own profile with their newest posts."""
+    return json_response(services.profile_of(current_user))
+
+
+@bp.patch("/profile/")
+@jwt_required()
+@bp.input(ProfileIn, location=FORM_AND_FILES)
+@bp.output(ProfileOut)
+def update_profile(form_and_files_data: ProfileIn) -> Response:
+    """Change the caller's bio, picture, or both."""
+    body = form_and_files_data
+    changes = {name: getattr(body, name) for name in body.model_fields_set}
+    if changes.get("image") is not None:
+        changes["image"] = changes["image"].read()
+    services.change_profile(current_user.id, changes)
+    return json_response(services.profile_of(current_user))
+
+
+@bp.get("/posts/")
+@jwt_required()
+@bp.output(list[PostOut])
+def list_posts() -> Response:
+    """List everybody's posts."""
+    window = Window.of(request, default=DEFAULT_ITEMS, most=MOST_ITEMS)
+    with reading() as connection:
+        page = read_page(connection, services.POSTS, Post.id, window)
+    return json_response([row._asdict() for row in page.rows], headers=page.link(window))
+
+
+@bp.post("/posts/")
+@jwt_required()
+@bp.input(PostIn, location=JSON_OR_FORM)
+@bp.output(PostOut, 201)
+def create_post(json_or_form_data: PostIn) -> Response:
+    """Publish a post."""
+    body = json_or_form_data
+    post = services.write_post(current_user.id, current_user.username, body.title, body.content)
+    return json_response(post, 201)
+
+
+@bp.get("/search-user/")
+@jwt_required()
+@bp.input(UsernameIn, location=QUERY)
+@bp.output(ProfileOut)
+def search_user(query_data: UsernameIn) -> Response:
+    """Show the profile of the user with exactly this login, in whatever case."""
+    return json_response(services.profile_of(get_user_by_name(query_data.username)))
+
+
+@bp.post("/add-friend/")
+@jwt_required()
+@bp.input(UsernameIn, location=JSON_OR_FORM)
+@bp.output(SentenceOut)
+def add_friend(json_or_form_data: UsernameIn) -> Response:
+    """Put a user on the caller's list of friends."""
+    name = services.befriend(current_user.id, json_or_form_data.username)
+    return json_response({"message": gettext("%(name)s was added to your friends.", name=name)})
+
+
+@bp.post("/remove-friend/")
+@jwt_required()
+@bp.input(UsernameIn, location=JSON_OR_FORM)
+@bp.output(SentenceOut)
+def remove_friend(json_or_form_data: UsernameIn) -> Response:
+    """Take a user off the caller's list of friends."""
+    name = services.unfriend(current_user.id, json_or_form_data.username)
+    return json_response({"message": gettext("%(name)s was removed from your friends.", name=name)})

@@ -1,0 +1,62 @@
+"""The shapes of the wire: profiles, posts, friends."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from flask_babel import lazy_gettext as _
+from pydantic import AfterValidator, BaseModel, Field
+from werkzeug.datastructures import FileStorage
+
+from app.profiles.models import BIO_CHARS, POST_CHARS, TITLE_CHARS
+from app.validation import Body, NameText, RefusedField, Text, TrimmedText, VisibleText
+
+
+def _uploaded(value: Any) -> FileStorage | None:
+    # A form has no null: an empty field, or a file field left empty, stands for it.
+    if value is None or value == "" or (isinstance(value, FileStorage) and not value.filename):
+        return None
+    if not isinstance(value, FileStorage):
+        raise RefusedField(_("Send the picture as a file (multipart/form-data), or null."))
+    return value
+
+
+class PostIn(Body):
+    title: Annotated[TrimmedText, Field(max_length=TITLE_CHARS, examples=["Новый пост"])]
+    content: Annotated[VisibleText, Field(max_length=POST_CHARS, examples=["Текст"])]
+
+
+class ProfileIn(Body):
+    """Changes of one's own profile; what is not there stays as it is."""
+
+    bio: Annotated[Text, Field(max_length=BIO_CHARS)] = ""
+    image: Annotated[Any, AfterValidator(_uploaded)] = None
+
+
+class UsernameIn(Body):
+    username: NameText = Field(examples=["jane_doe"])
+
+
+class PostOut(BaseModel):
+    id: int = Field(examples=[1])
+    title: str = Field(examples=["Пост 1"])
+    content: str = Field(examples=["Текст"])
+    created_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
+    author: str = Field(examples=["example_user"])
+
+
+class ProfilePartOut(BaseModel):
+    image: str = Field(examples=["/media/user_images/default.jpg"])
+    bio: str = Field(examples=["Био"])
+    friends: list[int] = Field(examples=[[2]])
+
+
+class ProfileOut(BaseModel):
+    id: int = Field(examples=[1])
+    username: str = Field(examples=["example_user"])
+    email: str = Field(examples=["example@example.com"])
+    profile: ProfilePartOut
+    posts: list[PostOut]
+
+
+class SentenceOut(BaseModel):
+    message: str = Field(examples=["jane_doe добавлен в друзья."])

@@ -1,0 +1,170 @@
+"""Use cases of profiles: show and change one, write posts, keep a list of friends."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from flask import current_app
+from flask_babel import lazy_gettext as _
+from sqlalchemy import delete, select, update
+
+from app import offload
+from app.accounts.models import User
+from app.accounts.services import get_user_by_name
+from app.clock import utcnow
+from app.database import insert_once, reading, writing
+from app.errors import RETRY_SECONDS, ApiError, BadInput
+from app.pagination import DEFAULT_ITEMS, Window, read_page
+from app.profiles.media import MediaStore, image_url
+from app.profiles.models import Friendship, Post, Profile
+from app.profiles.pictures import InvalidPicture, avatar_from
+
+POSTS = select(Post.id, Post.title, Post.content, Post.created_at, User.username.label("author"))
+POSTS = POSTS.join(User, User.id == Post.author_id)
+
+
+class FriendOfOneself(BadInput):
+    """Nobody can be on their own list of friends."""
+
+    def __init__(self) -> None:
+        super().__init__({"username": [_("You cannot be a friend of yourself.")]})
+
+
+class StorageUnavailable(ApiError):
+    """The disk takes no picture: full, or not writable."""
+
+    status = 503
+    code = "storage_unavailable"
+    detail = _("The picture cannot be stored at the moment.")
+
+    def __init__(self) -> None:
+        super().__init__({"Retry-After": str(RETRY_SECONDS)})
+
+
+class _Person(Protocol):
+    id: Any
+    username: Any
+    email: Any
+
+
+def profile_of(person: _Person) -> dict[str, Any]:
+    """Return a user's profile as the API shows it, with their newest posts, oldest first."""
+    own_posts = POSTS.where(Post.author_id == person.id)
+    friends = select(Friendship.friend_id).where(Friendship.owner_id == person.id)
+    with reading() as connection:
+        profile = connection.execute(
+            select(Profile.image, Profile.bio).where(Profile.user_id == person.id)
+        ).one_or_none()
+        friend_ids = connection.scalars(friends.order_by(Friendship.friend_id)).all()
+        posts = read_page(connection, own_posts, Post.id, Window(DEFAULT_ITEMS)).rows
+    return {
+        "id": person.id,
+        "username": person.username,
+        "email": person.email,
+        "profile": {
+            "image": image_url(profile.image if profile else None),
+            "bio": profile.bio if profile else "",
+            "friends": friend_ids,
+        },
+        "posts": [post._asdict() for post in posts],
+    }
+
+
+def change_profile(user_id: int, changes: Mapping[str, Any]) -> None:
+    """Change what a user says and shows of themselves.
+
+    Args:
+        user_id: Whose profile.
+        changes: `bio`, a text, and/or `image`, a picture's bytes or None for the default one.
+
+    Raises:
+        BadInput: It is no picture that we take. All stays as it was.
+        StorageUnavailable: The disk does not take it. All stays as it was.
+    """
+    store: MediaStore = current_app.extensions["media"]
+    values = dict(changes)
+    if values.get("image") is not None:
+        values["image"] = _save(store, values["image"])
+    try:
+        old = _write_profile(user_id, values)
+    except BaseException:
+        store.delete(values.get("image"))
+        raise
+    if "image" in values:
+        store.delete(old)
+
+
+def _save(store: MediaStore, data: bytes) -> str:
+    try:
+        return store.save(offload.run("pictures", avatar_from, data))
+    except InvalidPicture as error:
+        raise BadInput({"image": [error.sentence]}) from error
+    except OSError as error:
+        raise StorageUnavailable from error
+
+
+def _write_profile(user_id: int, values: Mapping[str, Any]) -> str | None:
+    # Returns the name of the picture that was there before. The row is locked first, so of two
+    # changes at once the second sees, and removes, the picture of the first.
+    with writing() as connection:
+        insert_once(connection, Profile, user_id=user_id)
+        old: str | None = connection.execute(
+            select(Profile.image).where(Profile.user_id == user_id).with_for_update()
+        ).scalar_one()
+        if values:
+            connection.execute(update(Profile).where(Profile.user_id == user_id).values(values))
+    return old
+
+
+def write_post(author_id: int, author: str, title: str, content: str) -> Mapping[str, Any]:
+    """Publish a post and return it as the API shows it."""
+    post = {"title": title, "content": content, "created_at": utcnow()}
+    with writing() as connection:
+        post_id = insert_once(connection, Post, author_id=author_id, **post)
+    return {"id": post_id} | post | {"author": author}
+
+
+def befriend(user_id: int, username: str) -> str:
+    """Put a user on the caller's list of friends.
+
+    The list is the caller's own: nothing changes on the other side, and adding twice
+    is the same as adding once.
+
+    Args:
+        user_id: The caller.
+        username: The friend's login; case is ignored.
+
+    Returns:
+        The friend's name as its owner writes it.
+
+    Raises:
+        UserNotFound: Nobody has that login.
+        FriendOfOneself: It is the caller's own.
+    """
+    friend = get_user_by_name(username)
+    if friend.id == user_id:
+        raise FriendOfOneself
+    with writing() as connection:
+        insert_once(connection, Friendship, owner_id=user_id, friend_id=friend.id)
+    return str(friend.username)
+
+
+def unfriend(user_id: int, username: str) -> str:
+    """Take a user off the caller's list of friends; a stranger is off it already.
+
+    Returns:
+        The former friend's name as its owner writes it.
+
+    Raises:
+        UserNotFound: Nobody has that login.
+        FriendOfOneself: It is the caller's own.
+    """
+    friend = get_user_by_name(username)
+    if friend.id == user_id:
+        raise FriendOfOneself
+    with writing() as connection:
+        connection.execute(
+            delete(Friendship).where(
+                Friendship.owner_id == user_id, Friendship.friend_id == friend.id
+            )
+        )
+    return str(friend.username)

@@ -1,0 +1,241 @@
+"""How workers tell each other that something was said. A doorbell: the database is the truth.
+
+A ring may be lost, doubled, late or out of order; nothing breaks. So a bus never holds
+its caller back, and what it cannot send it drops.
+"""
+
+import logging
+import secrets
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from time import monotonic
+from typing import NamedTuple, Protocol, TypeAlias
+
+import orjson
+
+log = logging.getLogger(__name__)
+
+BEAT_SECONDS = 1.0  # how often a worker rings for itself, to hear whether it does
+DEAF_SECONDS = 2.5  # so long without a ring of one's own, and the line counts as broken
+PAUSE_SECONDS = 0.5  # between two attempts to connect
+QUEUED_MAX = 5_000  # rings that wait to be published; then the oldest are dropped
+
+
+class Ring(NamedTuple):
+    """A message was committed.
+
+    Attributes:
+        room_id: Where.
+        prev_id: The id of the message before it in this room, 0 for the first.
+        id: Its own.
+        payload: The message as its readers get it (JSON); None where a bus could not carry
+            so much, and it has to be read from the database.
+    """
+
+    room_id: int
+    prev_id: int
+    id: int
+    payload: bytes | None
+
+
+Rung: TypeAlias = Callable[[Sequence[Ring]], None]
+
+
+class Bus(Protocol):
+    """Carries rings to the other workers and machines."""
+
+    def start(self, rung: Rung, recovered: Callable[[], None]) -> None:
+        """Begin to listen.
+
+        Args:
+            rung: Is called, in the loop's thread, with what the others ring.
+            recovered: Is called, there too, when rings may have been lost and no longer are.
+        """
+
+    def publish(self, rings: Sequence[Ring]) -> None:
+        """Tell the others. Never waits, never raises."""
+
+    def is_well(self) -> bool:
+        """Tell whether rings arrive at the moment, as far as one can know."""
+
+    def stop(self) -> None:
+        """Carry no more."""
+
+
+class MemoryBus:
+    """The bus of a lonely worker: there are no others, so nothing can be lost."""
+
+    def start(self, rung: Rung, recovered: Callable[[], None]) -> None:
+        """Nothing to begin."""
+
+    def publish(self, rings: Sequence[Ring]) -> None:
+        """Nobody to tell."""
+
+    def is_well(self) -> bool:
+        return True
+
+    def stop(self) -> None:
+        """Nothing to end."""
+
+
+class Line(Protocol):
+    """One connection to what carries the messages, used by one thread. Any method may raise."""
+
+    def send(self, message: bytes) -> None:
+        """Send a message to all who listen, ourselves included."""
+
+    def receive(self) -> bytes | None:
+        """Return the next message, or None if there is none for about a second."""
+
+    def close(self) -> None:
+        """Hang up."""
+
+
+class Exchange(Protocol):
+    """Where lines are had: a Redis, or a PostgreSQL."""
+
+    message_bytes: int  # the largest message that it carries
+
+    def sending_line(self) -> Line:
+        """Connect in order to send; waits a few seconds at most."""
+
+    def listening_line(self) -> Line:
+        """Connect in order to receive all that is sent from now on; waits likewise."""
+
+
+class LineBus:
+    """A bus over an exchange that may hang, vanish and come back.
+
+    Two threads of its own (greenlets, in a worker) hold a line each: one sends, the other
+    listens. Once a second the worker rings for itself; while it hears itself, the bus is
+    well. That one check sees whatever can be wrong: a broker that is down or frozen, a
+    network that has gone silent, a subscription that got lost.
+
+    Args:
+        exchange: Where to connect.
+    """
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._origin = secrets.token_hex(8)
+        self._queue: deque[Ring] = deque(maxlen=QUEUED_MAX)
+        self._wake = threading.Event()
+        self._heard_at = float("-inf")  # when this worker last heard itself
+        self._was_well = False
+        self._stopped = False
+
+    def start(self, rung: Rung, recovered: Callable[[], None]) -> None:
+        for target in (self._send_forever, lambda: self._listen_forever(rung, recovered)):
+            threading.Thread(target=target, name="bus", daemon=True).start()
+
+    def publish(self, rings: Sequence[Ring]) -> None:
+        self._queue.extend(rings)
+        self._wake.set()
+
+    def is_well(self) -> bool:
+        return monotonic() - self._heard_at < DEAF_SECONDS
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._wake.set()
+
+    def _send_forever(self) -> None:
+        while not self._stopped:
+            try:
+                line = self._exchange.sending_line()
+                try:
+                    self._send(line)
+                finally:
+                    line.close()
+            except Exception as error:
+                log.debug("bus cannot send: %s", type(error).__name__)
+                self._pause()
+
+    def _send(self, line: Line) -> None:
+        while not self._stopped:
+            rings = [self._queue.popleft() for _ in range(len(self._queue))]
+            for message in pack(self._origin, rings, self._exchange.message_bytes):
+                line.send(message)
+            self._wake.wait(BEAT_SECONDS)
+            self._wake.clear()
+
+    def _listen_forever(self, rung: Rung, recovered: Callable[[], None]) -> None:
+        while not self._stopped:
+            try:
+                line = self._exchange.listening_line()
+                try:
+                    self._listen(line, rung, recovered)
+                finally:
+                    line.close()
+            except Exception as error:
+                log.debug("bus cannot listen: %s", type(error).__name__)
+                self._note_deaf()
+                self._pause()
+
+    def _listen(self, line: Line, rung: Rung, recovered: Callable[[], None]) -> None:
+        since = monotonic()
+        while not self._stopped:
+            message = line.receive()
+            if message is not None:
+                origin, rings = unpack(message)
+                if origin == self._origin:
+                    self._heard_at = monotonic()
+                    if not self._was_well:
+                        self._was_well = True
+                        log.info("bus is well")
+                        recovered()
+                else:
+                    rung(rings)
+            if monotonic() - max(since, self._heard_at) > DEAF_SECONDS:
+                raise TimeoutError("this worker does not hear itself")
+
+    def _note_deaf(self) -> None:
+        self._heard_at = float("-inf")
+        if self._was_well:
+            self._was_well = False
+            log.warning("bus is unwell: messages of other workers arrive up to a second late")
+
+    def _pause(self) -> None:
+        threading.Event().wait(PAUSE_SECONDS)
+
+
+def pack(origin: str, rings: Sequence[Ring], message_bytes: int) -> Iterator[bytes]:
+    """Yield messages that carry rings; one without any if there are none.
+
+    Args:
+        origin: Who sends them.
+        rings: What to carry. One whose payload does not fit goes without it.
+        message_bytes: How large a message may be.
+    """
+    head = orjson.dumps(origin)
+    parts: list[bytes] = []
+    size = len(head) + 2
+    for ring in rings:
+        part = _packed(ring, ring.payload)
+        if len(head) + 2 + len(part) > message_bytes:
+            part = _packed(ring, None)
+        if size + 1 + len(part) > message_bytes:
+            yield b"[" + b",".join((head, *parts)) + b"]"
+            parts, size = [], len(head) + 2
+        parts.append(part)
+        size += 1 + len(part)
+    yield b"[" + b",".join((head, *parts)) + b"]"
+
+
+def _packed(ring: Ring, payload: bytes | None) -> bytes:
+    text = None if payload is None else payload.decode()
+    return orjson.dumps((ring.room_id, ring.prev_id, ring.id, text))
+
+
+def unpack(message: bytes) -> tuple[str, list[Ring]]:
+    """Return the origin and the rings of a message that `pack` made.
+
+    Raises:
+        ValueError: It is none.
+    """
+    origin, *rings = orjson.loads(message)
+    return origin, [
+        Ring(room_id, prev_id, ring_id, None if text is None else text.encode())
+        for room_id, prev_id, ring_id, text in rings
+    ]

@@ -1,0 +1,198 @@
+"""One room that has sockets here: who hears it, and how far it has been told.
+
+The cursor is the id of the last message delivered to the live sockets. A ring that
+follows it is delivered as it is, an older one is an echo, and anything else is a gap,
+which is read from the database.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+
+from app.realtime.bus import Ring
+from app.realtime.connection import OUTBOX_BYTES, Connection
+from app.realtime.frames import text_frame
+from app.realtime.history import History
+from app.realtime.loop import sleep, spawn
+
+log = logging.getLogger(__name__)
+
+PART_BYTES = 256 * 1024  # delivered at a time: well below what may wait in an outbox
+PAGE = 200  # messages read at a time to fill a gap or to replay
+RETRY_SECONDS = 1.0  # between two attempts to read what a resuming socket asked for
+
+
+class Channel:
+    """A room with sockets on this worker.
+
+    Touched in the loop's thread only. No method yields but `_fill` and `_replay`, which
+    run in greenlets of their own and look anew after every wait.
+
+    Args:
+        room_id: Which room.
+        cursor: A message id up to which nothing has to be delivered any more.
+        history: Where gaps are read.
+    """
+
+    __slots__ = (
+        "_filling",
+        "_history",
+        "_repeats",
+        "_target",
+        "cursor",
+        "live",
+        "members",
+        "room_id",
+    )
+
+    def __init__(self, room_id: int, cursor: int, history: History) -> None:
+        self.room_id = room_id
+        self.cursor = cursor
+        self.members: set[Connection] = set()  # all sockets of the room here
+        self.live: set[Connection] = set()  # those that have everything up to their cursor
+        self._history = history
+        self._filling = False
+        self._target = cursor  # the highest id that is known to exist
+        self._repeats: list[tuple[Connection, int, bytes]] = []
+
+    # Joining
+
+    def join(self, connection: Connection) -> None:
+        """Let a socket hear everything after its own cursor, first the old, then the new."""
+        self.members.add(connection)
+        if connection.cursor >= self.cursor:
+            self.live.add(connection)
+        else:
+            spawn(self._replay, connection)
+
+    def leave(self, connection: Connection) -> None:
+        """Forget a socket."""
+        self.members.discard(connection)
+        self.live.discard(connection)
+
+    def _replay(self, connection: Connection) -> None:
+        while connection.is_open:
+            try:
+                page = self._history.after(self.room_id, connection.cursor, PAGE)
+            except Exception:
+                log.warning("replay of room %d waits for the database", self.room_id, exc_info=True)
+                sleep(RETRY_SECONDS)
+                continue
+            for message_id, payload in page:
+                connection.offer(text_frame(payload))
+                connection.cursor = message_id
+                if connection.waiting > OUTBOX_BYTES // 2:
+                    # A socket that asked for much shall get it at the pace at which it reads.
+                    connection.wait_drained()
+            # From here to `add` nothing yields, so nothing is delivered in between.
+            if connection.is_open and connection.cursor >= self.cursor:
+                self.live.add(connection)
+                self._answer_repeats()
+                return
+            if not page:
+                # The channel is ahead of what this reader can see: look again.
+                sleep(0.05)
+
+    # Delivering
+
+    def ring(self, rings: Sequence[Ring]) -> None:
+        """Deliver messages of this room that were committed, in the order given."""
+        fresh = [ring for ring in rings if ring.id > self.cursor]
+        if not fresh:
+            return
+        self._target = max(self._target, fresh[-1].id)
+        if self._filling:
+            return
+        messages = self._following(fresh)
+        if messages is None:
+            self.fill(self._target)
+        else:
+            self._deliver(messages)
+
+    def _following(self, rings: Sequence[Ring]) -> Sequence[tuple[int, bytes]] | None:
+        # The messages, if nothing is missing before, between or in them.
+        messages = []
+        last = self.cursor
+        for ring in rings:
+            if ring.prev_id != last or ring.payload is None:
+                return None
+            messages.append((ring.id, ring.payload))
+            last = ring.id
+        return messages
+
+    def _deliver(self, messages: Sequence[tuple[int, bytes]]) -> None:
+        before, after = self.cursor, messages[-1][0]
+        encoded = [text_frame(payload) for _, payload in messages]
+        joined = encoded[0] if len(encoded) == 1 else b"".join(encoded)
+        self.cursor = after
+        for connection in tuple(self.live):
+            if connection.cursor == before:
+                connection.cursor = after
+                connection.offer(joined)
+            else:  # it came with more than the channel had
+                for (message_id, _), frame in zip(messages, encoded, strict=True):
+                    if message_id > connection.cursor:
+                        connection.cursor = message_id
+                        connection.offer(frame)
+        if self._repeats:
+            self._answer_repeats()
+
+    def fill(self, target: int) -> None:
+        """Deliver from the database what rings have not brought.
+
+        Args:
+            target: A message id that is known to exist.
+        """
+        self._target = max(self._target, target)
+        if not self._filling and self._target > self.cursor:
+            self._filling = True
+            spawn(self._fill)
+
+    def check(self) -> None:
+        """Read once what may have been said since the cursor was looked up."""
+        self.fill(self.cursor + 1)
+
+    def _fill(self) -> None:
+        try:
+            while self._target > self.cursor and self.members:
+                known = self._target
+                page = self._history.after(self.room_id, self.cursor, PAGE)
+                if not page and known == self._target:
+                    break  # there was nothing to read; a ring during the query would say more
+                for part in _parts(page):
+                    self._deliver(part)
+                    sleep(0)  # let readers take it in, and others be served
+        except Exception:
+            log.warning("gap in room %d waits for the database", self.room_id, exc_info=True)
+        finally:
+            self._filling = False
+            self._target = self.cursor  # what is still missing, the sweep finds
+
+    # Repeats
+
+    def repeat(self, connection: Connection, message_id: int, payload: bytes) -> None:
+        """Send a stored message to one socket once more, but not before what is older."""
+        self._repeats.append((connection, message_id, payload))
+        self._answer_repeats()
+
+    def _answer_repeats(self) -> None:
+        kept = []
+        for repeat in self._repeats:
+            connection, message_id, payload = repeat
+            if connection in self.live and connection.cursor >= message_id:
+                connection.offer(text_frame(payload))
+            elif connection in self.members:
+                kept.append(repeat)
+        self._repeats = kept
+
+
+def _parts(
+    page: Sequence[tuple[int, bytes]],
+) -> Iterator[Sequence[tuple[int, bytes]]]:
+    start = size = 0
+    for position, (_, payload) in enumerate(page):
+        size += len(payload)
+        if size >= PART_BYTES:
+            yield page[start : position + 1]
+            start, size = position + 1, 0
+    if start < len(page):
+        yield page[start:]

@@ -1,0 +1,61 @@
+"""Rings by LISTEN and NOTIFY, where there is a PostgreSQL and no Redis.
+
+Two connections a worker, beside the pool. A notification is seen by the listeners of the
+same database only, so installations do not hear each other.
+
+Source: https://www.postgresql.org/docs/current/sql-notify.html
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+
+_CHANNEL = "beseda_rings"
+
+
+class PostgresExchange:
+    """The notifications of one PostgreSQL database.
+
+    Args:
+        url: A libpq connection URL.
+        options: More connection parameters of libpq.
+    """
+
+    message_bytes = 7_900  # a notification carries less than 8,000
+
+    def __init__(self, url: str, options: Mapping[str, Any]) -> None:
+        self._url = url
+        self._options = dict(options)
+
+    def sending_line(self) -> "PostgresLine":
+        line = PostgresLine(self._connect())
+        # A ring is no data: nobody has to wait until the disk has it.
+        line.connection.execute("SET synchronous_commit = off")
+        return line
+
+    def listening_line(self) -> "PostgresLine":
+        line = PostgresLine(self._connect())
+        line.connection.execute(f"LISTEN {_CHANNEL}")
+        return line
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self._url, autocommit=True, **self._options)
+
+
+class PostgresLine:
+    """One connection to PostgreSQL."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self.connection = connection
+
+    def send(self, message: bytes) -> None:
+        self.connection.execute("SELECT pg_notify(%s, %s)", (_CHANNEL, message.decode()))
+
+    def receive(self) -> bytes | None:
+        for notification in self.connection.notifies(timeout=1.0, stop_after=1):
+            return notification.payload.encode()
+        return None
+
+    def close(self) -> None:
+        self.connection.close()

@@ -1,0 +1,47 @@
+"""What the tables of every domain are made of: a base, aware times, ids never reused."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from sqlalchemy import BigInteger, DateTime, Dialect, Integer, MetaData, TypeDecorator
+from sqlalchemy.orm import DeclarativeBase, mapped_column
+
+
+class Base(DeclarativeBase):
+    """A table. Rows are read and written through Core; see `database.py` for why."""
+
+    # Named constraints, so that a migration can drop them on every database.
+    metadata = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+        }
+    )
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC time. SQLite keeps no zone, so it is put back when a row is read."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None or value.tzinfo is not None:
+            return value
+        return value.replace(tzinfo=UTC)
+
+
+# SQLite gives AUTOINCREMENT to nothing but INTEGER.
+Id = BigInteger().with_variant(Integer, "sqlite")
+
+# SQLite reuses the highest id after a delete unless a table says AUTOINCREMENT
+# (https://www.sqlite.org/autoinc.html); PostgreSQL's sequences never do.
+NEVER_REUSED = {"sqlite_autoincrement": True}
+
+IdColumn = Annotated[int, mapped_column(Id, primary_key=True, autoincrement=True)]

@@ -1,0 +1,163 @@
+"""What may come in: the bodies and queries of requests, declared as pydantic models.
+
+`@bp.input(SomeBody)` of APIFlask reads them through `InputAdapter` below, which
+takes JSON or form fields and refuses the rest in the words of `errors.py`. The same
+declarations describe the API (OpenAPI).
+"""
+
+import json
+from typing import Annotated, Any, Self
+
+import orjson
+from apiflask.schema_adapters import registry
+from apiflask.schema_adapters.pydantic import PydanticAdapter
+from flask import Request
+from flask_babel import LazyString
+from flask_babel import lazy_gettext as _
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
+from werkzeug.exceptions import UnsupportedMediaType
+
+from app.errors import NON_FIELD, BadInput
+
+JSON_OR_FORM = "json_or_form"
+FORM_AND_FILES = "form_and_files"
+QUERY = "query"
+
+# The words for what pydantic finds; a type that is not here says only that the value is wrong.
+_SENTENCES = {
+    "missing": _("This field is required."),
+    "string_type": _("This must be text."),
+    "string_unicode": _("This text has a character that cannot be stored."),
+    "string_too_short": _("This field may not be blank."),
+    "string_too_long": _("This is longer than {max_length} characters."),
+    "unstorable": _("This text has a character that cannot be stored."),
+    "blank": _("This field may not be blank."),
+}
+_WRONG = _("This value is not right.")
+
+
+class Body(BaseModel):
+    """What a client sends. Unknown keys are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, arbitrary_types_allowed=True)
+
+    @classmethod
+    def parse(cls, data: Any) -> Self:
+        """Check a decoded body.
+
+        Raises:
+            BadInput: Some fields are wrong; all of them are named.
+        """
+        if not isinstance(data, dict):
+            raise BadInput({NON_FIELD: [_("Send an object with fields.")]})
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise BadInput(_field_errors(error)) from None
+
+
+class RefusedField(ValueError):
+    """A value that a rule of ours refuses, with the sentence that says why."""
+
+    def __init__(self, sentence: str | LazyString) -> None:
+        super().__init__()
+        self.sentence = sentence
+
+
+def _field_errors(error: ValidationError) -> dict[str, list[str | LazyString]]:
+    found: dict[str, list[str | LazyString]] = {}
+    for each in error.errors(include_url=False, include_input=False):
+        context = each.get("ctx", {})
+        cause = context.get("error")
+        if isinstance(cause, RefusedField):
+            sentence: str | LazyString = cause.sentence
+        else:
+            sentence = str(_SENTENCES.get(each["type"], _WRONG)).format_map(context)
+        found.setdefault(str(each["loc"][0]) if each["loc"] else NON_FIELD, []).append(sentence)
+    return found
+
+
+def _storable(text: str) -> str:
+    # PostgreSQL stores no U+0000 in text; pydantic has refused lone surrogates already.
+    if "\0" in text:
+        raise PydanticCustomError("unstorable", "U+0000")
+    return text
+
+
+def _visible(text: str) -> str:
+    if not text or text.isspace():
+        raise PydanticCustomError("blank", "blank")
+    return text
+
+
+def _trimmed(text: Any) -> Any:
+    return text.strip() if isinstance(text, str) else text
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+# Bounded before anything is done with it: normalising a long run of combining marks takes
+# quadratic time. Four code points are more than one letter of a name is ever written with.
+NAME_CHARS_TYPED = 600
+
+VisibleText = Annotated[Text, AfterValidator(_visible)]
+TrimmedText = Annotated[VisibleText, BeforeValidator(_trimmed)]
+NameText = Annotated[TrimmedText, Field(max_length=NAME_CHARS_TYPED)]
+
+
+def decode_json(raw: bytes | str) -> Any:
+    """Read a JSON text.
+
+    Raises:
+        BadInput: It is none, or nested beyond sense.
+    """
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        pass
+    # orjson refuses a lone surrogate (`"\ud800"`) together with the whole text. The standard
+    # library lets it pass, and then the field that has it can be named.
+    try:
+        return json.loads(
+            raw if isinstance(raw, str) else raw.decode(), parse_constant=_no_constant
+        )
+    except (ValueError, RecursionError):
+        raise BadInput({NON_FIELD: [_("This is not valid JSON.")]}) from None
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+class InputAdapter(PydanticAdapter):
+    """Reads a request for APIFlask's `@bp.input`, as Django REST Framework would.
+
+    APIFlask's own adapter takes a body of any content type for JSON and an array for an
+    empty object, and words its errors in English.
+    """
+
+    model_class: type[Body]
+
+    def validate_input(self, request: Request, location: str, **_options: Any) -> Body:
+        if location == QUERY:
+            return self.model_class.parse(request.args.to_dict())
+        return self.model_class.parse(body_of(request))
+
+
+registry.register("pydantic", InputAdapter)
+
+
+def body_of(request: Request) -> Any:
+    """Return the decoded body of a request: JSON, or form fields with their files.
+
+    Raises:
+        BadInput: The body is not valid JSON.
+        UnsupportedMediaType: It is neither JSON nor a form.
+    """
+    if request.is_json:
+        return decode_json(request.get_data(cache=False))
+    if request.mimetype in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        return request.form.to_dict() | request.files.to_dict()
+    if not request.mimetype and not request.get_data(cache=False):
+        return {}
+    raise UnsupportedMediaType

@@ -1,0 +1,208 @@
+"""Every setting: typed, read once from the environment, and refused loudly at the start."""
+
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+ROOT = Path(__file__).resolve().parent
+INSTANCE = ROOT / "instance"  # what a fresh installation keeps of its own
+SECRET_BYTES = 32  # of a key for HS256 at least (RFC 7518, section 3.2)
+
+_POSTGRESQL = "postgresql+psycopg"
+
+
+class ConfigError(Exception):
+    """Some settings are wrong; the text names all of them and what was expected."""
+
+
+def _database_url(text: str) -> str:
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        raise ValueError("a URL of SQLite or PostgreSQL") from None
+    if url.drivername in ("postgres", "postgresql", _POSTGRESQL):
+        if not url.database:
+            raise ValueError("a URL of PostgreSQL with the name of a database")
+        url = url.set(drivername=_POSTGRESQL)
+    elif url.drivername == "sqlite" and url.database not in (None, "", ":memory:"):
+        url = _absolute(url)
+    else:
+        raise ValueError("sqlite:///path/of/a/file or postgresql://user:password@host/name")
+    return url.render_as_string(hide_password=False)
+
+
+def _absolute(url: URL) -> URL:
+    return url.set(database=str(ROOT / (url.database or "")))
+
+
+def _redis_url(text: str) -> str:
+    if urlsplit(text).scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("a URL beginning with redis://, rediss:// or unix://")
+    return text
+
+
+def _secret(key: SecretStr) -> SecretStr:
+    if len(key.get_secret_value().encode()) < SECRET_BYTES:
+        raise ValueError(f"at least {SECRET_BYTES} bytes, such as `openssl rand -hex 32` prints")
+    return key
+
+
+def _origins(text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
+    return tuple(each.strip().lower() for each in text.split(",") if each.strip())
+
+
+def _origin(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or text != f"{parts.scheme}://{parts.netloc}":
+        raise ValueError("origins such as https://example.com, separated by commas; no *, no path")
+    return text
+
+
+def _seconds(text: Any) -> Any:
+    return timedelta(seconds=int(text)) if isinstance(text, str) and text.isdecimal() else text
+
+
+def _upper(text: Any) -> Any:
+    return text.upper() if isinstance(text, str) else text
+
+
+Seconds = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0))]
+LogLevel = Annotated[
+    Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)
+]
+
+
+class Config(BaseModel):
+    """The settings of one installation. Each field is the environment variable of its name."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, validate_default=True)
+
+    DATABASE_URL: Annotated[str, AfterValidator(_database_url), Field(repr=False)] = (
+        f"sqlite:///{INSTANCE / 'beseda.db'}"
+    )
+    DATABASE_POOL_SIZE: Annotated[int, Field(ge=1, le=1000)] = 5  # a worker; twice that in a rush
+    REDIS_URL: Annotated[Annotated[str, AfterValidator(_redis_url)] | None, Field(repr=False)] = (
+        None
+    )
+    JWT_SECRET_KEY: Annotated[SecretStr, AfterValidator(_secret)]
+    JWT_ACCESS_TOKEN_EXPIRES: Seconds = timedelta(minutes=15)
+    JWT_REFRESH_TOKEN_EXPIRES: Seconds = timedelta(days=30)
+    PORT: Annotated[int, Field(ge=1, le=65535)] = 8000
+    WEB_CONCURRENCY: Annotated[int, Field(ge=1, le=1000)] = 1
+    SOCKETS_MAX: Annotated[int, Field(ge=1)] = 10_000  # open WebSockets a worker
+    CORS_ORIGINS: Annotated[
+        tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_origins)
+    ] = ()
+    MEDIA_ROOT: Path = INSTANCE / "media"
+    RATELIMIT_ENABLED: bool = True
+    PROXY_HOPS: Annotated[int, Field(ge=0, le=10)] = 0
+    LOG_LEVEL: LogLevel = "INFO"
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Self:
+        """Read all settings. An empty variable counts as one that is not set.
+
+        Raises:
+            ConfigError: Some are wrong. No secret stands in its text.
+        """
+        settings: dict[str, Any] = {
+            name: env[name] for name in cls.model_fields if env.get(name, "").strip()
+        }
+        try:
+            if "JWT_SECRET_KEY" not in settings and _is_sqlite(settings):
+                settings["JWT_SECRET_KEY"] = _kept_secret(INSTANCE / "jwt_secret_key")
+            return cls(**settings)
+        except ValidationError as error:
+            raise ConfigError(_complaint(error, settings)) from None
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the database is one file, which one process writes."""
+        return self.DATABASE_URL.startswith("sqlite")
+
+    @property
+    def workers(self) -> int:
+        """How many worker processes may serve."""
+        return 1 if self.is_sqlite else self.WEB_CONCURRENCY
+
+
+def _is_sqlite(settings: Mapping[str, str]) -> bool:
+    return settings.get("DATABASE_URL", "sqlite").startswith("sqlite")
+
+
+_EXPECTED = {
+    "missing": "is not set; with a database other than SQLite it is required",
+    "bool_parsing": "expected true or false",
+    "literal_error": "expected one of DEBUG, INFO, WARNING, ERROR, CRITICAL",
+}
+
+
+def _complaint(error: ValidationError, settings: Mapping[str, str]) -> str:
+    lines = ["Beseda cannot start with these settings:"]
+    for each in error.errors(include_url=False):
+        name = str(each["loc"][0])
+        expected = _EXPECTED.get(each["type"])
+        if each["type"] == "missing":
+            lines.append(f"  {name} {expected}: {_secret_hint()}")
+            continue
+        if cause := each.get("ctx", {}).get("error"):
+            expected = f"expected {cause}"
+        expected = expected or "expected " + each["msg"].removeprefix("Input should be ")
+        lines.append(f"  {name}={_shown(name, settings)}: {expected}")
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _secret_hint() -> str:
+    return f"at least {SECRET_BYTES} bytes, such as `openssl rand -hex 32` prints"
+
+
+def _shown(name: str, settings: Mapping[str, str]) -> str:
+    # URLs may hold a password, so no more of them is shown than their beginning.
+    value = settings.get(name, "")
+    if name == "JWT_SECRET_KEY":
+        return f"({len(value.encode())} bytes)"
+    if name.endswith("_URL"):
+        scheme, found, _ = value.partition("://")
+        return repr(f"{scheme}://…") if found else "(not a URL)"
+    return repr(value)
+
+
+def _kept_secret(path: Path) -> str:
+    """Return the key in a file, made at the first start and kept for its owner alone.
+
+    Several processes may start at once: the file appears whole, by a link that only one
+    of them can make, and all read it.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_hex(SECRET_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+            with suppress(FileExistsError):  # another process was quicker
+                os.link(draft, path)
+        finally:
+            draft.unlink()
+    return path.read_text().strip()

@@ -1,0 +1,68 @@
+"""How gunicorn serves Beseda. Imports nothing of `app` at its top.
+
+The master must not load what the workers' gevent has to patch first: psycopg, for one, decides
+at its import how it waits. So there is no preload, and the hooks import late.
+"""
+
+import os
+import resource
+import sys
+from pathlib import Path
+
+from config import Config, ConfigError
+
+try:
+    _config = Config.from_env(os.environ)
+except ConfigError as error:
+    sys.exit(str(error))
+
+bind = f"0.0.0.0:{_config.PORT}"
+worker_class = "gevent"
+workers = _config.workers
+
+# A socket is a descriptor, so as many as the system permits.
+_, _most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (_most, _most))
+worker_connections = 10_000  # HTTP connections; open WebSockets do not count, see SOCKETS_MAX
+
+timeout = 60  # a worker that does not answer its master for so long is replaced
+graceful_timeout = 4  # within 5 s of SIGTERM the process is gone
+keepalive = 5
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+control_socket_disable = True  # it would be one path for all instances of a user
+
+errorlog = "-"
+loglevel = _config.LOG_LEVEL.lower()  # requests are logged by the application
+
+
+def on_starting(server):
+    """Say what is not as it was asked for."""
+    if _config.workers != _config.WEB_CONCURRENCY:
+        server.log.info(
+            "SQLite has one writer: 1 worker, although WEB_CONCURRENCY is %d",
+            _config.WEB_CONCURRENCY,
+        )
+
+
+def post_worker_init(worker):
+    """Let the worker's sockets live, and watch for the moment when it has to leave."""
+    import gevent
+
+    import app
+
+    application = worker.app.callable
+    app.start(application)
+
+    def leave():
+        # SIGTERM only makes `alive` false, and so does a master that is gone.
+        while worker.alive:
+            gevent.sleep(0.1)
+        app.stop(application)
+
+    worker.leaving = gevent.spawn(leave)
+
+
+def worker_exit(_server, worker):
+    """Let what `leave` has begun come to its end, before the process does."""
+    if hasattr(worker, "leaving"):
+        worker.leaving.join(timeout=4)
