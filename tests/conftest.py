@@ -1,0 +1,114 @@
+"""What tests stand on: real databases, the real application, real server processes.
+
+SQLite is always there. PostgreSQL and Redis are found where the environment says
+(`TEST_POSTGRESQL_URL`, `TEST_REDIS_URL`), on this machine's usual ports, or brought by a
+package; a test that finds none is skipped loudly, and in CI (`CI=true`) fails.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from apiflask import APIFlask
+from flask.testing import FlaskClient
+from flask_migrate import downgrade, upgrade
+from sqlalchemy import text
+
+from app import create_app
+from app.extensions import db
+from config import Config
+from tests import services
+from tests.servers import Server
+
+IN_CI = os.environ.get("CI") == "true"
+
+
+def unavailable(what: str) -> None:
+    """Skip a test for want of something, or fail it in CI."""
+    if IN_CI:
+        pytest.fail(f"{what} is needed in CI and is not there")
+    pytest.skip(f"{what} is not there")
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database that is dropped afterwards."""
+    with services.postgresql(tmp_path_factory.mktemp("postgresql")) as url:
+        if url is None:
+            unavailable("PostgreSQL")
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Redis."""
+    with services.redis(tmp_path_factory.mktemp("redis")) as url:
+        if url is None:
+            unavailable("Redis")
+        yield url
+
+
+def make_config(folder: Path, database_url: str, **settings: str) -> Config:
+    """Return the settings of an application that keeps its files in a folder."""
+    return Config.from_env(
+        {
+            "DATABASE_URL": database_url,
+            "JWT_SECRET_KEY": "a secret of the tests, not of yours",
+            "MEDIA_ROOT": str(folder / "media"),
+            "LOG_LEVEL": "WARNING",
+        }
+        | settings
+    )
+
+
+def sqlite_url(folder: Path) -> str:
+    """Return the URL of a SQLite file in a folder."""
+    return f"sqlite:///{folder / 'beseda.db'}"
+
+
+@pytest.fixture(scope="session")
+def postgresql_app(
+    postgresql_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[APIFlask]:
+    """The application on a migrated PostgreSQL database."""
+    app = create_app(make_config(tmp_path_factory.mktemp("app"), postgresql_url))
+    with app.app_context():
+        upgrade()
+    yield app
+    with app.app_context():
+        downgrade(revision="base")
+    app.extensions["engine"].dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[APIFlask]:
+    """The application on an empty, migrated database; once on each kind."""
+    if request.param == "postgresql":
+        app = request.getfixturevalue("postgresql_app")
+        tables = ", ".join(table.name for table in db.metadata.sorted_tables)
+        with app.extensions["engine"].begin() as connection:
+            connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY"))
+        yield app
+        return
+    app = create_app(make_config(tmp_path, sqlite_url(tmp_path)))
+    with app.app_context():
+        upgrade()
+    yield app
+    app.extensions["engine"].dispose()
+
+
+@pytest.fixture
+def client(app: APIFlask) -> FlaskClient:
+    """A client of the application without a server between them."""
+    return app.test_client()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real server on SQLite, started as `make run` starts it; shared by all tests.
+
+    Rooms and people of one test are strangers to another's: make your own.
+    """
+    with Server(tmp_path_factory.mktemp("server")) as server:
+        yield server

@@ -1,0 +1,64 @@
+"""People and rooms for tests, made through the API as anybody would."""
+
+import itertools
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+PASSWORD = "correct horse battery"
+_count = itertools.count(1)
+
+
+def new_name(stem: str = "user") -> str:
+    """Return a user name that no other test has."""
+    return f"{stem}.{next(_count)}.{secrets.token_hex(3)}"
+
+
+@dataclass
+class Person:
+    """Somebody who is logged in to a running server."""
+
+    url: str
+    username: str
+    id: int
+    access: str
+    refresh: str
+    email: str
+    http: httpx.Client = field(repr=False)
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        """The header that says who it is."""
+        return {"Authorization": f"Bearer {self.access}"}
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return self.http.get(path, **options)
+
+    def post(self, path: str, body: Any = None, **options: Any) -> httpx.Response:
+        return self.http.post(path, json=body, **options)
+
+    def open_room(self, other: "Person") -> dict[str, Any]:
+        """Return the room with somebody."""
+        answer = self.post("/messenger/api/chatrooms/", {"recipient": other.username})
+        assert answer.status_code in (200, 201), answer.text
+        room: dict[str, Any] = answer.json()
+        return room
+
+
+def make_person(url: str, username: str | None = None) -> Person:
+    """Register somebody with a running server and log in."""
+    username = username or new_name()
+    email = f"{secrets.token_hex(6)}@example.com"
+    http = httpx.Client(base_url=url, timeout=30)
+    created = http.post(
+        "/accounts/api/users/",
+        json={"username": username, "email": email, "password": PASSWORD},
+    )
+    assert created.status_code == 201, created.text
+    tokens = http.post(
+        "/accounts/api/token/", json={"username": username, "password": PASSWORD}
+    ).json()
+    http.headers["Authorization"] = f"Bearer {tokens['access']}"
+    return Person(url, username, created.json()["id"], **tokens, email=email, http=http)

@@ -1,0 +1,130 @@
+"""Real server processes for tests: gunicorn with the gevent worker, on a port of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+ROOT = Path(__file__).parent.parent
+START_SECONDS = 30
+
+
+def free_port() -> int:
+    """Return a port of the loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """A running Beseda.
+
+    Args:
+        folder: Where its database, pictures and log go.
+        settings: Its environment; the default is that of `make run` on a fresh machine.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.log = folder / "server.log"
+        # A clean environment: what this machine sets must not decide a test.
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "PORT": str(self.port),
+            "DATABASE_URL": f"sqlite:///{folder / 'beseda.db'}",
+            "JWT_SECRET_KEY": "a secret of the tests, not of yours",
+            "MEDIA_ROOT": str(folder / "media"),
+        } | dict(settings or {})
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it answers HTTP, without a slash at the end."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ws_url(self) -> str:
+        """Where it answers WebSockets, without a slash at the end."""
+        return f"ws://127.0.0.1:{self.port}"
+
+    def migrate(self) -> None:
+        """Do what the Procfile's `release` does."""
+        self._run("-m", "flask", "--app", "wsgi", "db", "upgrade")
+
+    def start(self) -> None:
+        """Start the process and wait until it is ready."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"),
+                    *("--bind", f"127.0.0.1:{self.port}", "wsgi:app"),
+                ],
+                cwd=ROOT,
+                env=self.env,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Wait until it answers."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            if self.process is None or self.process.poll() is not None:
+                break
+            time.sleep(0.05)
+        raise AssertionError(f"the server did not start:\n{self.log.read_text()[-4000:]}")
+
+    def stop(self) -> None:
+        """End the process as a platform would, and then as it would if that did not help."""
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            raise AssertionError("the server did not stop within 10 s") from None
+        finally:
+            self.process = None
+
+    def __enter__(self) -> Self:
+        self.migrate()
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _run(self, *arguments: str) -> None:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr

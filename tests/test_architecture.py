@@ -1,0 +1,219 @@
+"""The arrows of the house, checked by reading imports: they point one way, never back."""
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOMAINS = ("accounts", "profiles", "messenger")
+
+
+def _name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = {
+    _name_of(path): ast.parse(path.read_text(encoding="utf-8"))
+    for path in [*(ROOT / "app").rglob("*.py"), ROOT / "config.py", ROOT / "wsgi.py"]
+}
+
+
+def imported(module: str) -> set[str]:
+    """Return what a module imports, each name with where it comes from: `flask.request`."""
+    found = set()
+    for node in ast.walk(SOURCES[module]):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import, which this file cannot read"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def ours(module: str) -> set[str]:
+    """Return the modules of ours that a module imports."""
+    found = set()
+    for name in imported(module):
+        owner = name.rpartition(".")[0]
+        found |= {name if name in SOURCES else owner} & SOURCES.keys()
+    return found
+
+
+def within(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def modules(*packages: str) -> Iterator[str]:
+    """Name the modules of some packages; there is at least one, or the package was renamed."""
+    found = [name for name in SOURCES if within(name, *packages)]
+    assert found, packages
+    yield from found
+
+
+def stemmed(*stems: str) -> Iterator[str]:
+    """Name the modules with these names, in whatever package."""
+    found = [name for name in SOURCES if name.rpartition(".")[2] in stems]
+    assert found, stems
+    yield from found
+
+
+def test_no_import_leads_back_to_where_it_came_from() -> None:
+    # Raises CycleError, which names the circle.
+    TopologicalSorter({module: ours(module) for module in SOURCES}).prepare()
+
+
+@pytest.mark.parametrize(
+    ("package", "stranger"),
+    [
+        ("app.profiles", "app.messenger"),
+        ("app.messenger", "app.profiles"),
+        ("app.accounts", "app.profiles"),
+        ("app.accounts", "app.messenger"),
+    ],
+)
+def test_domains_keep_apart(package: str, stranger: str) -> None:
+    for module in modules(package):
+        assert not [name for name in ours(module) if within(name, stranger)], module
+
+
+def test_realtime_knows_nothing_of_ours() -> None:
+    for module in modules("app.realtime"):
+        assert all(within(name, "app.realtime") for name in ours(module)), module
+
+
+def test_realtime_knows_neither_requests_nor_tables() -> None:
+    for module in modules("app.realtime"):
+        found = [name for name in imported(module) if within(name, "flask", "sqlalchemy")]
+        assert not found, module
+
+
+def test_realtime_has_one_door() -> None:
+    # Close codes are values, and the loop is how whoever works in it waits; what acts is behind it.
+    doors = {"app.realtime", "app.realtime.closing", "app.realtime.loop"}
+    for module in SOURCES:
+        if not within(module, "app.realtime"):
+            through = {name for name in ours(module) if within(name, "app.realtime")}
+            assert through <= doors, module
+
+
+@pytest.mark.parametrize(
+    ("lower", "higher"),
+    [
+        # Left: may be imported by the right, and never imports it.
+        (("models",), ("schemas", "services", "store", "writer", "history", "routes", "socket")),
+        (("schemas",), ("services", "store", "writer", "history", "routes", "socket")),
+        (("history", "store", "writer"), ("services", "routes", "socket")),
+        (("services", "tokens"), ("schemas", "routes", "socket")),
+        (("routes",), ("routes", "socket")),
+    ],
+)
+def test_layers_of_a_domain_rest_on_lower_ones(
+    lower: tuple[str, ...], higher: tuple[str, ...]
+) -> None:
+    for module in stemmed(*lower):
+        found = {name.rpartition(".")[2] for name in ours(module) if within(name, "app")}
+        assert not found & set(higher), module
+
+
+@pytest.mark.parametrize(
+    "foundation",
+    [
+        "clock",
+        "sql",
+        "extensions",
+        "database",
+        "responses",
+        "offload",
+        "errors",
+        "validation",
+        "pagination",
+        "answers",
+        "languages",
+        "logs",
+    ],
+)
+def test_foundations_know_no_domain(foundation: str) -> None:
+    above = [f"app.{name}" for name in (*DOMAINS, "realtime", "health", "commands")]
+    assert not [name for name in ours(f"app.{foundation}") if within(name, *above)]
+
+
+def test_only_create_app_joins_the_parts() -> None:
+    for module in SOURCES.keys() - {"app"}:
+        joined = [name for name in ours(module) if name.endswith((".routes", ".socket"))]
+        assert not joined, module
+        assert module == "wsgi" or "app" not in ours(module), module
+
+
+@pytest.mark.parametrize(
+    "layer", ["models", "services", "store", "writer", "history", "names", "passwords", "pictures"]
+)
+def test_use_cases_are_given_values_and_see_no_request(layer: str) -> None:
+    secrets = {"flask.request", "flask.g", "flask.session", "flask_jwt_extended.current_user"}
+    for module in stemmed(layer):
+        assert not imported(module) & secrets, module
+
+
+def test_only_tokens_know_jwt() -> None:
+    # Others may ask for a token and for the caller; the log line asks whether one was read.
+    allowed = {
+        "app.extensions": {"flask_jwt_extended.JWTManager"},
+        "app.answers": {"flask_jwt_extended.get_jwt"},
+    }
+    of_routes = {"flask_jwt_extended.jwt_required", "flask_jwt_extended.current_user"}
+    for module in SOURCES.keys() - {"app.accounts.tokens"}:
+        found = {name for name in imported(module) if within(name, "jwt", "flask_jwt_extended")}
+        may = of_routes if module.endswith(".routes") else allowed.get(module, set())
+        assert found <= may, module
+
+
+def test_only_two_files_know_gevent() -> None:
+    knowing = {
+        module
+        for module in SOURCES
+        if any(within(name, "gevent", "greenlet") for name in imported(module))
+    }
+    assert knowing <= {"app.offload", "app.realtime.loop"}
+
+
+def test_transactions_are_begun_by_services_and_the_store_of_messages() -> None:
+    writers = {module for module in SOURCES if "app.database.writing" in imported(module)}
+    assert writers
+    assert all(module.endswith((".services", ".store")) for module in writers), writers
+    for module, tree in SOURCES.items():
+        commits = [
+            node.lineno
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and node.attr == "commit"
+        ]
+        assert not commits, f"{module}: `writing` commits at the end of its block"
+
+
+def test_time_comes_from_the_clock() -> None:
+    wall_clocks = {"now", "utcnow", "today", "time", "time_ns"}
+    for module, tree in SOURCES.items():
+        read = [
+            node.lineno
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute)
+            and node.attr in wall_clocks
+            and isinstance(node.value, ast.Name)
+            and node.value.id in ("datetime", "date", "time")
+        ]
+        assert module == "app.clock" or not read, f"{module}: {read}"
+        assert not imported(module) & {"time.time", "time.time_ns"}, module
+
+
+@pytest.mark.parametrize("module", sorted(SOURCES))
+def test_no_import_hides_inside_a_function(module: str) -> None:
+    hidden = [
+        inner.lineno
+        for outer in ast.walk(SOURCES[module])
+        if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for inner in ast.walk(outer)
+        if isinstance(inner, ast.Import | ast.ImportFrom)
+    ]
+    assert not hidden
