@@ -21,10 +21,13 @@ SILENCE_SECONDS = 60.0  # after so much silence the client is gone
 LINGER_SECONDS = 30.0  # how long a client may take to answer our goodbye
 
 _READ_BYTES = 32 * 1024
+_JOINED_BYTES = 8 * 1024  # of small frames in the outbox
 _BUFFERS = 64  # frames written with one system call; POSIX grants 1024
 _PING = frames.ping_frame()
 
-GONE = 1006  # the client vanished without a goodbye (RFC 6455, 7.1.5); only ever said in a log
+# Only ever said in a log (RFC 6455, 7.1.5):
+NO_CODE = 1005  # the client's goodbye had no code
+GONE = 1006  # the client vanished without a goodbye
 
 
 class Listener(Protocol):
@@ -57,6 +60,7 @@ class Connection:
         "_drained",
         "_heard_at",
         "_held",
+        "_is_parted",
         "_outbox",
         "_reader",
         "_reads",
@@ -84,6 +88,7 @@ class Connection:
         self._drained: Event | None = None
         self._code: int | None = None  # the close code, once either side has said goodbye
         self._close_by = 0.0
+        self._is_parted = False  # both have said it: what is left to write is the rest
         self._reads = watch_reads(descriptor)
         self._reads.start(self._readable)
 
@@ -122,10 +127,15 @@ class Connection:
     def close(self, close: Close) -> None:
         """Say goodbye after what has been offered. A second call does nothing."""
         if self._code is None:
-            self._code = close.code
-            self._close_by = monotonic() + LINGER_SECONDS
+            self._end(close.code)
             self.resume()  # to hear the client's goodbye
             self._write(close.frame)
+
+    def _end(self, code: int) -> None:
+        # From now on nothing is exchanged but goodbyes.
+        self._code = code
+        self._close_by = monotonic() + LINGER_SECONDS
+        self._wake_waiters()
 
     def abort(self, code: int = GONE) -> None:
         """Close the descriptor at once."""
@@ -148,9 +158,15 @@ class Connection:
             self._drained.wait()
 
     def _write(self, frame: bytes) -> None:
-        if self._outbox is not None:
-            self._outbox.append(frame)
+        outbox = self._outbox
+        if outbox is not None:
             self._waiting += len(frame)
+            # Small frames are joined: a megabyte of answers to pings would be half a million
+            # objects. Never with the first, part of which may be written.
+            if len(outbox) > 1 and len(outbox[-1]) + len(frame) <= _JOINED_BYTES:
+                outbox[-1] += frame
+            else:
+                outbox.append(frame)
             return
         if self._descriptor < 0:
             return
@@ -191,6 +207,8 @@ class Connection:
         if not outbox:
             self._outbox = None
             self._stop_writing()
+            if self._is_parted:
+                self.abort()
 
     def _stop_writing(self) -> None:
         self._waiting = self._sent = 0
@@ -198,6 +216,9 @@ class Connection:
             self._writes.stop()
             self._writes.close()
             self._writes = None
+        self._wake_waiters()
+
+    def _wake_waiters(self) -> None:
         if self._drained is not None:
             self._drained.set()
             self._drained = None
@@ -213,8 +234,6 @@ class Connection:
             self._sent = 0
             self._waiting = len(first)
         self.close(closing.SLOW_READER)
-        if self._drained is not None:
-            self._drained.set()
 
     # In
 
@@ -226,7 +245,7 @@ class Connection:
 
     def resume(self) -> None:
         """Read on."""
-        if self._held:
+        if self._held and self._descriptor >= 0:
             self._held = False
             self._heard_at = monotonic()  # it was us who did not listen
             self._reads.start(self._readable)
@@ -257,14 +276,12 @@ class Connection:
     def _part(self, code: int | None) -> None:
         # The client said goodbye. If we have not yet, we do now, with its own code
         # (RFC 6455, 5.5.1); then both have, and the server hangs up first (7.1.1).
+        self._is_parted = True
         if self._code is None:
-            self._code = code or 1005
-            self._close_by = monotonic() + LINGER_SECONDS
+            self._end(code or NO_CODE)
             self._write(frames.close_frame(code))
         if self._outbox is None:
             self.abort()
-        else:
-            self._close_by = min(self._close_by, monotonic() + STALL_SECONDS)
 
     # Time
 
