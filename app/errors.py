@@ -13,8 +13,9 @@ from apiflask import APIFlask
 from flask import Response
 from flask_babel import LazyString
 from flask_babel import lazy_gettext as _
+from gunicorn.http.errors import ParseException
 from sqlalchemy.exc import SQLAlchemyError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import BadRequest, HTTPException
 
 from app.clock import utcnow
 from app.database import is_unavailable
@@ -170,6 +171,8 @@ def as_api_error(error: Exception) -> ApiError:
         return error
     if isinstance(error, HTTPException):
         return _HttpError(error)
+    if isinstance(error, ParseException):  # of gunicorn: the body is not what its headers say
+        return _HttpError(BadRequest())
     if isinstance(error, TooBusy):
         return Overloaded()
     if isinstance(error, SQLAlchemyError) and is_unavailable(error):

@@ -8,7 +8,7 @@ Two lanes, so that a picture does not keep people from logging in.
 import os
 import threading
 from collections.abc import Callable
-from typing import Literal, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from gevent.monkey import is_module_patched
 from gevent.threadpool import ThreadPool
@@ -18,7 +18,9 @@ T = TypeVar("T")
 
 Lane = Literal["passwords", "pictures"]
 
-WAITING_MAX = 200  # jobs in a lane; a login that waits behind more takes longer than people do
+# Jobs in a lane, the running one included: who comes after more of them (20 ms a password, up to
+# 1 s a picture, which is held in memory as well) would wait longer than people do.
+WAITING_MAX: dict[Lane, int] = {"passwords": 200, "pictures": 20}
 NICENESS = 10
 
 _lanes: dict[tuple[int, Lane], "_Lane"] = {}
@@ -52,17 +54,35 @@ def run(lane: Lane, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     mine = _lanes.get((os.getpid(), lane))
     if mine is None:
         mine = _lanes[os.getpid(), lane] = _Lane()
-    if mine.waiting >= WAITING_MAX:
+    if mine.waiting >= WAITING_MAX[lane]:
         raise TooBusy
     mine.waiting += 1
+    result: T
+    error: Exception | None = None
     try:
-        result: T = mine.pool.apply(function, args, kwargs)
+        result, error = mine.pool.apply(_attempt, (function, args, kwargs))
+        if error is not None:
+            raise error
         return result
     finally:
         mine.waiting -= 1
+        error = None  # its traceback holds this frame, which would hold it in turn
+
+
+def _attempt(
+    function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[T | None, Exception | None]:
+    # What a thread raises is printed by gevent (26.9), although the caller gets it as well.
+    try:
+        return function(*args, **kwargs), None
+    except Exception as error:
+        return None, error
 
 
 def _be_nice() -> None:
     # On Linux this lowers the calling thread only, whatever POSIX says of the whole process.
     if hasattr(os, "setpriority"):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        thread = threading.get_native_id()
+        # Who was started at a lower priority than this may not raise it.
+        niceness = max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread))
+        os.setpriority(os.PRIO_PROCESS, thread, niceness)

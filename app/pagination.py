@@ -10,11 +10,10 @@ from flask_babel import lazy_gettext as _
 from sqlalchemy import Connection, Row, Select, SQLColumnExpression, literal
 
 from app.errors import BadInput
+from app.validation import whole_number
 
 MOST_USERS = MOST_ROOMS = MOST_ITEMS = 1000
 DEFAULT_ITEMS = 100
-
-_LARGEST_ID = 2**63 - 1
 
 AnySelect: TypeAlias = Select[*tuple[Any, ...]]
 
@@ -62,13 +61,6 @@ class Window:
         if errors:
             raise BadInput(errors)
         return cls(min(numbers.pop("limit", default), most), **numbers)
-
-
-def whole_number(text: str) -> int | None:
-    """Return the number that ASCII digits stand for, cut to the largest id; None if it is none."""
-    if not (text.isascii() and text.isdigit()):
-        return None
-    return int(text) if len(text) < len(str(_LARGEST_ID)) else _LARGEST_ID
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,9 @@ declarations describe the API (OpenAPI).
 """
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Self
+from urllib.parse import parse_qsl
 
 import orjson
 from apiflask.schema_adapters import registry
@@ -16,7 +18,7 @@ from flask_babel import LazyString
 from flask_babel import lazy_gettext as _
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
-from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from app.errors import NON_FIELD, BadInput
 
@@ -24,16 +26,18 @@ JSON_OR_FORM = "json_or_form"
 FORM_AND_FILES = "form_and_files"
 QUERY = "query"
 
+_LARGEST_ID = 2**63 - 1
+
 # The words for what pydantic finds; a type that is not here says only that the value is wrong.
 _SENTENCES = {
     "missing": _("This field is required."),
-    "string_type": _("This must be text."),
-    "string_unicode": _("This text has a character that cannot be stored."),
-    "string_too_short": _("This field may not be blank."),
-    "string_too_long": _("This is longer than {max_length} characters."),
+    "type": _("This must be text."),
+    "too_short": _("This field may not be blank."),
+    "too_long": _("This is longer than {max_length} characters."),
     "unstorable": _("This text has a character that cannot be stored."),
     "blank": _("This field may not be blank."),
 }
+_NO_UTF8 = _("This is not UTF-8.")
 _WRONG = _("This value is not right.")
 
 
@@ -73,15 +77,24 @@ def _field_errors(error: ValidationError) -> dict[str, list[str | LazyString]]:
         if isinstance(cause, RefusedField):
             sentence: str | LazyString = cause.sentence
         else:
-            sentence = str(_SENTENCES.get(each["type"], _WRONG)).format_map(context)
+            kind = each["type"].removeprefix("string_")
+            sentence = LazyString(_worded, _SENTENCES.get(kind, _WRONG), context)
         found.setdefault(str(each["loc"][0]) if each["loc"] else NON_FIELD, []).append(sentence)
     return found
 
 
+def _worded(sentence: LazyString, context: Mapping[str, Any]) -> str:
+    return str(sentence).format_map(context)
+
+
 def _storable(text: str) -> str:
-    # PostgreSQL stores no U+0000 in text; pydantic has refused lone surrogates already.
-    if "\0" in text:
-        raise PydanticCustomError("unstorable", "U+0000")
+    # PostgreSQL stores no U+0000 in text, and half of a surrogate pair is no character at all.
+    try:
+        storable = "\0" not in text and bool(text.encode())
+    except UnicodeEncodeError:
+        storable = False
+    if text and not storable:
+        raise PydanticCustomError("unstorable", "a character that cannot be stored")
     return text
 
 
@@ -125,6 +138,13 @@ def decode_json(raw: bytes | str) -> Any:
         raise BadInput({NON_FIELD: [_("This is not valid JSON.")]}) from None
 
 
+def _decode_form(raw: bytes) -> dict[str, str]:
+    # As in Django, the last of several fields of one name counts. What is no UTF-8 becomes lone
+    # surrogates, which the field they are in will refuse.
+    form = raw.decode(errors="surrogateescape")
+    return dict(parse_qsl(form, keep_blank_values=True, errors="surrogateescape"))
+
+
 def _no_constant(name: str) -> None:
     raise ValueError(name)
 
@@ -151,13 +171,38 @@ def body_of(request: Request) -> Any:
     """Return the decoded body of a request: JSON, or form fields with their files.
 
     Raises:
-        BadInput: The body is not valid JSON.
+        BadInput: The body is not valid JSON, or not UTF-8.
         UnsupportedMediaType: It is neither JSON nor a form.
+        RequestEntityTooLarge: It is larger than this route takes.
     """
     if request.is_json:
-        return decode_json(request.get_data(cache=False))
-    if request.mimetype in ("application/x-www-form-urlencoded", "multipart/form-data"):
-        return request.form.to_dict() | request.files.to_dict()
-    if not request.mimetype and not request.get_data(cache=False):
+        return decode_json(_raw_body(request))
+    if request.mimetype == "application/x-www-form-urlencoded":
+        return _decode_form(_raw_body(request))
+    if request.mimetype == "multipart/form-data":
+        fields = request.form.to_dict()
+        # Werkzeug puts U+FFFD for what is no UTF-8: such a text is not what was sent.
+        broken = {name: [_NO_UTF8] for name, text in fields.items() if "\ufffd" in text}
+        if broken:
+            raise BadInput(broken)
+        return fields | request.files.to_dict()
+    if not request.mimetype and not _raw_body(request):
         return {}
     raise UnsupportedMediaType
+
+
+def _raw_body(request: Request) -> bytes:
+    raw = request.get_data(cache=False)
+    # Of a body that does not say how long it is Werkzeug reads as much as is allowed, and
+    # does not tell whether there was more.
+    most = request.max_content_length
+    if request.content_length is None and most is not None and len(raw) >= most:
+        raise RequestEntityTooLarge
+    return raw
+
+
+def whole_number(text: str) -> int | None:
+    """Return the number that ASCII digits stand for, cut to the largest id; None if it is none."""
+    if not (text.isascii() and text.isdigit()):
+        return None
+    return int(text) if len(text) < len(str(_LARGEST_ID)) else _LARGEST_ID

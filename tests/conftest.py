@@ -19,6 +19,7 @@ from app import create_app
 from app.extensions import db
 from config import Config
 from tests import services
+from tests.factories import close_clients
 from tests.servers import Server
 
 IN_CI = os.environ.get("CI") == "true"
@@ -29,6 +30,13 @@ def unavailable(what: str) -> None:
     if IN_CI:
         pytest.fail(f"{what} is needed in CI and is not there")
     pytest.skip(f"{what} is not there")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clients() -> Iterator[None]:
+    """Close what `make_person` has opened."""
+    yield
+    close_clients()
 
 
 @pytest.fixture(scope="session")

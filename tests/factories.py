@@ -9,6 +9,7 @@ import httpx
 
 PASSWORD = "correct horse battery"
 _count = itertools.count(1)
+_clients: list[httpx.Client] = []
 
 
 def new_name(stem: str = "user") -> str:
@@ -52,6 +53,7 @@ def make_person(url: str, username: str | None = None) -> Person:
     username = username or new_name()
     email = f"{secrets.token_hex(6)}@example.com"
     http = httpx.Client(base_url=url, timeout=30)
+    _clients.append(http)
     created = http.post(
         "/accounts/api/users/",
         json={"username": username, "email": email, "password": PASSWORD},
@@ -62,3 +64,9 @@ def make_person(url: str, username: str | None = None) -> Person:
     ).json()
     http.headers["Authorization"] = f"Bearer {tokens['access']}"
     return Person(url, username, created.json()["id"], **tokens, email=email, http=http)
+
+
+def close_clients() -> None:
+    """Hang up for everybody, when all tests are over."""
+    for http in _clients:
+        http.close()

@@ -11,6 +11,19 @@ from app.validation import RefusedField
 _SYMBOLS = frozenset("@.+-_")  # as Django permits; no `~`, which tells rooms of one name apart
 # Scripts whose letters look like each other's: `а` (Cyrillic), `a` (Latin), `α` (Greek).
 _LOOK_ALIKES = ("LATIN", "CYRILLIC", "GREEK")
+# Letters and marks that show nothing (RFC 8264, 9.13; Default_Ignorable_Code_Point in Unicode's
+# tables): with one of them at its end, a name looks like somebody else's.
+_INVISIBLE = frozenset(
+    map(
+        chr,
+        (
+            *(0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5),
+            *range(0x180B, 0x1810),
+            *range(0xFE00, 0xFE10),
+            *range(0xE0100, 0xE01F0),
+        ),
+    )
+)
 
 
 def normal_username(raw: str) -> str:
@@ -27,7 +40,7 @@ def normal_username(raw: str) -> str:
     for character in name:
         category = unicodedata.category(character)
         is_mark = category.startswith("M")
-        if not (
+        if character in _INVISIBLE or not (
             category.startswith("L")
             or (is_mark and after_letter)
             or category == "Nd"
@@ -51,12 +64,13 @@ def _scripts(name: str) -> set[str]:
 def folded(name: str) -> str:
     """Return the key under which a username or an e-mail address is unique, whatever its case.
 
-    Folding can take a text out of its normal form and normalising can bring upper case back,
-    so both are done until nothing changes (Unicode Standard, 3.13, D147).
+    Folding can take a text out of its normal form, and normalising can bring upper case and
+    white space back, so all is done until nothing changes (Unicode Standard, 3.13, D146). The
+    key of a username is up to three times as long as the name.
     """
-    name = unicodedata.normalize("NFKC", name.strip())
+    name = unicodedata.normalize("NFKC", name)
     while True:
-        key = unicodedata.normalize("NFKC", name.casefold())
+        key = unicodedata.normalize("NFKC", name.strip().casefold())
         if key == name:
             return key
         name = key
@@ -79,6 +93,8 @@ def normal_email(raw: str) -> str:
         valid = validate_email(raw.strip(), check_deliverability=False, test_environment=True)
     except EmailNotValidError:
         raise RefusedField(_("This is not an e-mail address.")) from None
-    if len(valid.normalized) > EMAIL_CHARS:
+    # One character can fold to eighteen (U+FDFA), and the key has to be stored as well. The
+    # address itself is no longer than that: validate_email has seen to it.
+    if len(folded(valid.normalized)) > EMAIL_CHARS:
         raise RefusedField(_("This is not an e-mail address."))
     return valid.normalized

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
-from flask_babel import LazyString
+from argon2.exceptions import VerificationError
 from flask_babel import lazy_gettext as _
 
 from app import offload
 from app.accounts.names import folded
+from app.validation import RefusedField
 
 PASSWORD_CHARS_LEAST, PASSWORD_CHARS_MOST = 8, 128
 
@@ -31,24 +31,25 @@ class Verdict(NamedTuple):
     needs_rehash: bool
 
 
-def password_problem(password: str, username: str, email: str) -> LazyString | None:
-    """Return the sentence that says why a password is refused, or None if it is not."""
+def strong_password(password: str) -> str:
+    """Return a password as it is.
+
+    Raises:
+        RefusedField: It is too short, too long, all digits, or among the commonest.
+    """
     if len(password) < PASSWORD_CHARS_LEAST:
-        return _("A password has at least 8 characters.")
+        raise RefusedField(_("A password has at least 8 characters."))
     if len(password) > PASSWORD_CHARS_MOST:
-        return _("A password has at most 128 characters.")
+        raise RefusedField(_("A password has at most 128 characters."))
     if password.isdecimal():
-        return _("A password must not be all digits.")
-    key = folded(password)
-    if key in (folded(username), folded(email)):
-        return _("The password must not be your name or your e-mail address.")
-    if key in _commonest():
-        return _("This password is among the commonest ones.")
-    return None
+        raise RefusedField(_("A password must not be all digits."))
+    if folded(password) in _commonest():
+        raise RefusedField(_("This password is among the commonest ones."))
+    return password
 
 
-# Passwords of 8 characters and more from the list that Django ships (R. Williams, CC0), the
-# thousand commonest: shorter ones and plain numbers are refused as they are.
+# The thousand commonest of 8 characters and more, from the list by Royce Williams that Django
+# ships: shorter ones and plain numbers are refused as they are.
 @cache
 def _commonest() -> frozenset[str]:
     return frozenset((Path(__file__).parent / "common_passwords.txt").read_text().split())
@@ -75,6 +76,6 @@ def check_password(password: str, stored_hash: str | None) -> Verdict:
 def _check(password: str, stored_hash: str | None) -> Verdict:
     try:
         _hasher.verify(stored_hash or _NOBODYS_HASH, password)
-    except (VerificationError, InvalidHashError):
+    except (VerificationError, ValueError):  # the latter if what is stored is no hash at all
         return Verdict(ok=False, needs_rehash=False)
     return Verdict(ok=True, needs_rehash=_hasher.check_needs_rehash(stored_hash or _NOBODYS_HASH))

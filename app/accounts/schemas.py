@@ -1,18 +1,37 @@
 """The shapes of the wire: accounts and tokens."""
 
-from typing import Annotated
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
+from app.accounts.names import normal_email, normal_username
+from app.accounts.passwords import strong_password
+from app.accounts.services import find_taken
+from app.errors import BadInput
 from app.validation import Body, NameText, Text, TrimmedText
 
 
 class RegistrationIn(Body):
-    """A new account. The rules of names, addresses and passwords are applied by the service."""
+    """A new account."""
 
-    username: NameText = Field(examples=["newuser"])
-    email: NameText = Field(examples=["newuser@example.com"])
-    password: Annotated[Text, Field(min_length=1, examples=["yourpassword"])]
+    username: Annotated[NameText, AfterValidator(normal_username), Field(examples=["newuser"])]
+    email: Annotated[
+        NameText, AfterValidator(normal_email), Field(examples=["newuser@example.com"])
+    ]
+    password: Annotated[Text, AfterValidator(strong_password), Field(examples=["yourpassword"])]
+
+    @classmethod
+    def parse(cls, data: Any) -> Self:
+        """Check a body; what is taken is named as well, whatever else is wrong."""
+        try:
+            return super().parse(data)
+        except BadInput as error:
+            if not isinstance(data, dict):
+                raise
+            name, email = (
+                "" if field in error.errors else data[field] for field in ("username", "email")
+            )
+            raise BadInput({**error.errors, **find_taken(name, email)}) from None
 
 
 class CredentialsIn(Body):

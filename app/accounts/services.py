@@ -9,11 +9,10 @@ from sqlalchemy import Row, or_, select, update
 
 from app.accounts import passwords
 from app.accounts.models import User
-from app.accounts.names import folded, normal_email, normal_username
+from app.accounts.names import folded
 from app.accounts.tokens import NoActiveAccount
 from app.database import insert_once, reading, writing
-from app.errors import ApiError, BadInput
-from app.validation import RefusedField
+from app.errors import ApiError, BadInput, FieldErrors
 
 
 class UserNotFound(ApiError):
@@ -27,28 +26,22 @@ class UserNotFound(ApiError):
 def register(username: str, email: str, password: str) -> Mapping[str, Any]:
     """Create an account.
 
+    Args:
+        username: A `normal_username`.
+        email: A `normal_email`.
+        password: A `strong_password`.
+
     Returns:
         The new user as the API shows it: id, username, email.
 
     Raises:
-        BadInput: A rule is broken, or the name or the address is taken; also for who
-            loses a race for it.
+        BadInput: The name or the address is taken, also for who loses a race for it; or
+            one of them is the password.
     """
-    errors: dict[str, list[str | LazyString]] = {}
-    for field, value, rule in (
-        ("username", username, normal_username),
-        ("email", email, normal_email),
-    ):
-        try:
-            rule(value)
-        except RefusedField as error:
-            errors[field] = [error.sentence]
-    if problem := passwords.password_problem(password, username, email):
-        errors["password"] = [problem]
-    if not errors:
-        username, email = normal_username(username), normal_email(email)
     keys = {"username_key": folded(username), "email_key": folded(email)}
-    errors = _taken(**keys) | errors
+    errors = dict(find_taken(username, email))
+    if folded(password) in keys.values():
+        errors["password"] = [_("The password must not be your name or your e-mail address.")]
     if errors:
         raise BadInput(errors)
     password_hash = passwords.hash_password(password)  # takes long, so it holds no connection
@@ -62,11 +55,13 @@ def register(username: str, email: str, password: str) -> Mapping[str, Any]:
             **keys,
         )
     if user_id is None:
-        raise BadInput(_taken(**keys))
+        raise BadInput(find_taken(username, email))
     return {"id": user_id, "username": username, "email": email}
 
 
-def _taken(username_key: str, email_key: str) -> dict[str, list[str | LazyString]]:
+def find_taken(username: str, email: str) -> FieldErrors:
+    """Return what stands against a new account with this name and this address."""
+    username_key, email_key = folded(username), folded(email)
     query = select(User.username_key, User.email_key).where(
         or_(User.username_key == username_key, User.email_key == email_key)
     )

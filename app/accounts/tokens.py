@@ -18,6 +18,7 @@ from app.accounts.models import User
 from app.database import reading
 from app.errors import ApiError
 from app.extensions import jwt
+from app.validation import whole_number
 from config import Config
 
 ACCESS = "access"
@@ -95,8 +96,11 @@ def caller_of(token: str, token_type: str = ACCESS) -> Caller:
 
 
 def _find_caller(claims: dict[str, Any]) -> Caller | None:
+    user_id = whole_number(claims["sub"])
+    if user_id is None:
+        return None
     query = select(User.id, User.username, User.email, User.is_admin).where(
-        User.id == int(claims["sub"]), User.is_active
+        User.id == user_id, User.is_active
     )
     with reading() as connection:
         row = connection.execute(query).one_or_none()

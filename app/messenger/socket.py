@@ -31,10 +31,9 @@ from app.messenger.schemas import ChatIn, RetryIn
 from app.messenger.services import RoomNotFound, Seat
 from app.messenger.store import Draft, Stored
 from app.messenger.writer import MessageWriter, Outcome
-from app.pagination import whole_number
 from app.realtime import Close, Connection, Realtime, closing
 from app.realtime.loop import monotonic
-from app.validation import decode_json
+from app.validation import decode_json, whole_number
 
 log = logging.getLogger(__name__)
 

@@ -6,6 +6,7 @@ Nothing is served but what was stored here: a name has to look like one that we 
 import os
 import re
 import secrets
+import stat
 from pathlib import Path
 
 from flask import Blueprint, Response, current_app, send_file
@@ -13,11 +14,13 @@ from flask_babel import lazy_gettext as _
 
 from app.errors import ApiError
 
+MEDIA_URL = "/media/"
 FOLDER = "user_images"
 DEFAULT = f"{FOLDER}/default.jpg"
 
 _SHIPPED = Path(__file__).with_name("default.jpg")
 _NAME = re.compile(FOLDER + r"/[0-9a-f]{32}\.jpg\Z")
+_MODE = 0o644  # whatever the umask: another server may be the one that serves them
 _YEAR_SECONDS = 31_536_000
 _HOUR_SECONDS = 3_600
 
@@ -56,6 +59,7 @@ class MediaStore:
             with draft.open("xb") as file:
                 file.write(data)
                 file.flush()
+                os.fchmod(file.fileno(), _MODE)
                 os.fsync(file.fileno())
             draft.replace(path)
         except BaseException:
@@ -72,16 +76,22 @@ class MediaStore:
         """Return where the file of this name is, or None."""
         if name == DEFAULT:
             return _SHIPPED
+        if not _NAME.match(name):
+            return None
         path = self._root / name
-        return path if _NAME.match(name) and path.is_file() else None
+        try:
+            # A symbolic link is none of ours, and could lead anywhere.
+            return path if stat.S_ISREG(path.lstat().st_mode) else None
+        except FileNotFoundError:
+            return None
 
 
 def image_url(name: str | None) -> str:
     """Return the path that a picture is served at; None stands for the default one."""
-    return f"/media/{name or DEFAULT}"
+    return f"{MEDIA_URL}{name or DEFAULT}"
 
 
-@media.get("/media/<path:name>")
+@media.get(f"{MEDIA_URL}<path:name>")
 def show_picture(name: str) -> Response:
     """Serve a picture."""
     store: MediaStore = current_app.extensions["media"]
@@ -90,6 +100,11 @@ def show_picture(name: str) -> Response:
         raise PictureNotFound
     # A name is never given to another picture, so it may be kept for as long as one likes.
     max_age = _HOUR_SECONDS if name == DEFAULT else _YEAR_SECONDS
-    response = send_file(path, mimetype="image/jpeg", max_age=max_age)
+    try:
+        response = send_file(path, mimetype="image/jpeg", max_age=max_age)
+    except FileNotFoundError:  # its owner has just replaced it
+        raise PictureNotFound from None
+    response.cache_control.immutable = name != DEFAULT
+    response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     return response

@@ -17,10 +17,15 @@ PICTURE_SIDE = 512  # of the square that comes out
 
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP")
 _QUALITY = 85
-_ORIENTATION = 0x0112  # which way a camera was held (Exif 2.32, 4.6.4)
+# Of the square that is worked on: what is done to all pixels of a large picture needs
+# hundreds of megabytes, and more pixels than these make none of the 512 any better.
+_WORKING_SIDE = 4 * PICTURE_SIDE
 
-# Pillow would warn of fewer pixels than we take, and refuse later than we do.
-Image.MAX_IMAGE_PIXELS = None
+# A progressive JPEG paints the whole picture once a scan (ITU-T T.81, annex G), and a scan of
+# nothing takes 60 bytes: 5 MB of them take minutes. Encoders make about 10; 5 MB of chance, such
+# as the film behind a phone's picture, have the marker 76 times.
+_SCAN = b"\xff\xda"
+_SCANS_MAX = 250
 
 
 class InvalidPicture(RefusedField):
@@ -40,30 +45,45 @@ def avatar_from(data: bytes) -> bytes:
     if len(data) > PICTURE_BYTES:
         raise InvalidPicture(_("The picture is larger than 5 MB."))
     try:
+        # Only the header is read here; Pillow itself refuses, or warns of, far more pixels.
         with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
-            width, height = picture.size
-            if width * height > PICTURE_PIXELS:
-                raise InvalidPicture(_("The picture has more than 40 megapixels."))
-            # A JPEG can be decoded at a fraction of its size, in a fraction of the time.
-            picture.draft("RGB", (2 * PICTURE_SIDE, 2 * PICTURE_SIDE))
+            _check_effort(picture, data)
             return _encoded(_square(picture))
     except InvalidPicture:
         raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_many_pixels() from error
     except Exception as error:
         # Pillow's decoders raise whatever their format makes them stumble over.
-        raise InvalidPicture(_("Send a picture: JPEG, PNG, GIF or WebP.")) from error
+        raise _no_picture() from error
+
+
+def _check_effort(picture: Image.Image, data: bytes) -> None:
+    width, height = picture.size
+    if width * height > PICTURE_PIXELS:
+        raise _too_many_pixels()
+    if picture.format in ("JPEG", "MPO") and data.count(_SCAN) > _SCANS_MAX:
+        raise _no_picture()
 
 
 def _square(picture: Image.Image) -> Image.Image:
-    # Cropping and scaling come first: what is done to all of its pixels needs most memory.
-    has_palette = picture.mode not in ("RGB", "RGBA", "L")
-    square = ImageOps.fit(
-        picture.convert("RGBA") if has_palette else picture, (PICTURE_SIDE, PICTURE_SIDE)
+    # A JPEG can be decoded at a fraction of its size, in a fraction of the time.
+    picture.draft(None, (2 * PICTURE_SIDE, 2 * PICTURE_SIDE))
+    width, height = picture.size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    working = min(side, _WORKING_SIDE)
+    square = picture.resize(
+        (working, working), Image.Resampling.NEAREST, box=(left, top, left + side, top + side)
     )
-    square.getexif()[_ORIENTATION] = picture.getexif().get(_ORIENTATION, 1)
-    upright = ImageOps.exif_transpose(square).convert("RGBA")
-    on_white = Image.new("RGB", upright.size, "white")
-    on_white.paste(upright, mask=upright.getchannel("A"))
+    if square.mode.startswith("I"):
+        # Converted, 16 bits would not be scaled to 8 but cut off: all but the darkest is white.
+        square = square.convert("I").point(lambda value: value / 256).convert("L")
+    # A square has the same centre whichever way it is turned, so this can wait until it is small.
+    upright = ImageOps.exif_transpose(square.convert("RGBA"))
+    scaled = upright.resize((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.LANCZOS)
+    on_white = Image.new("RGB", scaled.size, "white")
+    on_white.paste(scaled, mask=scaled.getchannel("A"))
     return on_white
 
 
@@ -71,3 +91,11 @@ def _encoded(picture: Image.Image) -> bytes:
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=_QUALITY, optimize=True)
     return out.getvalue()
+
+
+def _too_many_pixels() -> InvalidPicture:
+    return InvalidPicture(_("The picture has more than 40 megapixels."))
+
+
+def _no_picture() -> InvalidPicture:
+    return InvalidPicture(_("Send a picture: JPEG, PNG, GIF or WebP."))

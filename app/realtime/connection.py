@@ -6,7 +6,9 @@ what its client says goes to a `Listener`. It costs no greenlet: watchers call
 """
 
 import os
+import socket
 from collections import deque
+from contextlib import suppress
 from itertools import islice
 from typing import Protocol
 
@@ -60,6 +62,7 @@ class Connection:
         "_drained",
         "_heard_at",
         "_held",
+        "_is_failed",
         "_is_parted",
         "_outbox",
         "_reader",
@@ -88,6 +91,7 @@ class Connection:
         self._drained: Event | None = None
         self._code: int | None = None  # the close code, once either side has said goodbye
         self._close_by = 0.0
+        self._is_failed = False  # the client broke the protocol
         self._is_parted = False  # both have said it: what is left to write is the rest
         self._reads = watch_reads(descriptor)
         self._reads.start(self._readable)
@@ -209,6 +213,8 @@ class Connection:
             self._stop_writing()
             if self._is_parted:
                 self.abort()
+            elif self._is_failed:
+                self._hang_up()
 
     def _stop_writing(self) -> None:
         self._waiting = self._sent = 0
@@ -271,7 +277,7 @@ class Connection:
                 elif isinstance(event, frames.Closed):
                     self._part(event.code)
         except frames.ProtocolError as error:
-            self.close(error.close)
+            self._fail(error.close)
 
     def _part(self, code: int | None) -> None:
         # The client said goodbye. If we have not yet, we do now, with its own code
@@ -282,6 +288,20 @@ class Connection:
             self._write(frames.close_frame(code))
         if self._outbox is None:
             self.abort()
+
+    def _fail(self, close: Close) -> None:
+        # What a client sends after breaking a rule has no meaning, its goodbye included. So we
+        # hang up, but only our end: with its bytes unread, closing would reset the connection
+        # and take our goodbye with it. Its end of file, or the clock, does the rest.
+        self.close(close)
+        self._is_failed = True
+        if self._outbox is None:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self._descriptor >= 0:
+            with suppress(OSError), socket.socket(fileno=os.dup(self._descriptor)) as own:
+                own.shutdown(socket.SHUT_WR)
 
     # Time
 
