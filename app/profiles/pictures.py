@@ -5,6 +5,7 @@ its pixels is left, neither where a photograph was taken nor a script behind its
 """
 
 import io
+import warnings
 
 from flask_babel import lazy_gettext as _
 from PIL import Image, ImageOps
@@ -26,6 +27,10 @@ _WORKING_SIDE = 4 * PICTURE_SIDE
 # as the film behind a phone's picture, have the marker 76 times.
 _SCAN = b"\xff\xda"
 _SCANS_MAX = 250
+
+# What Pillow finds odd in a file is its sender's affair. It would be told in a line for each of
+# up to 65,535 Exif tags, and Python remembers every line that it has not seen before.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class InvalidPicture(RefusedField):

@@ -3,6 +3,8 @@
 import io
 import random
 import struct
+import subprocess
+import sys
 import warnings
 import zipfile
 import zlib
@@ -358,6 +360,22 @@ def test_bombs_are_refused_without_a_change_of_what_others_may_open():
 
 def test_jpeg_that_paints_its_picture_endlessly_is_refused():
     assert refusal_of(jpeg_of_scans(300)) == NO_PICTURE
+
+
+def test_odd_metadata_does_not_fill_the_log():
+    tags = [struct.pack("<HHII", tag, 7, 9_999, 8) for tag in range(1, 500)]  # all too long
+    exif = b"II*\0" + struct.pack("<IH", 8, len(tags)) + b"".join(tags) + b"\0" * 4
+    data = encoded(plain(), "PNG", exif=exif)
+    program = "import sys; from app.profiles.pictures import avatar_from; "
+    program += "sys.stdout.buffer.write(avatar_from(sys.stdin.buffer.read()))"
+
+    # In a process of its own, because pytest has filters of warnings of its own.
+    run = subprocess.run(
+        [sys.executable, "-c", program], input=data, capture_output=True, check=True
+    )
+
+    assert run.stdout.startswith(b"\xff\xd8")
+    assert run.stderr == b""
 
 
 @pytest.mark.parametrize("kind", FORMATS)
