@@ -24,7 +24,7 @@ class MessageHistory:
         """Return the newest message id of each room; 0 where nothing was said yet."""
         query = select(Room.id, Room.last_message_id).where(Room.id.in_(room_ids))
         with reading(self._engine) as connection:
-            return dict(connection.execute(query).tuples().all())
+            return dict(connection.execute(query).all())
 
     def after(self, room_id: int, message_id: int, limit: int) -> Sequence[tuple[int, bytes]]:
         """Return the oldest messages of a room newer than an id, ascending, with their payloads."""

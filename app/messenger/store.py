@@ -64,7 +64,7 @@ class OutcomeUnknownError(Exception):
     """The connection died while committing: nobody knows whether the messages are stored."""
 
 
-def store(engine: Engine, drafts: Sequence[Draft], now: datetime) -> list[Stored]:
+def store(engine: Engine, drafts: Sequence[Draft], now: datetime) -> list[Stored | Exception]:
     """Store messages in one transaction, in the order given.
 
     Args:
@@ -73,20 +73,27 @@ def store(engine: Engine, drafts: Sequence[Draft], now: datetime) -> list[Stored
         now: The time that they all get.
 
     Returns:
-        What each draft became, in the same order.
+        What each draft became, in the same order; an error for a repeat whose first one
+        could not be read, all else being stored.
 
     Raises:
         OutcomeUnknownError: Perhaps they are stored, perhaps not.
-        SQLAlchemyError: None of them is stored.
+        Exception: None of them is stored.
     """
     add = _add_to_postgresql if engine.dialect.name == "postgresql" else _add_to_sqlite
     added = add(engine, drafts, now)
+    # From here on they are stored, and no error may say otherwise.
     repeated = [draft.key for draft, ids in zip(drafts, added, strict=True) if ids is None]
-    earlier = _find(engine, repeated) if repeated else {}
-    stored = []
+    earlier: Mapping[Key, Stored] = {}
+    failure: Exception = LookupError("a repeated message is not there")
+    try:
+        earlier = _find(engine, repeated) if repeated else {}
+    except Exception as error:
+        failure = error
+    stored: list[Stored | Exception] = []
     for draft, ids in zip(drafts, added, strict=True):
         if ids is None:
-            stored.append(earlier[draft.key])
+            stored.append(earlier.get(draft.key, failure))
         else:
             payload = message_bytes(ids[0], draft.username, draft.content, now, draft.client_id)
             stored.append(Stored(draft.room_id, ids[0], payload, ids[1]))
@@ -129,9 +136,9 @@ def _add_to_sqlite(engine: Engine, drafts: Sequence[Draft], now: datetime) -> _A
         known = _known_keys(connection, with_id) if with_id else set()
         rooms = {draft.room_id for draft in drafts}
         last_ids: dict[int, int] = dict(
-            connection.execute(select(Room.id, Room.last_message_id).where(Room.id.in_(rooms)))
-            .tuples()
-            .all()
+            connection.execute(
+                select(Room.id, Room.last_message_id).where(Room.id.in_(rooms))
+            ).all()
         )
         next_id = 1 + (connection.scalar(_SQLITE_LAST_ID) or 0)
         added: list[tuple[int, int] | None] = []
@@ -173,14 +180,15 @@ _MOVE_LAST_ID = (
 def _known_keys(connection: Connection, keys: Iterable[Key]) -> set[Key]:
     columns = (Message.room_id, Message.user_id, Message.client_id)
     found = connection.execute(select(*columns).where(tuple_(*columns).in_(keys)))
-    return set(found.tuples())
+    return set(found)
 
 
 # One statement, so one round trip, is the whole transaction. `locked` takes the rooms in the
 # order of their ids, so two workers never wait for each other in a circle; the sort in
 # `added` needs all of it before the first id is drawn. A room that was locked by another
 # worker meanwhile comes with the last_message_id that this one left. NO KEY: the foreign
-# keys of others' messages may look at the room while we write.
+# keys of others' messages may look at the room while we write. LEFT: a room that is not there
+# breaks a foreign key, and then nothing is stored.
 _POSTGRESQL_ADD = text("""
     WITH draft AS MATERIALIZED (
         SELECT * FROM unnest(
@@ -195,7 +203,7 @@ _POSTGRESQL_ADD = text("""
     ), added AS (
         INSERT INTO messages (room_id, user_id, content, client_id, timestamp)
         SELECT room_id, user_id, content, client_id, CAST(:now AS timestamptz)
-        FROM draft JOIN locked ON locked.id = draft.room_id
+        FROM draft LEFT JOIN locked ON locked.id = draft.room_id
         ORDER BY position
         ON CONFLICT DO NOTHING
         RETURNING id, room_id, user_id, client_id

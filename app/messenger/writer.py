@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from time import monotonic
+from time import monotonic, sleep
 from typing import TypeAlias
 
 from flask_babel import lazy_gettext as _
@@ -145,6 +145,7 @@ class MessageWriter:
                     self._store(self._storing)
                 finally:
                     self._storing = ()
+                sleep(0)  # SQLite does not wait, and others want to be served in between
 
     def _take(self) -> list[_Entry]:
         batch: list[_Entry] = []
@@ -180,18 +181,18 @@ class MessageWriter:
         else:
             _answer_all(batch, as_api_error(error))
 
-    def _told(self, batch: Sequence[_Entry], stored: Sequence[Stored]) -> None:
+    def _told(self, batch: Sequence[_Entry], stored: Sequence[Stored | Exception]) -> None:
         rings = [
             Ring(each.room_id, each.prev_id, each.id, each.payload)
             for each in stored
-            if each.prev_id is not None
+            if isinstance(each, Stored) and each.prev_id is not None
         ]
         try:
             self._ring(rings)
         except Exception:
             log.exception("defect while ringing")  # the sweep finds the messages
         for entry, each in zip(batch, stored, strict=True):
-            entry.answer(each)
+            entry.answer(each if isinstance(each, Stored) else as_api_error(each))
 
     def _watch_forever(self) -> None:
         pause = threading.Event()

@@ -54,6 +54,7 @@ class Realtime:
         self._sockets_max = sockets_max
         self._is_started = False
         self.is_stopping = False
+        self._has_stopped = loop.Event()
 
     def start(self) -> None:
         """Come to life; once, in the worker that serves. Before it there is no room for sockets."""
@@ -79,7 +80,10 @@ class Realtime:
             descriptor: Ours from now on, to close as well.
             listener: Who is told what the client says.
         """
-        return self._hub.open(descriptor, listener)
+        connection = self._hub.open(descriptor, listener)
+        if self.is_stopping:  # there was room when the handshake began
+            connection.close(closing.RESTARTING)
+        return connection
 
     def join(self, connection: Connection, room_id: int, latest: int, after: int) -> None:
         """Let a socket hear every message of a room after an id, the old ones first.
@@ -116,12 +120,15 @@ class Realtime:
                 lets what was taken in come to its end, echoes included.
             close: How to say it.
         """
-        if not self.is_stopping:
-            self.is_stopping = True
-            finish()
-            self._hub.close_all(close)
+        if self.is_stopping:
+            self._has_stopped.wait()
+            return
+        self.is_stopping = True
+        finish()
+        self._hub.close_all(close)
         deadline = monotonic() + GOODBYE_SECONDS
         while self._hub.connections and monotonic() < deadline:
             loop.sleep(0.02)
         self._hub.abort_all()
         self._bus.stop()
+        self._has_stopped.set()

@@ -12,12 +12,13 @@ from app.realtime.bus import Ring
 from app.realtime.connection import OUTBOX_BYTES, Connection
 from app.realtime.frames import text_frame
 from app.realtime.history import History
-from app.realtime.loop import sleep, spawn
+from app.realtime.loop import monotonic, sleep, spawn
 
 log = logging.getLogger(__name__)
 
 PART_BYTES = 256 * 1024  # delivered at a time: well below what may wait in an outbox
 PAGE = 200  # messages read at a time to fill a gap or to replay
+PACE_SECONDS = 0.5  # how long a part may wait for those who still read the one before
 RETRY_SECONDS = 1.0  # between two attempts to read what a resuming socket asked for
 
 
@@ -37,7 +38,7 @@ class Channel:
         "_filling",
         "_history",
         "_repeats",
-        "_target",
+        "_stale",
         "cursor",
         "live",
         "members",
@@ -51,7 +52,7 @@ class Channel:
         self.live: set[Connection] = set()  # those that have everything up to their cursor
         self._history = history
         self._filling = False
-        self._target = cursor  # the highest id that is known to exist
+        self._stale = False  # more was said than the cursor knows
         self._repeats: list[tuple[Connection, int, bytes]] = []
 
     # Joining
@@ -99,25 +100,24 @@ class Channel:
         fresh = [ring for ring in rings if ring.id > self.cursor]
         if not fresh:
             return
-        self._target = max(self._target, fresh[-1].id)
-        if self._filling:
-            return
-        messages = self._following(fresh)
+        messages = None if self._filling else self._following(fresh)
         if messages is None:
-            self.fill(self._target)
+            self.fill()
         else:
             self._deliver(messages)
 
     def _following(self, rings: Sequence[Ring]) -> Sequence[tuple[int, bytes]] | None:
-        # The messages, if nothing is missing before, between or in them.
+        # The messages, if nothing is missing before, between or in them, and if they are not
+        # so large together that they would fill the outbox of a reader who is quick enough.
         messages = []
-        last = self.cursor
+        last, size = self.cursor, 0
         for ring in rings:
             if ring.prev_id != last or ring.payload is None:
                 return None
             messages.append((ring.id, ring.payload))
             last = ring.id
-        return messages
+            size += len(ring.payload)
+        return messages if size <= PART_BYTES or len(messages) == 1 else None
 
     def _deliver(self, messages: Sequence[tuple[int, bytes]]) -> None:
         before, after = self.cursor, messages[-1][0]
@@ -136,36 +136,35 @@ class Channel:
         if self._repeats:
             self._answer_repeats()
 
-    def fill(self, target: int) -> None:
-        """Deliver from the database what rings have not brought.
-
-        Args:
-            target: A message id that is known to exist.
-        """
-        self._target = max(self._target, target)
-        if not self._filling and self._target > self.cursor:
+    def fill(self) -> None:
+        """Deliver from the database what rings have not brought, if there is anything."""
+        self._stale = True
+        if not self._filling:
             self._filling = True
             spawn(self._fill)
 
-    def check(self) -> None:
-        """Read once what may have been said since the cursor was looked up."""
-        self.fill(self.cursor + 1)
-
     def _fill(self) -> None:
         try:
-            while self._target > self.cursor and self.members:
-                known = self._target
+            while self._stale and self.members:
+                self._stale = False  # a ring while we read makes it true again
                 page = self._history.after(self.room_id, self.cursor, PAGE)
-                if not page and known == self._target:
-                    break  # there was nothing to read; a ring during the query would say more
                 for part in _parts(page):
                     self._deliver(part)
-                    sleep(0)  # let readers take it in, and others be served
+                    self._let_read()
+                self._stale = self._stale or len(page) == PAGE
         except Exception:
+            # What is still missing, the sweep finds.
             log.warning("gap in room %d waits for the database", self.room_id, exc_info=True)
         finally:
             self._filling = False
-            self._target = self.cursor  # what is still missing, the sweep finds
+
+    def _let_read(self) -> None:
+        # What comes from the database comes faster than from people: give readers a moment to
+        # take it, but no more, so that one who takes nothing does not keep it from the others.
+        sleep(0)
+        give_up_at = monotonic() + PACE_SECONDS
+        while any(each.waiting > PART_BYTES for each in self.live) and monotonic() < give_up_at:
+            sleep(0.01)
 
     # Repeats
 

@@ -64,10 +64,11 @@ class Hub:
             # Nobody here was told of what came between the look-up and this moment.
             channel = self.channels[room_id] = Channel(room_id, latest, self._history)
             channel.join(connection)
-            channel.check()
+            channel.fill()
         else:
             channel.join(connection)
-            channel.fill(latest)
+            if latest > channel.cursor:
+                channel.fill()
 
     def leave(self, connection: Connection, room_id: int | None) -> None:
         """Forget a socket that is gone."""
@@ -103,7 +104,7 @@ class Hub:
         for room_id, last_id in last_ids.items():
             channel = self.channels.get(room_id)
             if channel is not None and last_id > channel.cursor:
-                channel.fill(last_id)
+                channel.fill()
 
     def close_all(self, close: Close = closing.RESTARTING) -> None:
         """Say goodbye to everybody."""
@@ -120,7 +121,10 @@ class Hub:
             sleep(BEAT_SECONDS)
             now = monotonic()
             for connection in tuple(self.connections):
-                connection.beat(now)
+                try:
+                    connection.beat(now)
+                except Exception:
+                    log.exception("defect in one heart; the others beat on")
 
     def _sweep(self) -> None:
         while True:
