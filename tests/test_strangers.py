@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -13,11 +14,11 @@ import jwt
 import pytest
 from apiflask import APIFlask
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 
 from tests.factories import PASSWORD, Person, make_person, new_name
 from tests.problems import check_problem
 from tests.servers import ROOT, Server
+from tests.talk import SECONDS, chat_path, hear, join, messages_path, open_socket
 
 NO_ROOM = "nobody.at.all_nobody.else"
 
@@ -36,7 +37,7 @@ class Place(NamedTuple):
 def place(server: Server) -> Place:
     ann, bob, eve = (make_person(server.url) for _ in range(3))
     room = ann.open_room(bob)
-    ann.post(messages_path(room["name"]), {"content": "for Bob", "client_id": "known"})
+    ann.post(messages_path(room), {"content": "for Bob", "client_id": "known"})
     return Place(server, ann, bob, eve, room)
 
 
@@ -59,10 +60,6 @@ def make_admin(server: Server, username: str) -> subprocess.CompletedProcess[str
     )
 
 
-def messages_path(room_name: str) -> str:
-    return f"/messenger/api/chatrooms/{room_name}/messages/"
-
-
 def seen(answer: httpx.Response) -> tuple[int, str, dict[str, str]]:
     """Return all that can be seen of an answer but what differs with each."""
     changing = {"date", "x-request-id"}
@@ -70,12 +67,11 @@ def seen(answer: httpx.Response) -> tuple[int, str, dict[str, str]]:
     return answer.status_code, answer.text, headers
 
 
-def closing_of(server: Server, room_name: str, query: str = "", **options: Any) -> tuple[int, str]:
-    """Return with which code and reason a socket is closed that says nothing."""
-    url = f"{server.ws_url}/messenger/ws/ws/chat/{room_name}/{query}"
-    with connect(url, **options) as ws:
-        with pytest.raises(ConnectionClosed) as closed:
-            ws.recv(10)
+def goodbye(person: Person, room_name: str, query: str = "") -> tuple[int, str]:
+    """Return with which code and reason somebody's socket is closed that says nothing."""
+    url = f"{person.url}{chat_path(room_name)}{query}"
+    with open_socket(url, person.bearer) as socket, pytest.raises(ConnectionClosed) as closed:
+        socket.recv(SECONDS)
     assert closed.value.rcvd
     return closed.value.rcvd.code, closed.value.rcvd.reason
 
@@ -107,23 +103,23 @@ ASKING: dict[str, Callable[[Person, str], httpx.Response]] = {
 
 @pytest.mark.parametrize("asking", ASKING)
 def test_other_peoples_room_looks_like_one_that_does_not_exist(place: Place, asking: str) -> None:
-    theirs = ASKING[asking](place.eve, messages_path(place.room["name"]))
-    nobodys = ASKING[asking](place.eve, messages_path(NO_ROOM))
+    theirs = ASKING[asking](place.eve, messages_path(place.room))
+    nobodys = ASKING[asking](place.eve, messages_path({"name": NO_ROOM}))
 
     assert seen(theirs) == seen(nobodys)
 
 
 @pytest.mark.parametrize("asking", ["reading", "posting", "posting a known client_id"])
 def test_other_peoples_room_is_not_found(place: Place, asking: str) -> None:
-    answer = ASKING[asking](place.eve, messages_path(place.room["name"]))
+    answer = ASKING[asking](place.eve, messages_path(place.room))
 
     check_problem(answer, 404, "room_not_found")
 
 
 def test_what_a_stranger_posts_is_not_stored(place: Place) -> None:
-    place.eve.post(messages_path(place.room["name"]), {"content": "let me in"})
+    place.eve.post(messages_path(place.room), {"content": "let me in"})
 
-    said = place.ann.get(messages_path(place.room["name"])).json()
+    said = place.ann.get(messages_path(place.room)).json()
     assert [message["content"] for message in said] == ["for Bob"]
 
 
@@ -131,29 +127,33 @@ def test_what_a_stranger_posts_is_not_stored(place: Place) -> None:
 def test_a_strangers_socket_closes_as_for_a_room_that_does_not_exist(
     place: Place, query: str
 ) -> None:
-    theirs = closing_of(
-        place.server, place.room["name"], query, additional_headers=place.eve.bearer
-    )
-    nobodys = closing_of(place.server, NO_ROOM, query, additional_headers=place.eve.bearer)
+    theirs = goodbye(place.eve, place.room["name"], query)
+    nobodys = goodbye(place.eve, NO_ROOM, query)
 
     assert theirs == nobodys
     assert theirs[0] == (4400 if query == "?after=x" else 4404)
 
 
 def test_a_socket_without_a_token_tells_no_room_from_another(place: Place) -> None:
-    assert closing_of(place.server, place.room["name"]) == closing_of(place.server, NO_ROOM)
+    nobody = replace(place.eve, access="")
+
+    assert goodbye(nobody, place.room["name"]) == goodbye(nobody, NO_ROOM)
 
 
 @pytest.mark.parametrize(
     "change",
-    [str.upper, lambda name: f"{name}~2", lambda name: f"{name}%20", lambda name: name[:-1]],
+    [str.upper, lambda name: f"{name}~2", lambda name: f"{name} ", lambda name: name[:-1]],
 )
 def test_a_room_has_one_name_and_no_other(place: Place, change: Callable[[str], str]) -> None:
-    check_problem(place.ann.get(messages_path(change(place.room["name"]))), 404, "room_not_found")
+    check_problem(
+        place.ann.get(messages_path({"name": change(place.room["name"])})), 404, "room_not_found"
+    )
 
 
 def test_the_id_of_a_room_is_not_its_name(place: Place) -> None:
-    check_problem(place.ann.get(messages_path(str(place.room["id"]))), 404, "room_not_found")
+    check_problem(
+        place.ann.get(messages_path({"name": str(place.room["id"])})), 404, "room_not_found"
+    )
 
 
 @pytest.mark.parametrize("path", ["/messenger/api/chatrooms/", "/messenger/api/user/chatrooms/"])
@@ -193,17 +193,15 @@ def test_an_administrators_own_list_shows_only_own_rooms(place: Place, admin: Pe
 def test_an_administrator_reads_and_writes_nothing_in_other_peoples_rooms(
     place: Place, admin: Person, asking: str
 ) -> None:
-    theirs = ASKING[asking](admin, messages_path(place.room["name"]))
-    nobodys = ASKING[asking](admin, messages_path(NO_ROOM))
+    theirs = ASKING[asking](admin, messages_path(place.room))
+    nobodys = ASKING[asking](admin, messages_path({"name": NO_ROOM}))
 
     check_problem(theirs, 404, "room_not_found")
     assert seen(theirs) == seen(nobodys)
 
 
 def test_an_administrators_socket_is_a_strangers(place: Place, admin: Person) -> None:
-    code, _ = closing_of(place.server, place.room["name"], additional_headers=admin.bearer)
-
-    assert code == 4404
+    assert goodbye(admin, place.room["name"]) == goodbye(place.eve, NO_ROOM)
 
 
 def test_nobody_becomes_an_administrator_by_a_name_that_nobody_has(server: Server) -> None:
@@ -310,15 +308,14 @@ def _opened(answer: httpx.Response) -> bool:
 
 
 def _chat(place: Place, token: str) -> bool:
-    url = f"{place.server.ws_url}/messenger/ws/ws/chat/{place.room['name']}/"
-    with connect(url, additional_headers={"Authorization": f"Bearer {token}"}) as ws:
+    with join(replace(place.ann, access=token), place.room) as socket:
         try:
-            ws.send("{}")  # is refused, which an open socket says
-            return json.loads(ws.recv(10))["error"]["code"] == "invalid"
+            socket.send("{}")  # is refused, and only an open socket says so
+            return bool(hear(socket)["error"]["code"] == "invalid")
         except ConnectionClosed as closed:
-            assert closed.rcvd
-            assert closed.rcvd.code == 4401
-            return False
+            code = closed.rcvd and closed.rcvd.code
+    assert code == 4401
+    return False
 
 
 DOORS = {
