@@ -28,8 +28,11 @@ SECRET_BYTES = 32  # of a key for HS256 at least (RFC 7518, section 3.2)
 _POSTGRESQL = "postgresql+psycopg"
 
 
-class ConfigError(Exception):
-    """Some settings are wrong; the text names all of them and what was expected."""
+class ConfigError(SystemExit):
+    """Some settings are wrong; the text names all of them and what was expected.
+
+    A `SystemExit`, so that gunicorn and flask stop with that text and without a traceback.
+    """
 
 
 def _database_url(text: str) -> str:

@@ -6,15 +6,11 @@ at its import how it waits. So there is no preload, and the hooks import late.
 
 import os
 import resource
-import sys
 from pathlib import Path
 
-from config import Config, ConfigError
+from config import Config
 
-try:
-    _config = Config.from_env(os.environ)
-except ConfigError as error:
-    sys.exit(str(error))
+_config = Config.from_env(os.environ)  # a wrong setting stops the start here
 
 bind = f"0.0.0.0:{_config.PORT}"
 worker_class = "gevent"

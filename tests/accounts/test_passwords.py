@@ -1,0 +1,144 @@
+"""What a password may be, and how it is kept."""
+
+import pytest
+from argon2 import PasswordHasher, Type, extract_parameters
+from argon2.exceptions import VerifyMismatchError
+
+from app.accounts.models import User
+from app.accounts.names import folded
+from app.accounts.passwords import (
+    _NOBODYS_HASH,
+    Verdict,
+    _commonest,
+    check_password,
+    hash_password,
+    strong_password,
+)
+from app.validation import RefusedField
+
+RIGHT = Verdict(ok=True, needs_rehash=False)
+WRONG = Verdict(ok=False, needs_rehash=False)
+OUTDATED = Verdict(ok=True, needs_rehash=True)
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "yourpassword",
+        "x7!kPq2w",
+        "x" * 128,
+        "  two words  ",
+        "пароль и соль",
+        "83619275a",
+        "👍🎉🚀🐍🌍🎈🎁🎂",  # characters are counted, not bytes or UTF-16 units
+        "😀" * 128,
+    ],
+)
+def test_password_is_accepted_and_kept_as_it_is(password: str) -> None:
+    assert strong_password(password) == password
+
+
+@pytest.mark.parametrize(
+    ("password", "reason"),
+    [
+        ("", "at least 8"),
+        ("x7!kPq2", "at least 8"),
+        ("👍🎉🚀🐍🌍🎈🎁", "at least 8"),
+        ("x" * 129, "at most 128"),
+        ("83619275", "digits"),
+        ("٨٣٦١٩٢٧٥", "digits"),
+        ("password", "commonest"),
+        ("PassWord1", "commonest"),
+        ("ｐａｓｓｗｏｒｄ", "commonest"),
+        (" password ", "commonest"),
+        ("iloveyou", "commonest"),
+    ],
+)
+def test_password_is_refused(password: str, reason: str) -> None:
+    with pytest.raises(RefusedField) as refused:
+        strong_password(password)
+    assert reason in str(refused.value.sentence)
+
+
+def test_thousand_commonest_passwords_are_refused() -> None:
+    assert len(_commonest()) == 1000
+    for password in _commonest():
+        assert folded(password) == password, "it would never be found"
+        with pytest.raises(RefusedField):
+            strong_password(password)
+
+
+def test_hash_is_argon2id_of_19_mebibytes_and_two_passes() -> None:
+    stored = hash_password("yourpassword")
+
+    assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert len(stored) <= User.password_hash.type.length
+
+
+def test_hash_of_the_same_password_is_another_each_time() -> None:
+    assert hash_password("yourpassword") != hash_password("yourpassword")
+
+
+@pytest.mark.parametrize("password", ["yourpassword", "  two words  ", "пароль и соль", "😀" * 128])
+def test_right_password_is_right(password: str) -> None:
+    assert check_password(password, hash_password(password)) == RIGHT
+
+
+@pytest.mark.parametrize(
+    "typed", ["Yourpassword", "yourpassword ", " yourpassword", "yourpasswor", "", "\ud800"]
+)
+def test_other_password_is_wrong(typed: str) -> None:
+    assert check_password(typed, hash_password("yourpassword")) == WRONG
+
+
+@pytest.mark.parametrize("typed", ["yourpassword", "", "\0" * 32])
+@pytest.mark.parametrize("stored", [None, ""])
+def test_no_password_is_that_of_nobody(typed: str, stored: str | None) -> None:
+    assert check_password(typed, stored) == WRONG
+
+
+def test_password_of_nobody_is_as_much_work() -> None:
+    nobodys = extract_parameters(_NOBODYS_HASH)
+    somebodys = extract_parameters(hash_password("yourpassword"))
+
+    work = ("type", "version", "memory_cost", "time_cost", "parallelism", "hash_len")
+    assert [getattr(nobodys, what) for what in work] == [getattr(somebodys, what) for what in work]
+    with pytest.raises(VerifyMismatchError):  # it was computed, not refused at a glance
+        PasswordHasher().verify(_NOBODYS_HASH, "yourpassword")
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "yourpassword",
+        "пароль",
+        "\0",
+        "$argon2id$",
+        "$argon2id$пароль",
+        "$argon2id$v=19$m=19456,t=2,p=1$",
+        "$argon2id$v=19$m=19456,t=2,p=1$x$y",
+        "$argon2id$v=19$m=8,t=0,p=0$bm9ib2R5J3Mgc2FsdA$AAAAAAAAAAAAAAAAAAAAAA",
+        "pbkdf2_sha256$870000$salt$hash",
+        "!",
+    ],
+)
+def test_password_is_wrong_if_what_is_stored_is_no_hash(stored: str) -> None:
+    assert check_password("yourpassword", stored) == WRONG
+
+
+@pytest.mark.parametrize(
+    "hasher",
+    [
+        PasswordHasher(time_cost=1, memory_cost=19456, parallelism=1),
+        PasswordHasher(time_cost=2, memory_cost=1024, parallelism=1),
+        PasswordHasher(time_cost=2, memory_cost=19456, parallelism=2),
+        PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1, type=Type.I),
+    ],
+)
+def test_hash_of_other_parameters_is_to_be_replaced_once_the_password_is_known(
+    hasher: PasswordHasher,
+) -> None:
+    stored = hasher.hash("yourpassword")
+
+    assert check_password("yourpassword", stored) == OUTDATED
+    assert check_password("another password", stored) == WRONG

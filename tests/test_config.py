@@ -1,0 +1,178 @@
+"""Settings: what is taken, what is refused, and in which words."""
+
+import multiprocessing
+import os
+import re
+import stat
+import subprocess
+import sys
+from datetime import timedelta
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import pytest
+
+import config
+from config import Config, ConfigError
+from tests.servers import ROOT
+
+SECRET = "s" * 32
+POSTGRESQL = "postgresql://someone:hidden@db.example/beseda"
+
+
+@pytest.fixture(autouse=True)
+def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of its own in the place of `instance/`."""
+    monkeypatch.setattr(config, "INSTANCE", tmp_path / "instance")
+    return tmp_path / "instance"
+
+
+def complaint(**env: str) -> str:
+    with pytest.raises(ConfigError) as refused:
+        Config.from_env(env)
+    return str(refused.value)
+
+
+def test_nothing_set_is_a_whole_installation_on_sqlite() -> None:
+    settings = Config.from_env({})
+
+    assert settings.is_sqlite
+    assert f"sqlite:///{ROOT / 'instance' / 'beseda.db'}" == settings.DATABASE_URL
+    assert settings.REDIS_URL is None
+    assert settings.PORT == 8000
+    assert settings.workers == 1
+    assert timedelta(minutes=15) == settings.JWT_ACCESS_TOKEN_EXPIRES
+    assert timedelta(days=30) == settings.JWT_REFRESH_TOKEN_EXPIRES
+
+
+def test_an_empty_variable_is_not_set() -> None:
+    assert Config.from_env({"PORT": "", "REDIS_URL": " "}).PORT == 8000
+
+
+def test_every_wrong_variable_is_named_at_once_with_what_was_expected() -> None:
+    wrong = {
+        "DATABASE_URL": "mysql://someone:hidden@db/beseda",
+        "DATABASE_POOL_SIZE": "0",
+        "REDIS_URL": "http://:hidden@cache",
+        "JWT_SECRET_KEY": "hidden",
+        "JWT_ACCESS_TOKEN_EXPIRES": "-5",
+        "JWT_REFRESH_TOKEN_EXPIRES": "soon",
+        "PORT": "70000",
+        "WEB_CONCURRENCY": "many",
+        "SOCKETS_MAX": "0",
+        "CORS_ORIGINS": "https://a.example/path",
+        "RATELIMIT_ENABLED": "perhaps",
+        "PROXY_HOPS": "-1",
+        "LOG_LEVEL": "LOUD",
+    }
+
+    message = complaint(**wrong)
+
+    for name in wrong:
+        assert re.search(rf"^  {name}\b.*expected ", message, re.M), name
+    assert "hidden" not in message
+
+
+@pytest.mark.parametrize(
+    "url", ["postgres://u:p@h/d", "postgresql://u:p@h/d", "postgresql+psycopg://u:p@h/d"]
+)
+def test_postgresql_by_any_of_its_names(url: str) -> None:
+    settings = Config.from_env({"DATABASE_URL": url, "JWT_SECRET_KEY": SECRET})
+
+    assert settings.DATABASE_URL == "postgresql+psycopg://u:p@h/d"
+    assert not settings.is_sqlite
+
+
+def test_a_database_other_than_sqlite_needs_a_key_of_its_own() -> None:
+    message = complaint(DATABASE_URL=POSTGRESQL)
+
+    assert "JWT_SECRET_KEY is not set" in message
+    assert "at least 32 bytes" in message
+    assert "hidden" not in message
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+def test_a_database_that_forgets_is_refused(url: str) -> None:
+    assert "DATABASE_URL" in complaint(DATABASE_URL=url)
+
+
+def test_sqlite_has_one_worker_whatever_is_asked() -> None:
+    assert Config.from_env({"WEB_CONCURRENCY": "4"}).workers == 1
+    on_postgresql = {"DATABASE_URL": POSTGRESQL, "JWT_SECRET_KEY": SECRET, "WEB_CONCURRENCY": "4"}
+    assert Config.from_env(on_postgresql).workers == 4
+
+
+def test_origins_are_a_list() -> None:
+    settings = Config.from_env({"CORS_ORIGINS": " https://A.example , http://localhost:3000,"})
+
+    assert settings.CORS_ORIGINS == ("https://a.example", "http://localhost:3000")
+    assert "no *" in complaint(CORS_ORIGINS="*")
+
+
+def test_secrets_are_not_in_its_representation() -> None:
+    settings = Config.from_env(
+        {
+            "DATABASE_URL": POSTGRESQL,
+            "REDIS_URL": "redis://:hidden@cache/0",
+            "JWT_SECRET_KEY": "hidden" * 6,
+        }
+    )
+
+    assert "hidden" not in repr(settings)
+    assert "hidden" not in str(settings)
+
+
+def test_key_is_made_once_and_for_its_owner_alone(instance: Path) -> None:
+    first, second = Config.from_env({}), Config.from_env({})
+
+    assert first.JWT_SECRET_KEY == second.JWT_SECRET_KEY
+    assert len(first.JWT_SECRET_KEY.get_secret_value()) >= 32
+    (file,) = instance.iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def _make_key(folder: Path, barrier: Barrier, found: "multiprocessing.Queue[str]") -> None:
+    config.INSTANCE = folder
+    barrier.wait()
+    found.put(Config.from_env({}).JWT_SECRET_KEY.get_secret_value())
+
+
+def test_processes_that_start_at_once_have_one_key(instance: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    barrier, found = context.Barrier(8), context.Queue()
+    processes = [
+        context.Process(target=_make_key, args=(instance, barrier, found)) for _ in range(8)
+    ]
+    for process in processes:
+        process.start()
+    keys = {found.get(timeout=30) for _ in processes}
+    for process in processes:
+        process.join()
+
+    assert len(keys) == 1
+    assert len(list(instance.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"],
+        ["-m", "flask", "--app", "wsgi", "db", "upgrade"],
+    ],
+    ids=["serve", "migrate"],
+)
+def test_a_wrong_setting_stops_the_start_with_one_message(command: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "PORT": "x", "LOG_LEVEL": "y", "JWT_SECRET_KEY": SECRET},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode != 0
+    assert "PORT='x': expected" in done.stderr
+    assert "LOG_LEVEL='y': expected" in done.stderr
+    assert "Traceback" not in done.stderr

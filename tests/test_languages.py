@@ -1,0 +1,86 @@
+"""Every sentence for people is there in both languages."""
+
+import io
+import re
+from pathlib import Path
+
+from babel.messages.catalog import Catalog
+from babel.messages.extract import extract_from_dir
+from babel.messages.mofile import read_mo, write_mo
+from babel.messages.pofile import read_po
+from flask_babel import force_locale, gettext
+
+from tests.servers import ROOT
+
+FOLDER = ROOT / "app" / "translations" / "ru" / "LC_MESSAGES"
+
+
+def russian() -> Catalog:
+    with (FOLDER / "messages.po").open("rb") as file:
+        return read_po(file, locale="ru")
+
+
+def sentences_in_code() -> set[str]:
+    return {found[2] for found in extract_from_dir(str(ROOT / "app"))}
+
+
+def placeholders(sentence: str) -> list[str]:
+    return sorted(re.findall(r"%\(\w+\)\w|\{\w+\}", sentence))
+
+
+def test_every_sentence_has_its_russian() -> None:
+    translated = {message.id for message in russian() if message.id and message.string}
+
+    assert sentences_in_code() == translated  # and none is left that nobody says
+
+
+def test_russian_has_the_same_placeholders_and_is_russian() -> None:
+    for message in russian():
+        if message.id:
+            assert placeholders(message.id) == placeholders(message.string), message.id
+            assert re.search("[а-яё]", message.string.lower()), message.string
+            assert not message.fuzzy
+
+
+def test_compiled_catalogue_is_that_of_the_readable_one() -> None:
+    compiled = io.BytesIO()
+    write_mo(compiled, russian())
+
+    with (FOLDER / "messages.mo").open("rb") as file:
+        shipped = {message.id: message.string for message in read_mo(file) if message.id}
+
+    compiled.seek(0)
+    assert shipped == {each.id: each.string for each in read_mo(compiled) if each.id}
+
+
+def test_sentences_come_in_the_language_asked_for(app) -> None:
+    with app.app_context():
+        for locale, sentence in (("ru", "Такого чата нет."), ("en", "There is no such chat.")):
+            with force_locale(locale):
+                assert gettext("There is no such chat.") == sentence
+
+
+def test_codes_are_stable() -> None:
+    """Programs go by them: one that changes here breaks clients."""
+    codes = set()
+    for path in Path(ROOT / "app").rglob("*.py"):
+        codes |= set(re.findall(r'^\s+code = "(\w+)"', path.read_text(), re.M))
+
+    assert codes == {
+        "database_unavailable",
+        "draining",
+        "error",
+        "invalid",
+        "no_active_account",
+        "not_authenticated",
+        "not_found",
+        "not_migrated",
+        "outcome_unknown",
+        "overloaded",
+        "room_not_found",
+        "storage_unavailable",
+        "token_not_valid",
+        "too_many_sockets",
+        "upgrade_required",
+        "user_not_found",
+    }

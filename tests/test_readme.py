@@ -1,0 +1,57 @@
+"""What the README claims: its commands are run, its tables held against the code."""
+
+import re
+import subprocess
+from pathlib import Path
+
+from config import Config
+from tests.servers import ROOT, Server
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_first_conversation_with_curl_goes_as_it_says(tmp_path: Path) -> None:
+    commands = next(
+        block for block in re.findall(r"```sh\n(.*?)```", README, re.S) if "curl" in block
+    )
+
+    with Server(tmp_path) as server:
+        done = subprocess.run(
+            ["bash", "-euc", commands.replace("http://127.0.0.1:8000", server.url)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    assert done.returncode == 0, done.stderr
+    assert '"username":"user2"' in done.stdout
+    assert '"message":"user2 добавлен в друзья."' in done.stdout
+    assert '"name":"user1_user2"' in done.stdout
+    assert done.stdout.count('"content":"Привет!"') == 2
+
+
+def test_every_setting_is_in_the_table() -> None:
+    settings = README.partition("## Settings")[2].partition("## ")[0]
+    named = set(re.findall(r"`([A-Z_]{4,})`", settings))
+
+    assert set(Config.model_fields) <= named
+
+
+def test_defaults_in_the_table_are_those_of_the_code() -> None:
+    defaults = {
+        name: field.get_default()
+        for name, field in Config.model_fields.items()
+        if isinstance(field.get_default(), int) and not isinstance(field.get_default(), bool)
+    }
+
+    for name, default in defaults.items():
+        row = next(line for line in README.splitlines() if line.startswith(f"| `{name}`"))
+        assert row.rstrip(" |").endswith(f"| {default}"), row
+
+
+def test_every_path_in_the_map_is_there() -> None:
+    where = README.partition("## Where things are")[2]
+
+    for path in re.findall(r"^([a-z_/]+(?:\.py|/)) ", where, re.M):
+        assert (ROOT / path).exists(), path
