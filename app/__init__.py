@@ -85,7 +85,7 @@ def stop(app: APIFlask) -> None:
 
 def _connect(app: APIFlask, config: Config) -> None:
     if config.is_sqlite and (path := make_url(config.DATABASE_URL).database):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     db.init_app(app)
     migrate.init_app(app, db, directory=str(Path(app.root_path).parent / "migrations"))
     with app.app_context():

@@ -108,9 +108,10 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _refuse_dead(connection: Any, _entry: ConnectionPoolEntry, _proxy: Any) -> None:
-    # A server that hung up has left an end-of-file to read. Looking for it costs a system
-    # call; pool_pre_ping would cost a round trip.
+    # A server that hung up has left a goodbye and an end-of-file to read, one after the other.
+    # Looking for them costs two system calls; pool_pre_ping would cost a round trip.
     try:
+        connection.pgconn.consume_input()
         connection.pgconn.consume_input()
     except psycopg.OperationalError as error:
         raise DisconnectionError("the database has closed this connection") from error

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from flask import Request, request
 from flask_babel import lazy_gettext as _
@@ -89,7 +89,8 @@ class Page:
 def _link(relation: str, window: Window, **cursor: int) -> str:
     kept = {key: value for key, value in request.args.items() if key not in ("before", "after")}
     query = urlencode(kept | {"limit": window.limit} | cursor)
-    return f'<{request.path}?{query}>; rel="{relation}"'
+    path = quote(request.path, safe="/@+~")  # a header has no room for other letters
+    return f'<{path}?{query}>; rel="{relation}"'
 
 
 def read_page(

@@ -14,6 +14,8 @@ import pytest
 from apiflask import APIFlask
 from PIL import Image
 
+from app.clock import utcnow
+from app.messenger.store import Draft, Stored, store
 from app.profiles.media import MediaStore
 from tests.factories import PASSWORD, new_name
 from tests.servers import Server
@@ -339,6 +341,35 @@ class TestInProcess(Races):
         folder = tmp_path / "pictures"
         monkeypatch.setitem(app.extensions, "media", MediaStore(folder))
         return InProcess(app, folder)
+
+    def test_transactions_at_once_in_one_room_follow_one_another(
+        self, site: InProcess, app: APIFlask
+    ) -> None:
+        # As from several machines, each of which has a writer of its own.
+        ann, bob, eve = join(site), join(site), join(site)
+        rooms = [self.open_room(site, ann, other).body["id"] for other in (bob, eve)]
+
+        def write(number: int) -> list[Stored]:
+            order = rooms if number % 2 else rooms[::-1]
+            drafts = [Draft(room, ann.id, ann.username, str(number)) for room in order * 2]
+            return [
+                stored
+                for _ in range(5)
+                for stored in store(app.extensions["engine"], drafts, utcnow())
+            ]
+
+        written = all_at_once([partial(write, number) for number in range(8)])
+
+        for room in rooms:
+            steps = sorted(
+                (stored.id, stored.prev_id)
+                for each in written
+                for stored in each
+                if stored.room_id == room
+            )
+            ids = [id for id, _ in steps]
+            assert len(ids) == 8 * 5 * 2
+            assert [previous for _, previous in steps] == [0, *ids[:-1]]
 
 
 class TestOnServer(Races):

@@ -108,11 +108,14 @@ def refuse_http(room_name: str) -> Never:  # noqa: ARG001 - it is in the path
 @sock.route(PATH, bp=bp)
 def chat(ws: Server, room_name: str) -> None:  # noqa: ARG001 - `admit` has seen the name
     """Hand an upgraded socket over to `realtime`."""
-    descriptor = os.dup(ws.sock.fileno())
     ws.connected = False  # so that flask-sock says no goodbye when this returns
-    admission: Admission = g.admission
-    conversation = Conversation(current_app._get_current_object(), admission.seat)  # type: ignore[attr-defined]
-    conversation.begin(descriptor, admission)
+    try:
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+        Conversation(app, g.admission.seat).begin(os.dup(ws.sock.fileno()), g.admission)
+    except Exception:
+        # The client has its 101: an answer of HTTP would be read as frames.
+        log.exception("defect while a socket was handed over")
+        ws.sock.close()
 
 
 class Conversation:

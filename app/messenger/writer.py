@@ -9,7 +9,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from time import monotonic, sleep
 from typing import TypeAlias
 
@@ -28,7 +28,9 @@ log = logging.getLogger(__name__)
 BATCH_MESSAGES = 256
 BATCH_CHARS = 256 * 1024  # so that one batch to one room fits into an outbox
 WAITING_MAX = 20_000  # messages; more than that cannot be stored before their senders give up
+FINISH_SECONDS = 1.5  # what a worker that has to leave may wait for the database
 PATIENCE_SECONDS = 4.0  # after which a sender is told that the database does not answer
+WATCH_SECONDS = 0.25  # how often that is looked at
 
 Outcome: TypeAlias = Stored | ApiError
 
@@ -47,18 +49,24 @@ class OutcomeUnknown(ApiError):
         super().__init__({"Retry-After": str(RETRY_SECONDS)})
 
 
-@dataclass(eq=False, slots=True)
 class _Entry:
-    draft: Draft
-    done: Callable[[Outcome], None]
-    since: float
-    is_answered: bool = False
+    __slots__ = ("_unanswered", "draft", "since")
+
+    def __init__(self, draft: Draft, done: Callable[[Outcome], None]) -> None:
+        self.draft = draft
+        self.since = monotonic()
+        self._unanswered = [done]
+
+    @property
+    def is_answered(self) -> bool:
+        return not self._unanswered
 
     def answer(self, outcome: Outcome) -> None:
-        if not self.is_answered:
-            self.is_answered = True
+        """Tell the sender, unless another thread has done so."""
+        with suppress(IndexError):
+            done = self._unanswered.pop()
             try:
-                self.done(outcome)
+                done(outcome)
             except Exception:
                 log.exception("defect while answering the sender of a message")
 
@@ -80,6 +88,7 @@ class MessageWriter:
         self._ring = ring
         self._waiting: deque[_Entry] = deque()
         self._storing: Sequence[_Entry] = ()
+        self._taking = threading.Lock()  # between the thread that stores and the one that withdraws
         self._wake = threading.Event()
         self._start_once = threading.Lock()
         self._is_started = False
@@ -100,7 +109,7 @@ class MessageWriter:
             done: Is called once, from the writer's thread: with what was stored after its
                 commit and its ring, or with the error that its sender is to be told.
         """
-        entry = _Entry(draft, done, monotonic())
+        entry = _Entry(draft, done)
         if len(self._waiting) >= WAITING_MAX:
             entry.answer(Overloaded())
             return
@@ -129,11 +138,10 @@ class MessageWriter:
         return outcome
 
     def finish(self) -> None:
-        """Wait until all that was submitted is answered; not longer than a sender would."""
-        deadline = monotonic() + PATIENCE_SECONDS
-        pause = threading.Event()
+        """Wait until all that was submitted is answered, for `FINISH_SECONDS` at most."""
+        deadline = monotonic() + FINISH_SECONDS
         while (self._waiting or self._storing) and monotonic() < deadline:
-            pause.wait(0.01)
+            sleep(0.01)
 
     def _store_forever(self) -> None:
         while True:
@@ -150,11 +158,12 @@ class MessageWriter:
     def _take(self) -> list[_Entry]:
         batch: list[_Entry] = []
         chars = 0
-        while self._waiting and len(batch) < BATCH_MESSAGES and chars < BATCH_CHARS:
-            entry = self._waiting.popleft()
-            if not entry.is_answered:
-                batch.append(entry)
-                chars += len(entry.draft.content)
+        with self._taking:
+            while self._waiting and len(batch) < BATCH_MESSAGES and chars < BATCH_CHARS:
+                entry = self._waiting.popleft()
+                if not entry.is_answered:
+                    batch.append(entry)
+                    chars += len(entry.draft.content)
         return batch
 
     def _store(self, batch: Sequence[_Entry]) -> None:
@@ -195,16 +204,17 @@ class MessageWriter:
             entry.answer(each if isinstance(each, Stored) else as_api_error(each))
 
     def _watch_forever(self) -> None:
-        pause = threading.Event()
         while True:
-            pause.wait(0.25)
+            sleep(WATCH_SECONDS)
             patient_until = monotonic() - PATIENCE_SECONDS
             for entry in tuple(self._storing):
                 if entry.since < patient_until:
                     entry.answer(OutcomeUnknown())
-            while self._waiting and self._waiting[0].since < patient_until:
-                # Withdrawn: what is answered is not taken any more.
-                self._waiting.popleft().answer(DatabaseUnavailable())
+            withdrawn = []
+            with self._taking:
+                while self._waiting and self._waiting[0].since < patient_until:
+                    withdrawn.append(self._waiting.popleft())
+            _answer_all(withdrawn, DatabaseUnavailable())  # and nobody will store them
 
 
 def _answer_all(batch: Sequence[_Entry], error: ApiError) -> None:

@@ -124,11 +124,13 @@ class Realtime:
             self._has_stopped.wait()
             return
         self.is_stopping = True
-        finish()
-        self._hub.close_all(close)
-        deadline = monotonic() + GOODBYE_SECONDS
-        while self._hub.connections and monotonic() < deadline:
-            loop.sleep(0.02)
-        self._hub.abort_all()
-        self._bus.stop()
-        self._has_stopped.set()
+        try:
+            finish()
+            self._hub.close_all(close)
+            deadline = monotonic() + GOODBYE_SECONDS
+            while self._hub.connections and monotonic() < deadline:
+                loop.sleep(0.02)
+        finally:
+            self._hub.abort_all()
+            self._bus.stop()
+            self._has_stopped.set()

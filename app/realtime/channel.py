@@ -17,7 +17,7 @@ from app.realtime.loop import monotonic, sleep, spawn
 log = logging.getLogger(__name__)
 
 PART_BYTES = 256 * 1024  # delivered at a time: well below what may wait in an outbox
-PAGE = 200  # messages read at a time to fill a gap or to replay
+PAGE = 100  # messages read at a time to fill a gap or to replay
 PACE_SECONDS = 0.5  # how long a part may wait for those who still read the one before
 RETRY_SECONDS = 1.0  # between two attempts to read what a resuming socket asked for
 

@@ -321,7 +321,7 @@ def test_bad_message_fails_alone(writer, ears, engine, room, bad):
 @pytest.mark.parametrize("app", ["postgresql"], indirect=True)
 def test_nobody_knows_what_became_of_a_message_whose_connection_died(writer, ears, engine, room):
     with storing(writer, engine, room, room.draft("who knows"), room.draft("or this")) as senders:
-        hang_up(engine)
+        hang_up(engine, "wait_event_type = 'Lock'")
         wait_for(*senders)
 
     assert [type(sender.outcome) for sender in senders] == [OutcomeUnknown] * 2
@@ -340,7 +340,8 @@ def test_connection_that_died_while_idle_is_replaced_unnoticed(engine, ears, roo
     with closing(own.raw_connection()) as idle:
         poll = select.poll()
         poll.register(idle.fileno(), select.POLLRDHUP)
-    hang_up(engine, while_it="Client")
+        pid = idle.pgconn.backend_pid
+    hang_up(engine, f"pid = {pid}")
     assert poll.poll(TIMEOUT * 1000)
 
     try:
@@ -349,15 +350,15 @@ def test_connection_that_died_while_idle_is_replaced_unnoticed(engine, ears, roo
         own.dispose()
 
 
-def hang_up(engine, while_it="Lock"):
-    """Let PostgreSQL end every connection that waits for a lock, or for its client."""
+def hang_up(engine, which):
+    """Let PostgreSQL end some of the connections to a database, as soon as there are any."""
     url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    query = """
+    query = f"""
         SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-        WHERE wait_event_type = %s AND datname = current_database() AND pid <> pg_backend_pid()
+        WHERE datname = current_database() AND {which}
     """
     with psycopg.connect(url, autocommit=True) as connection:
-        until(lambda: connection.execute(query, (while_it,)).fetchall())
+        until(lambda: connection.execute(query).fetchall())
 
 
 @pytest.mark.parametrize(
