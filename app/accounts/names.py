@@ -64,16 +64,11 @@ def _scripts(name: str) -> set[str]:
 def folded(name: str) -> str:
     """Return the key under which a username or an e-mail address is unique, whatever its case.
 
-    Folding can take a text out of its normal form, and normalising can bring upper case and
-    white space back, so all is done until nothing changes (Unicode Standard, 3.13, D146). The
-    key of a username is up to three times as long as the name.
+    It is its own key: folding can take a text out of its normal form, which therefore comes
+    again (Unicode Standard, 3.13, D146). Of a username it is up to three times as long.
     """
-    name = unicodedata.normalize("NFKC", name)
-    while True:
-        key = unicodedata.normalize("NFKC", name.strip().casefold())
-        if key == name:
-            return key
-        name = key
+    normal = unicodedata.normalize("NFKC", name).strip()
+    return unicodedata.normalize("NFKC", normal.casefold())
 
 
 def room_name(one: str, other: str) -> str:

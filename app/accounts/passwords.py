@@ -48,8 +48,8 @@ def strong_password(password: str) -> str:
     return password
 
 
-# The thousand commonest of 8 characters and more, from the list by Royce Williams that Django
-# ships: shorter ones and plain numbers are refused as they are.
+# The first thousand of the list by Royce Williams that Django ships. Many are refused as they are,
+# being short or plain numbers.
 @cache
 def _commonest() -> frozenset[str]:
     return frozenset((Path(__file__).parent / "common_passwords.txt").read_text().split())
