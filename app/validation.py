@@ -180,9 +180,14 @@ def body_of(request: Request) -> Any:
     if request.mimetype == "application/x-www-form-urlencoded":
         return _decode_form(_raw_body(request))
     if request.mimetype == "multipart/form-data":
+        raw = request.get_data(cache=True)
         fields = request.form.to_dict()
         # Werkzeug puts U+FFFD for what is no UTF-8: such a text is not what was sent.
-        broken = {name: [_NO_UTF8] for name, text in fields.items() if "\ufffd" in text}
+        broken = {
+            name: [_NO_UTF8]
+            for name, text in fields.items()
+            if "\ufffd" in text and text.encode() not in raw
+        }
         if broken:
             raise BadInput(broken)
         return fields | request.files.to_dict()

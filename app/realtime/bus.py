@@ -85,8 +85,8 @@ class Line(Protocol):
     def send(self, message: bytes) -> None:
         """Send a message to all who listen, ourselves included."""
 
-    def receive(self) -> bytes | None:
-        """Return the next message, or None if there is none for about a second."""
+    def receive(self) -> Sequence[bytes]:
+        """Return the next messages, or nothing if there is none for about a second."""
 
     def close(self) -> None:
         """Hang up."""
@@ -176,8 +176,7 @@ class LineBus:
     def _listen(self, line: Line, rung: Rung, recovered: Callable[[], None]) -> None:
         since = monotonic()
         while not self._stopped:
-            message = line.receive()
-            if message is not None:
+            for message in line.receive():
                 origin, rings = unpack(message)
                 if origin == self._origin:
                     self._heard_at = monotonic()

@@ -6,7 +6,7 @@ same database only, so installations do not hear each other.
 Source: https://www.postgresql.org/docs/current/sql-notify.html
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -52,10 +52,10 @@ class PostgresLine:
     def send(self, message: bytes) -> None:
         self.connection.execute("SELECT pg_notify(%s, %s)", (_CHANNEL, message.decode()))
 
-    def receive(self) -> bytes | None:
-        for notification in self.connection.notifies(timeout=1.0, stop_after=1):
-            return notification.payload.encode()
-        return None
+    def receive(self) -> Sequence[bytes]:
+        # After the first the generator ends, but with it come all that were in the same packet.
+        received = self.connection.notifies(timeout=1.0, stop_after=1)
+        return [notification.payload.encode() for notification in received]
 
     def close(self) -> None:
         self.connection.close()

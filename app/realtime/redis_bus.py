@@ -4,6 +4,8 @@ Nothing is kept in the Redis. It may be shared with other programs, and with oth
 installations of this one: each has a channel of its own.
 """
 
+from collections.abc import Sequence
+
 from redis import Redis
 
 TIMEOUT_SECONDS = 2.0  # for anything that a Redis should answer at once
@@ -55,9 +57,9 @@ class RedisLine:
     def send(self, message: bytes) -> None:
         self._client.publish(self._channel, message)
 
-    def receive(self) -> bytes | None:
+    def receive(self) -> Sequence[bytes]:
         message = self._subscription.get_message(timeout=1.0)
-        return None if message is None else message["data"]
+        return () if message is None else (message["data"],)
 
     def close(self) -> None:
         self._subscription.close()
