@@ -59,6 +59,7 @@ def post_worker_init(worker):
 
 
 def worker_exit(_server, worker):
-    """Let what `leave` has begun come to its end, before the process does."""
+    """Let `leave` come to its end before the process does."""
+    worker.alive = False  # it still is, where the master was killed
     if hasattr(worker, "leaving"):
         worker.leaving.join(timeout=4)

