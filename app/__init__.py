@@ -11,7 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from app import answers, commands, errors, health, languages, logs
 from app.accounts import routes as accounts
 from app.accounts import tokens
-from app.database import engine_options, prepare
+from app.database import engine_options, prepare, watch
 from app.extensions import cors, db, migrate, sock
 from app.messenger import routes as messenger
 from app.messenger import socket as chat
@@ -74,6 +74,7 @@ def create_app(config: Config) -> APIFlask:
 
 def start(app: APIFlask) -> None:
     """Let a worker come to life: from now on there is room for sockets."""
+    watch(app.extensions["engine"])
     app.extensions["writer"].start()
     app.extensions["realtime"].start()
 

@@ -9,9 +9,13 @@ Rows are Core rows, never ORM objects: building those took two thirds of the
 time of a page of messages.
 """
 
+import logging
+import os
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from time import monotonic, sleep
 from typing import Any
 
 import psycopg
@@ -26,11 +30,16 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.sql import Base
 
+log = logging.getLogger(__name__)
+
 BUSY_SECONDS = (
     1.0  # how long SQLite waits for another process's write; the worker stands still meanwhile
 )
-POOL_SECONDS = 3.0  # how long a request waits for a free connection
-CONNECT_SECONDS = 3  # how long PostgreSQL may take to answer a connection
+
+# Within five seconds a request is told that the database is away, so together these are less.
+POOL_SECONDS = 1.5  # how long a request waits for a free connection
+CONNECT_SECONDS = 2  # how long PostgreSQL may take to accept one; libpq takes no less
+ANSWER_SECONDS = 3.0  # how long a connection may be lent before it is cut off
 
 # SQLite has one writer. Taking turns here, not at the file's lock, keeps a second
 # writer of this process from standing still for BUSY_SECONDS with the whole worker.
@@ -115,6 +124,42 @@ def _refuse_dead(connection: Any, _entry: ConnectionPoolEntry, _proxy: Any) -> N
         connection.pgconn.consume_input()
     except psycopg.OperationalError as error:
         raise DisconnectionError("the database has closed this connection") from error
+
+
+def watch(engine: Engine) -> None:
+    """Cut off connections that PostgreSQL does not answer, so that who waits is told.
+
+    A server that is frozen, or a network that has gone silent, ends no query by itself.
+    For workers that serve: what an operator does from the command line may take its time.
+    """
+    if engine.dialect.name == "sqlite":
+        return
+    lent: dict[int, tuple[Any, float]] = {}
+
+    def lend(connection: Any, entry: ConnectionPoolEntry, _proxy: Any) -> None:
+        lent[id(entry)] = connection, monotonic()
+
+    def take_back(_connection: Any, entry: ConnectionPoolEntry) -> None:
+        lent.pop(id(entry), None)
+
+    def cut_forever() -> None:
+        while True:
+            sleep(0.25)
+            for key, (connection, since) in tuple(lent.items()):
+                if monotonic() - since > ANSWER_SECONDS:
+                    lent.pop(key, None)
+                    log.warning("PostgreSQL does not answer: a connection is cut off")
+                    _cut_off(connection)
+
+    event.listen(engine, "checkout", lend)
+    event.listen(engine, "checkin", take_back)
+    threading.Thread(target=cut_forever, name="database watch", daemon=True).start()
+
+
+def _cut_off(connection: Any) -> None:
+    # Whoever waits for this socket reads its end now, and raises as if the server had gone.
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as end:
+        end.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager

@@ -1,0 +1,532 @@
+"""People who talk while things break, and write down what they see.
+
+They behave as a careful client does: a message has a `client_id` and is sent again under it
+until it is echoed; a socket that closed is opened again with the id of the last message that
+arrived, after a pause that doubles up to half a second.
+"""
+
+import asyncio
+import itertools
+import secrets
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence, Set
+from itertools import combinations
+from statistics import quantiles
+from time import monotonic
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+import orjson
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
+
+from tests.delivery.checker import Ack, History, Message, Said, Socket, check
+from tests.factories import Person, make_person
+
+PEOPLE = 3
+THINK_SECONDS = 0.02  # between an echo and the next message
+RETRY_SECONDS = 0.2  # before a refused message is sent again
+BACKOFF_SECONDS = (0.02, 0.5)  # before a socket is opened again: at first, and at most
+MESSAGES_MAX = 60_000  # of one load: then the writers fall silent
+SETTLE_SECONDS = 20  # at the end, for the last echo, and then for the last message
+FICKLE_MESSAGES = 40  # after so many a fickle reader leaves and comes back
+
+# What a client is told when the service cannot serve it for a while, and close codes that ask
+# it to come back (1006: there was none). Anything else is a defect.
+EXCUSES: frozenset[str | int] = frozenset(
+    ("database_unavailable", "outcome_unknown", "overloaded", 503)
+)
+FAREWELLS = frozenset((1001, 1006, 1012))
+
+
+def messages_path(room: str) -> str:
+    """Return where the messages of a room are listed and posted."""
+    return f"/messenger/api/chatrooms/{quote(room, safe='')}/messages/"
+
+
+def socket_url(url: str, room: str, after: int | None = None) -> str:
+    """Return the WebSocket URL of a room at a server's HTTP URL."""
+    query = "" if after is None else f"?after={after}"
+    ws_url = url.replace("http", "ws", 1)
+    return f"{ws_url}/messenger/ws/ws/chat/{quote(room, safe='')}/{query}"
+
+
+def frame_of(said: Said) -> str:
+    """Return what a client sends to say something."""
+    return orjson.dumps({"message": said.content, "client_id": said.client_id}).decode()
+
+
+def list_messages(person: Person, room: str) -> list[Message]:
+    """Return all messages of a room, walked page by page."""
+    messages: list[Message] = []
+    while True:
+        after = messages[-1].id if messages else 0
+        answer = person.get(messages_path(room), params={"after": after, "limit": 1000})
+        assert answer.status_code == 200, answer.text
+        page = answer.json()
+        if not page:
+            return messages
+        messages += [Message(**each) for each in page]
+
+
+class Load:
+    """A triangle of people with a room for each pair, talking from `with` to its end.
+
+    In each room, each of its two members has a socket that writes and hears, one that only
+    hears and one that comes and goes: one of them to where it was, the other to what is said
+    from then on. One of them also writes by REST.
+
+    Args:
+        urls: The servers, `http://…`; sockets are spread over them.
+
+    Attributes:
+        owners: A member of each room, by its name.
+        history: What was seen; complete when the block is left.
+        refusals: What clients were told instead of an echo: error codes, HTTP statuses.
+        farewells: The codes with which the server closed sockets.
+        echo_seconds: How long each message took from its last sending to its echo.
+    """
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        self.history = History()
+        self.refusals: Counter[str | int] = Counter()
+        self.farewells: Counter[int] = Counter()
+        self.echo_seconds: list[float] = []
+        self.is_ending = False
+        self._said: dict[str, Said] = {}
+        self._numbers = itertools.count(1)
+        self._stem = secrets.token_hex(3)
+        self._people = people = [make_person(urls[0]) for _ in range(PEOPLE)]
+        self.owners: dict[str, Person] = {}
+        spread = itertools.cycle(urls)
+        self.devices: list[Device] = []
+        for one, other in combinations(people, 2):
+            room = one.open_room(other)["name"]
+            self.owners[room] = one
+            self.devices.append(RestWriter(self, next(spread), one, room))
+            for person in (one, other):
+                self.devices.append(SocketWriter(self, next(spread), person, room, after=0))
+                self.devices.append(Ear(self, next(spread), person, room))
+            self.devices.append(FickleEar(self, next(spread), one, room, after=0))
+            self.devices.append(ForgetfulEar(self, next(spread), other, room))
+        self._tasks: list[asyncio.Task[None]] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="load", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._call(self._start())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                self._finish()
+        finally:
+            self._call(self._stop())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+            for person in self._people:
+                person.http.close()
+
+    # What a test adds, and waits for
+
+    def add(self, device: "Device") -> None:
+        """Let one more device take part."""
+        self.devices.append(device)
+        self._call(self._begin(device))
+
+    def wait_until_live(self, seconds: float) -> None:
+        """Wait until every device has heard, or got stored, something that was said from now on.
+
+        Args:
+            seconds: How long that may take; it is part of the promise.
+        """
+        since = monotonic()
+        deaf = self.wait(lambda: [each for each in self.devices if each.freshest <= since], seconds)
+        assert not deaf, f"not live again within {seconds} s: {', '.join(map(str, deaf))}"
+
+    def wait_until_busy(self, messages: int = 200) -> None:
+        """Wait until everybody is there and has said and heard something."""
+        self.wait_until_live(SETTLE_SECONDS)
+        enough = len(self.history.acks) + messages
+        missing = self.wait(lambda: len(self.history.acks) < enough, SETTLE_SECONDS)
+        assert not missing, f"{len(self.history.acks)} messages in {SETTLE_SECONDS} s"
+
+    def wait(self, what_is_missing: Callable[[], Any], seconds: float) -> Any:
+        """Wait until nothing is missing any more; return what is missing at the end."""
+        deadline = monotonic() + seconds
+        while (missing := what_is_missing()) and monotonic() < deadline:
+            self._raise_failures()
+            time.sleep(0.02)
+        return missing
+
+    # What a test asks in the end
+
+    def problems(self, *, excuses: Set[str | int] = frozenset()) -> list[str]:
+        """Return what went wrong: broken promises, and answers that nobody should get.
+
+        Args:
+            excuses: Refusals that may have happened.
+        """
+        unexcused = {code: times for code, times in self.refusals.items() if code not in excuses}
+        rude = {code: times for code, times in self.farewells.items() if code not in FAREWELLS}
+        return [
+            *map(str, check(self.history)),
+            *(f"refused with {code}: {times} times" for code, times in unexcused.items()),
+            *(f"closed with {code}: {times} times" for code, times in rude.items()),
+        ]
+
+    def report(self) -> str:
+        """Return, in one line, how much was said and how long echoes took."""
+        cuts = [1000 * cut for cut in quantiles(self.echo_seconds, n=100)]
+        return (
+            f"{len(self.history.acks)} messages, {len(self.history.sockets)} sockets, echo in"
+            f" {cuts[49]:.0f} ms (median), {cuts[98]:.0f} ms (99 %),"
+            f" {1000 * max(self.echo_seconds):.0f} ms (longest);"
+            f" refusals {dict(self.refusals)}, farewells {dict(self.farewells)}"
+        )
+
+    # What devices tell
+
+    def new_message(self, room: str, user: str) -> Said | None:
+        """Return something to say, or None when enough has been said."""
+        number = next(self._numbers)
+        if self.is_ending or number > MESSAGES_MAX:
+            return None
+        client_id = f"{self._stem}-{number}"
+        said = Said(room, user, client_id, f"Сообщение {number}", monotonic(), times=0)
+        self._said[client_id] = said
+        self.history.said.append(said)
+        return said
+
+    def first_said(self, message: Message) -> float:
+        """Return when a message was first said; long ago, if nobody knows."""
+        said = self._said.get(message.client_id)
+        return said.first_at if said else 0.0
+
+    # The end
+
+    def _finish(self) -> None:
+        self.is_ending = True
+        writers = [each for each in self.devices if isinstance(each, Writer)]
+        unheard = self.wait(lambda: [each for each in writers if each.pending], SETTLE_SECONDS)
+        assert not unheard, f"never echoed: {', '.join(map(str, unheard))}"
+        # The last word of each room: sockets are ordered, so when it has come, all has.
+        last = {room: self._say_last(room) for room in self.owners}
+        self.wait(
+            lambda: [
+                each
+                for each in self.devices
+                if isinstance(each, Ear) and (each.after or 0) < last[each.room]
+            ],
+            SETTLE_SECONDS,
+        )
+        absent = self.wait(
+            lambda: [each for each in self.devices if isinstance(each, Ear) and not each.is_open], 2
+        )
+        assert not absent, f"did not come back: {', '.join(map(str, absent))}"
+        self.history.stored = {
+            room: list_messages(owner, room) for room, owner in self.owners.items()
+        }
+
+    def _say_last(self, room: str) -> int:
+        owner = self.owners[room]
+        client_id = f"{self._stem}-last"
+        said = Said(room, owner.username, client_id, "Конец", monotonic())
+        self.history.said.append(said)
+        answer = owner.post(messages_path(room), {"content": said.content, "client_id": client_id})
+        assert answer.status_code == 201, answer.text
+        message = Message(**answer.json())
+        self.history.acks.append(Ack(room, message, monotonic()))
+        return message.id
+
+    # The thread
+
+    def _call(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
+
+    async def _start(self) -> None:
+        for device in self.devices:
+            await self._begin(device)
+
+    async def _begin(self, device: "Device") -> None:
+        self._tasks.append(asyncio.create_task(device.run()))
+
+    async def _stop(self) -> None:
+        for device in self.devices:
+            device.is_leaving = True  # what closes from here on is our own doing
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _raise_failures(self) -> None:
+        for task in self._tasks:
+            if task.done() and not task.cancelled():
+                task.result()
+
+
+class Device:
+    """A program of one person that takes part in one room.
+
+    Attributes:
+        freshest: When the newest thing was first said that this device knows to be stored.
+        is_leaving: Whether it goes for good.
+    """
+
+    def __init__(self, load: Load, url: str, person: Person, room: str) -> None:
+        self._load = load
+        self._url = url
+        self._person = person
+        self.room = room
+        self.user = person.username
+        self.freshest = 0.0
+        self.is_leaving = False
+
+    async def run(self) -> None:
+        """Take part until cancelled."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__} of {self.user} in {self.room}"
+
+    def _note_ack(self, message: Message, sent_at: float) -> None:
+        now = monotonic()
+        self._load.history.acks.append(Ack(self.room, message, now))
+        self._load.echo_seconds.append(now - sent_at)
+
+
+class Writer(Device):
+    """A device that says something.
+
+    Attributes:
+        pending: What it has said and not seen stored yet.
+    """
+
+    pending: Said | None = None
+
+    def _next(self) -> Said | None:
+        self.pending = self.pending or self._load.new_message(self.room, self.user)
+        if self.pending is not None:
+            self.pending.times += 1
+        return self.pending
+
+
+class RestWriter(Writer):
+    """Posts over HTTP, one message after the other."""
+
+    async def run(self) -> None:
+        async with httpx.AsyncClient(
+            base_url=self._url, headers=self._person.bearer, timeout=30
+        ) as http:
+            while said := self._next():
+                await asyncio.sleep(await self._post(http, said))
+
+    async def _post(self, http: httpx.AsyncClient, said: Said) -> float:
+        sent_at = monotonic()
+        body = {"content": said.content, "client_id": said.client_id}
+        try:
+            answer = await http.post(messages_path(self.room), json=body)
+        except httpx.TransportError:
+            return RETRY_SECONDS
+        if answer.status_code not in (200, 201):
+            self._load.refusals[answer.status_code] += 1
+            return RETRY_SECONDS
+        message = Message(**answer.json())
+        self._note_ack(message, sent_at)
+        self.freshest = max(self.freshest, said.first_at)
+        self.pending = None
+        return THINK_SECONDS
+
+
+class Ear(Device):
+    """Hears what is said in its room, and comes back with `?after` when its socket closes.
+
+    Args:
+        load: Who takes notes.
+        url: The server.
+        person: Whose it is.
+        room: Where.
+        after: Where it begins; None: now.
+        options: More for `websockets.connect`.
+
+    Attributes:
+        after: The last message that it has.
+        is_open: Whether it has a socket at the moment.
+    """
+
+    def __init__(
+        self,
+        load: Load,
+        url: str,
+        person: Person,
+        room: str,
+        after: int | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(load, url, person, room)
+        self.after = after
+        self.is_open = False
+        self._options = options
+        self._name = f"{self} {secrets.token_hex(2)}"
+
+    async def run(self) -> None:
+        backoff, backoff_most = BACKOFF_SECONDS
+        while True:
+            opened = await self._stay()
+            backoff = BACKOFF_SECONDS[0] if opened else min(2 * backoff, backoff_most)
+            await asyncio.sleep(backoff)
+
+    async def _stay(self) -> bool:
+        # Opens a socket and keeps it as long as it lasts; tells whether it opened.
+        dialed_at = monotonic()
+        try:
+            ws = await connect(
+                socket_url(self._url, self.room, self.after),
+                additional_headers=self._person.bearer,
+                compression=None,
+                ping_interval=None,
+                open_timeout=10,
+                close_timeout=1,
+                proxy=None,
+                **self._options,
+            )
+        except InvalidStatus as error:
+            self._load.refusals[error.response.status_code] += 1
+            return False
+        except (OSError, TimeoutError, InvalidMessage, EOFError):
+            return False
+        view = Socket(self._name, self.user, self.room, self.after, dialed_at, monotonic())
+        self._load.history.sockets.append(view)
+        self.is_open = view.is_open = True
+        try:
+            await self._live(ws, view)
+        except ConnectionClosed:
+            pass
+        finally:
+            if not self.is_leaving:
+                self.is_open = view.is_open = False
+                self._load.farewells[ws.close_code or 1006] += 1
+            await ws.close()
+        return True
+
+    async def _live(self, ws: ClientConnection, view: Socket) -> None:
+        while True:
+            self._hear(view, await ws.recv())
+
+    def _hear(self, view: Socket, text: str | bytes) -> None:
+        frame = orjson.loads(text)
+        if frame["id"] is None:
+            error = frame["error"]
+            self._load.refusals[error["code"]] += 1
+            self._refused(error.get("client_id"))
+            return
+        message = Message(**frame)
+        view.received.append(message)
+        self.after = max(self.after or 0, message.id)
+        self.freshest = max(self.freshest, self._load.first_said(message))
+        self._heard(message)
+
+    def _heard(self, message: Message) -> None:
+        """Learn of a message."""
+
+    def _refused(self, client_id: str | None) -> None:
+        """Learn of an error frame."""
+
+
+class FickleEar(Ear):
+    """Leaves every now and then without a goodbye, and comes back to where it was."""
+
+    async def _live(self, ws: ClientConnection, view: Socket) -> None:
+        while len(view.received) < FICKLE_MESSAGES or self._load.is_ending:
+            self._hear(view, await ws.recv())
+        ws.transport.abort()
+
+
+class ForgetfulEar(FickleEar):
+    """Leaves every now and then, and comes back to hear what is said from then on."""
+
+    async def _stay(self) -> bool:
+        if not self._load.is_ending:
+            self.after = None
+        return await super()._stay()
+
+
+class SocketWriter(Ear, Writer):
+    """Says something, waits for its echo, and says the next."""
+
+    _outcome: "asyncio.Future[float]"  # how long to pause after it
+
+    async def _live(self, ws: ClientConnection, view: Socket) -> None:
+        writing = asyncio.create_task(self._write(ws, view))
+        try:
+            await super()._live(ws, view)
+        finally:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+
+    async def _write(self, ws: ClientConnection, view: Socket) -> None:
+        while said := self._next():
+            view.said[said.client_id] += 1
+            self._outcome = asyncio.get_running_loop().create_future()
+            self._sent_at = monotonic()
+            await ws.send(frame_of(said))
+            await asyncio.sleep(await self._outcome)
+
+    def _heard(self, message: Message) -> None:
+        said = self.pending
+        if said and message.user == self.user and message.client_id == said.client_id:
+            # Also before it could be repeated: whatever socket it was sent on, it is stored.
+            self._note_ack(message, self._sent_at)
+            self.pending = None
+            if not self._outcome.done():
+                self._outcome.set_result(THINK_SECONDS)
+
+    def _refused(self, client_id: str | None) -> None:
+        if self.pending and client_id == self.pending.client_id and not self._outcome.done():
+            self._outcome.set_result(RETRY_SECONDS)
+
+
+class Flood(Ear, Writer):
+    """Says much without waiting for echoes.
+
+    Attributes:
+        unheard: What it has said and not heard yet, by `client_id`.
+    """
+
+    def __init__(self, load: Load, url: str, person: Person, room: str, messages: int) -> None:
+        super().__init__(load, url, person, room, after=0)
+        self.unheard = {
+            said.client_id: said
+            for _ in range(messages)
+            if (said := load.new_message(room, self.user))
+        }
+
+    async def _live(self, ws: ClientConnection, view: Socket) -> None:
+        pouring = asyncio.create_task(self._pour(ws, view))
+        try:
+            await super()._live(ws, view)
+        finally:
+            pouring.cancel()
+            await asyncio.gather(pouring, return_exceptions=True)
+
+    async def _pour(self, ws: ClientConnection, view: Socket) -> None:
+        self._sent_at = monotonic()
+        for said in tuple(self.unheard.values()):
+            said.times += 1
+            view.said[said.client_id] += 1
+            await ws.send(frame_of(said))
+
+    def _heard(self, message: Message) -> None:
+        if self.unheard.pop(message.client_id, None):
+            self._note_ack(message, self._sent_at)

@@ -1,0 +1,310 @@
+"""How a server comes and goes, and what it does while its database is away."""
+
+import asyncio
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import httpx
+import orjson
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus
+
+from tests.delivery import raw
+from tests.delivery.faults import (
+    LEAVE_SECONDS,
+    LIVE_AFTER_SILENCE_SECONDS,
+    SETTINGS,
+    Stage,
+    bury,
+    master,
+    postgresql_stage,
+    workers,
+)
+from tests.delivery.load import messages_path, socket_url
+from tests.delivery.machines import PostgresServer, none_lives, wait_for
+from tests.factories import Person, make_person
+from tests.servers import Server
+
+STOP_SECONDS = 5  # the promise: so long after SIGTERM all is gone
+REFUSE_SECONDS = 5  # … and so long may an answer take while the database is away
+CROWD = 200
+READERS = 3
+
+
+@pytest.fixture(scope="module")
+def sqlite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(tmp_path_factory.mktemp("lifecycle"), SETTINGS) as server:
+        yield server
+
+
+@pytest.fixture
+def own_server(sqlite_server: Server) -> Server:
+    """A running server on SQLite that a test may stop, if it buries it."""
+    if sqlite_server.process is None:
+        sqlite_server.start()
+    return sqlite_server
+
+
+@pytest.fixture(scope="module")
+def stage(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """One worker on PostgreSQL."""
+    with postgresql_stage(tmp_path_factory.mktemp("lifecycle"), postgres, workers=1) as stage:
+        yield stage
+
+
+def make_pair(url: str) -> tuple[Person, str]:
+    """Return somebody with a room, and its name."""
+    person = make_person(url)
+    return person, person.open_room(make_person(url))["name"]
+
+
+async def open_socket(person: Person, room: str) -> ClientConnection:
+    return await connect(
+        socket_url(person.url, room),
+        additional_headers=person.bearer,
+        compression=None,
+        ping_interval=None,
+        proxy=None,
+    )
+
+
+async def open_crowd(person: Person, room: str, size: int = CROWD) -> list[ClientConnection]:
+    """Open many sockets, not all in the same instant."""
+    crowd: list[ClientConnection] = []
+    while len(crowd) < size:
+        crowd += await asyncio.gather(*(open_socket(person, room) for _ in range(50)))
+    return crowd
+
+
+async def closing_codes(crowd: list[ClientConnection]) -> set[int | None]:
+    """Wait until all sockets are closed, and return how."""
+    async with asyncio.timeout(LEAVE_SECONDS):
+        await asyncio.gather(*(socket.wait_closed() for socket in crowd))
+    return {socket.close_code for socket in crowd}
+
+
+async def wait_gone(pids: list[int], seconds: float) -> None:
+    """Wait for the end of processes without holding up the sockets."""
+    await asyncio.to_thread(wait_for, partial(none_lives, pids), seconds, "the processes are gone")
+
+
+def test_sigterm_says_goodbye_to_every_socket(own_server: Server) -> None:
+    person, room = make_pair(own_server.url)
+    pids = [master(own_server), *workers(own_server)]
+
+    async def scenario() -> set[int | None]:
+        crowd = await open_crowd(person, room)
+        os.kill(master(own_server), signal.SIGTERM)
+        await wait_gone(pids, STOP_SECONDS)
+        bury(own_server)
+        return await closing_codes(crowd)
+
+    assert asyncio.run(scenario()) == {1012}
+    assert "Traceback" not in own_server.log.read_text()
+
+
+def test_worker_whose_master_was_killed_says_goodbye_and_leaves(own_server: Server) -> None:
+    person, room = make_pair(own_server.url)
+    orphans = workers(own_server)
+
+    async def scenario() -> set[int | None]:
+        crowd = await open_crowd(person, room)
+        os.kill(master(own_server), signal.SIGKILL)
+        bury(own_server)
+        await wait_gone(orphans, LEAVE_SECONDS)
+        return await closing_codes(crowd)
+
+    assert asyncio.run(scenario()) == {1012}
+    assert "Traceback" not in own_server.log.read_text()
+
+
+def test_sighup_is_never_seen_as_a_defect(own_server: Server) -> None:
+    person, room = make_pair(own_server.url)
+    before = workers(own_server)
+
+    is_over = asyncio.Event()
+
+    async def knock_by_rest(seen: set[str]) -> None:
+        async with httpx.AsyncClient(base_url=own_server.url, timeout=30) as http:
+            while not is_over.is_set():
+                # Each on a connection of its own: it is those who come now that matter.
+                headers = person.bearer | {"Connection": "close"}
+                answer = await http.get(messages_path(room), headers=headers)
+                seen.add(str(answer.status_code))
+
+    async def knock_by_socket(seen: set[str]) -> None:
+        while not is_over.is_set():
+            try:
+                socket = await open_socket(person, room)
+            except InvalidStatus as refused:
+                seen.add(str(refused.response.status_code))
+            else:
+                seen.add("101")
+                await socket.close()
+
+    async def scenario() -> tuple[set[int | None], set[str]]:
+        crowd = await open_crowd(person, room)
+        seen: set[str] = set()
+        knocking = [
+            asyncio.create_task(knock(seen))
+            for knock in (knock_by_rest, knock_by_rest, knock_by_socket, knock_by_socket)
+        ]
+        os.kill(master(own_server), signal.SIGHUP)
+        await wait_gone(before, 10)
+        await asyncio.to_thread(own_server.wait_ready)
+        is_over.set()
+        outcomes = await asyncio.gather(*knocking, return_exceptions=True)
+        seen |= {repr(outcome) for outcome in outcomes if outcome is not None}
+        return await closing_codes(crowd), seen
+
+    codes, seen = asyncio.run(scenario())
+
+    assert codes == {1012}
+    assert seen <= {"101", "200", "503"}
+    assert "Traceback" not in own_server.log.read_text()
+
+
+def test_sockets_hold_no_connections_to_the_database(stage: Stage) -> None:
+    person, room = make_pair(stage.urls[0])
+
+    async def scenario() -> set[int]:
+        crowd = await open_crowd(person, room)
+        async with httpx.AsyncClient(base_url=person.url, headers=person.bearer) as http:
+            answers = await asyncio.gather(*(http.get(messages_path(room)) for _ in range(50)))
+        await asyncio.gather(*(socket.close() for socket in crowd))
+        return {answer.status_code for answer in answers}
+
+    assert asyncio.run(scenario()) == {200}  # with DATABASE_POOL_SIZE=5
+
+
+def test_closed_sockets_leave_no_descriptors(own_server: Server) -> None:
+    person, room = make_pair(own_server.url)
+    (worker,) = workers(own_server)
+
+    def descriptors() -> int:
+        return len(list(Path(f"/proc/{worker}/fd").iterdir()))
+
+    def come_and_go() -> None:
+        crowd = [raw.shake_hands(person, room) for _ in range(CROWD)]
+        for number, connection in enumerate(crowd):
+            if number % 2:
+                raw.reset(connection)
+            else:
+                connection.close()
+
+    come_and_go()
+    wait_for(lambda: descriptors() < CROWD, 10, "the first sockets are closed")
+    before = descriptors()
+    for _ in range(10):
+        come_and_go()
+
+    wait_for(lambda: descriptors() <= before + 5, 10, "descriptors level off")
+
+
+def refuse(stage: Stage) -> Callable[[], None]:
+    assert stage.to_database
+    stage.to_database.refuse()
+    return stage.to_database.accept
+
+
+def fall_silent(stage: Stage) -> Callable[[], None]:
+    assert stage.to_database
+    stage.to_database.silence()
+    return stage.to_database.resume
+
+
+def stand_still(stage: Stage) -> Callable[[], None]:
+    assert stage.postgres
+    stage.postgres.pause()
+    return stage.postgres.go_on
+
+
+@pytest.mark.parametrize("go_away", [refuse, fall_silent, stand_still])
+def test_database_away_is_said_in_time_and_closes_nothing(
+    stage: Stage, go_away: Callable[[Stage], Callable[[], None]]
+) -> None:
+    person, room = make_pair(stage.urls[0])
+
+    async def scenario() -> tuple[list[object], dict[str, str]]:
+        async with (
+            await open_socket(person, room) as socket,
+            httpx.AsyncClient(
+                base_url=person.url, headers=person.bearer, timeout=REFUSE_SECONDS
+            ) as http,
+        ):
+            # All connections of the pool are open, as in a service that has been busy.
+            await asyncio.gather(*(http.get(messages_path(room)) for _ in range(20)))
+            come_back = go_away(stage)
+            try:
+                await socket.send('{"message": "lost", "client_id": "1"}')
+                answers = await asyncio.gather(
+                    *(http.get(messages_path(room)) for _ in range(READERS)),
+                    http.post(messages_path(room), json={"content": "lost"}),
+                    return_exceptions=True,
+                )
+                async with asyncio.timeout(REFUSE_SECONDS):
+                    error = orjson.loads(await socket.recv())["error"]
+            finally:
+                come_back()
+            async with asyncio.timeout(LIVE_AFTER_SILENCE_SECONDS):
+                while not await is_posted(http, room):
+                    await asyncio.sleep(0.1)
+                while orjson.loads(await socket.recv())["content"] != "back":
+                    pass
+        return [outcome_of(answer) for answer in answers], error
+
+    outcomes, error = asyncio.run(scenario())
+
+    assert outcomes == [(503, True)] * (READERS + 1)
+    assert error["code"] in ("database_unavailable", "outcome_unknown")
+    assert error["client_id"] == "1"
+
+
+async def is_posted(http: httpx.AsyncClient, room: str) -> bool:
+    try:
+        answer = await http.post(messages_path(room), json={"content": "back"})
+    except httpx.TransportError:
+        return False
+    return answer.is_success
+
+
+def outcome_of(answer: httpx.Response | BaseException) -> object:
+    """Return the status of an answer and whether it says when to come again."""
+    if isinstance(answer, BaseException):
+        return repr(answer)
+    return answer.status_code, "Retry-After" in answer.headers
+
+
+def test_log_tells_who_came_and_went_and_no_token(own_server: Server) -> None:
+    person, room = make_pair(own_server.url)
+    room_id = person.get("/messenger/api/chatrooms/").json()[0]["id"]
+    query = f"{socket_url(person.url, room)}?token={person.access}"
+
+    async def scenario() -> None:
+        async with connect(query, proxy=None) as socket:
+            await socket.close(4000)
+        for url in (
+            f"{query}&after=x",
+            f"{socket_url(person.url, 'nobodys')}?token={person.access}",
+        ):
+            async with connect(url, proxy=None) as socket:
+                await socket.wait_closed()
+
+    asyncio.run(scenario())
+    # The same again where no WebSocket is asked for, and where tokens do not belong.
+    httpx.get(query.replace("ws://", "http://"))
+    httpx.get(f"{own_server.url}/messenger/api/chatrooms/?token={person.access}")
+    person.post("/accounts/api/token/refresh/", {"refresh": person.refresh})
+
+    opened = rf"socket open user_id={person.id} room_id={room_id}"
+    closed = rf"socket closed user_id={person.id} room_id={room_id} code=4000 seconds=\d+\.\d+"
+    log = own_server.log
+    wait_for(lambda: re.search(closed, log.read_text()), 10, "the socket's end is logged")
+    assert re.search(opened, log.read_text())
+    for token in (person.access, person.refresh):
+        assert token.rpartition(".")[2] not in log.read_text()
