@@ -1,7 +1,6 @@
 """The codec against RFC 6455: cases in the categories of Autobahn's suite, chance, and wsproto."""
 
 import random
-import time
 import tracemalloc
 from itertools import pairwise, product
 
@@ -502,24 +501,6 @@ def test_a_letter_a_frame_costs_little_more_than_the_message():
 
     assert heard == [letters]
     assert most < 5 * MOST
-
-
-@pytest.mark.parametrize(
-    "make", [text, lambda payload: fragments(payload, 16)], ids=["cut", "split"]
-)
-def test_time_grows_with_the_bytes_and_not_with_their_square(make):
-    def seconds(size):
-        stream = make(b"*" * size)
-        pieces = cut(stream, range(16, len(stream), 16))
-        took = []
-        for _ in range(3):
-            reader = FrameReader(max_bytes=size)
-            start = time.process_time()
-            assert len(hear(*pieces, reader=reader)) == 1
-            took.append(time.process_time() - start)
-        return min(took)
-
-    assert seconds(1 << 20) / seconds(1 << 18) < 9  # four times the bytes; their square is sixteen
 
 
 # What chance says: frames that are mostly right, so that the reader gets somewhere, and nonsense.
