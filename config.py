@@ -25,6 +25,8 @@ ROOT = Path(__file__).resolve().parent
 INSTANCE = ROOT / "instance"  # what a fresh installation keeps of its own
 SECRET_BYTES = 32  # of a key for HS256 at least (RFC 7518, section 3.2)
 
+_SECRET_EXPECTED = f"at least {SECRET_BYTES} bytes, such as `openssl rand -hex 32` prints"
+
 _POSTGRESQL = "postgresql+psycopg"
 
 
@@ -63,7 +65,7 @@ def _redis_url(text: str) -> str:
 
 def _secret(key: SecretStr) -> SecretStr:
     if len(key.get_secret_value().encode()) < SECRET_BYTES:
-        raise ValueError(f"at least {SECRET_BYTES} bytes, such as `openssl rand -hex 32` prints")
+        raise ValueError(_SECRET_EXPECTED)
     return key
 
 
@@ -153,9 +155,8 @@ def _is_sqlite(settings: Mapping[str, str]) -> bool:
 
 
 _EXPECTED = {
-    "missing": "is not set; with a database other than SQLite it is required",
-    "bool_parsing": "expected true or false",
-    "literal_error": "expected one of DEBUG, INFO, WARNING, ERROR, CRITICAL",
+    "bool_parsing": "true or false",
+    "literal_error": "one of DEBUG, INFO, WARNING, ERROR, CRITICAL",
 }
 
 
@@ -163,19 +164,17 @@ def _complaint(error: ValidationError, settings: Mapping[str, str]) -> str:
     lines = ["Beseda cannot start with these settings:"]
     for each in error.errors(include_url=False):
         name = str(each["loc"][0])
-        expected = _EXPECTED.get(each["type"])
         if each["type"] == "missing":
-            lines.append(f"  {name} {expected}: {_secret_hint()}")
+            lines.append(
+                f"  {name} is not set; a database other than SQLite needs {_SECRET_EXPECTED}"
+            )
             continue
+        expected = each["msg"].removeprefix("Input should be ")
         if cause := each.get("ctx", {}).get("error"):
-            expected = f"expected {cause}"
-        expected = expected or "expected " + each["msg"].removeprefix("Input should be ")
-        lines.append(f"  {name}={_shown(name, settings)}: {expected}")
+            expected = str(cause)
+        expected = _EXPECTED.get(each["type"], expected)
+        lines.append(f"  {name}={_shown(name, settings)}: expected {expected}")
     return "\n".join(dict.fromkeys(lines))
-
-
-def _secret_hint() -> str:
-    return f"at least {SECRET_BYTES} bytes, such as `openssl rand -hex 32` prints"
 
 
 def _shown(name: str, settings: Mapping[str, str]) -> str:

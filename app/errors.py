@@ -105,12 +105,6 @@ class BadInput(ApiError):
         return str(next(iter(self.errors.values()))[0])
 
 
-class NotFound(ApiError):
-    status = 404
-    code = "not_found"
-    detail = _("There is no such thing here.")
-
-
 class DatabaseUnavailable(ApiError):
     """The database is away, read-only, full or out of connections: later it may work."""
 
@@ -138,7 +132,7 @@ class _HttpError(ApiError):
 
     codes: Mapping[int, tuple[str, LazyString]] = {
         400: ("bad_request", _("The request cannot be understood.")),
-        404: ("not_found", NotFound.detail),
+        404: ("not_found", _("There is no such thing here.")),
         405: ("method_not_allowed", _("This method is not allowed here.")),
         413: ("too_large", _("The request is too large.")),
         414: ("uri_too_long", _("The address is too long.")),
