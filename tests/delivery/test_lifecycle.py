@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import resource
 import signal
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -182,12 +183,18 @@ def test_sockets_hold_no_connections_to_the_database(stage: Stage) -> None:
     assert asyncio.run(scenario()) == {200}  # with DATABASE_POOL_SIZE=5
 
 
-def test_closed_sockets_leave_no_descriptors(own_server: Server) -> None:
+def test_five_thousand_closed_sockets_leave_no_descriptors_and_no_memory(
+    own_server: Server,
+) -> None:
     person, room = make_pair(own_server.url)
     (worker,) = workers(own_server)
 
     def descriptors() -> int:
         return len(list(Path(f"/proc/{worker}/fd").iterdir()))
+
+    def resident_bytes() -> int:
+        pages = int(Path(f"/proc/{worker}/statm").read_text().split()[1])
+        return pages * resource.getpagesize()
 
     def come_and_go() -> None:
         crowd = [raw.shake_hands(person, room) for _ in range(CROWD)]
@@ -199,11 +206,12 @@ def test_closed_sockets_leave_no_descriptors(own_server: Server) -> None:
 
     come_and_go()
     wait_for(lambda: descriptors() < CROWD, 10, "the first sockets are closed")
-    before = descriptors()
-    for _ in range(10):
+    before, held = descriptors(), resident_bytes()
+    for _ in range(5_000 // CROWD):
         come_and_go()
 
     wait_for(lambda: descriptors() <= before + 5, 10, "descriptors level off")
+    assert resident_bytes() - held < 8 * 1024 * 1024
 
 
 def refuse(stage: Stage) -> Callable[[], None]:
