@@ -27,7 +27,7 @@ from tests.servers import Server
 
 LIVE_SECONDS = 3.0  # the promise: live again so long after a fault
 LIVE_AFTER_SILENCE_SECONDS = 10.0  # … where connections died silently
-SWEPT_SECONDS = 6.0  # so long may a message take that no other worker was rung for
+SWEPT_SECONDS = 2.5  # so long may a message take that no other worker was rung for
 LEAVE_SECONDS = 10.0  # … and so long may workers outlive their master
 FAULT_SECONDS = 1.5  # how long something is away
 

@@ -6,6 +6,7 @@ import re
 import resource
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -97,17 +98,22 @@ def test_many_may_save_at_once_where_there_is_no_folder_yet(root):
     assert files(root) == sorted(names)
 
 
-@pytest.fixture
+@contextmanager
 def small_disk():
-    """Let no file of this process grow beyond 4 KiB, as on a disk that is nearly full."""
+    """Let no file of this process grow beyond 4 KiB, as on a disk that is nearly full.
+
+    That holds for the tests' own output too, so it must end before anything is printed.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_full_disk_is_an_error_of_the_system_and_leaves_nothing(store, root, small_disk):
-    with pytest.raises(OSError, match="File too large"):
+def test_full_disk_is_an_error_of_the_system_and_leaves_nothing(store, root):
+    with small_disk(), pytest.raises(OSError, match="File too large"):
         store.save(JPEG * 1000)
 
     assert files(root) == []
