@@ -31,5 +31,4 @@ def configure(level: str) -> None:
     handler.setFormatter(_LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     ours = logging.getLogger("app")
     ours.handlers[:] = [handler]
-    ours.propagate = False
     ours.setLevel(level)

@@ -161,10 +161,6 @@ class Conversation:
         except ApiError as error:
             self._tell(error, _client_id_of(data))
             return
-        except Exception:
-            log.exception("defect while reading a frame")
-            self._connection.close(closing.DEFECT)
-            return
         seat = self._seat
         draft = Draft(seat.room_id, seat.user_id, seat.username, chat_in.message, chat_in.client_id)
         self._unstored += 1

