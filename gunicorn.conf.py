@@ -23,7 +23,7 @@ worker_connections = 10_000  # HTTP connections; open WebSockets do not count, s
 
 timeout = 60  # a worker that does not answer its master for so long is replaced
 graceful_timeout = 4  # within 5 s of SIGTERM the process is gone
-keepalive = 5
+keepalive = 2  # seconds; an idle connection keeps a worker that has to leave for as long
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 control_socket_disable = True  # it would be one path for all instances of a user
 

@@ -22,6 +22,7 @@ from tests.delivery.machines import PostgresServer, RedisServer
 from tests.factories import close_clients
 
 ROUND_SECONDS = 60  # between two counts
+FAULT_SECONDS = 10.0  # how long something is away; the tests have less time
 CALM_SECONDS = 3.0  # at most, between two faults
 
 
@@ -79,6 +80,7 @@ def main() -> int:
     options = parser.parse_args()
     print(f"seed {options.seed}")
     dice = random.Random(options.seed)
+    faults.FAULT_SECONDS = FAULT_SECONDS
     ends_at = time.monotonic() + 60 * options.minutes
     folder = Path(tempfile.mkdtemp(prefix="beseda-soak-"))
     with ExitStack() as stack:
