@@ -37,6 +37,8 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC)
 
 
+CLIENT_ID_CHARS = 64  # of the name that a client may give to what it sends, to send it again safely
+
 # SQLite gives AUTOINCREMENT to nothing but INTEGER.
 Id = BigInteger().with_variant(Integer, "sqlite")
 

@@ -7,10 +7,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.accounts.models import USERNAME_CHARS
 from app.clock import utcnow
-from app.sql import NEVER_REUSED, Base, Id, IdColumn, UtcDateTime
+from app.sql import CLIENT_ID_CHARS, NEVER_REUSED, Base, Id, IdColumn, UtcDateTime
 
 MESSAGE_CHARS = 10_000
-CLIENT_ID_CHARS = 64
 
 _HAS_CLIENT_ID = text("client_id IS NOT NULL")
 

@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from app.messenger.models import CLIENT_ID_CHARS, MESSAGE_CHARS
+from app.messenger.models import MESSAGE_CHARS
 from app.responses import encode
+from app.sql import CLIENT_ID_CHARS
 from app.validation import Body, NameText, Text, VisibleText
 
 Content = Annotated[VisibleText, Field(max_length=MESSAGE_CHARS, examples=["Привет!"])]

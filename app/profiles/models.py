@@ -2,15 +2,17 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.clock import utcnow
-from app.sql import NEVER_REUSED, Base, IdColumn, UtcDateTime
+from app.sql import CLIENT_ID_CHARS, NEVER_REUSED, Base, IdColumn, UtcDateTime
 
 BIO_CHARS = 2_000
 TITLE_CHARS = 200
 POST_CHARS = 20_000
+
+_HAS_CLIENT_ID = text("client_id IS NOT NULL")
 
 
 class Profile(Base):
@@ -29,6 +31,14 @@ class Post(Base):
     __tablename__ = "posts"
     __table_args__ = (
         Index(None, "author_id", "id"),  # serves: the newest posts of one author
+        Index(
+            "uq_posts_author_id_client_id",
+            "author_id",
+            "client_id",
+            unique=True,
+            sqlite_where=_HAS_CLIENT_ID,
+            postgresql_where=_HAS_CLIENT_ID,
+        ),
         NEVER_REUSED,
     )
 
@@ -37,6 +47,7 @@ class Post(Base):
     title: Mapped[str] = mapped_column(String(TITLE_CHARS))
     content: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow)
+    client_id: Mapped[str | None] = mapped_column(String(CLIENT_ID_CHARS))
 
 
 class Friendship(Base):
