@@ -15,6 +15,7 @@ from app.database import engine_options, prepare, watch
 from app.extensions import cors, db, migrate, sock
 from app.messenger import routes as messenger
 from app.messenger import socket as chat
+from app.messenger.attendance import Attendance
 from app.messenger.history import MessageHistory
 from app.messenger.writer import MessageWriter
 from app.profiles import routes as profiles
@@ -77,6 +78,7 @@ def start(app: APIFlask) -> None:
     watch(app.extensions["engine"])
     app.extensions["writer"].start()
     app.extensions["realtime"].start()
+    app.extensions["attendance"].start()
 
 
 def stop(app: APIFlask) -> None:
@@ -94,6 +96,7 @@ def _connect(app: APIFlask, config: Config) -> None:
     prepare(engine)
     realtime = Realtime(MessageHistory(engine), _bus(config), config.SOCKETS_MAX)
     app.extensions |= {
+        "attendance": Attendance(engine),
         "engine": engine,
         "media": MediaStore(config.MEDIA_ROOT),
         "realtime": realtime,

@@ -2,7 +2,7 @@
 
 import itertools
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -52,20 +52,35 @@ def make_person(url: str, username: str | None = None) -> Person:
     """Register somebody with a running server and log in."""
     username = username or new_name()
     email = f"{secrets.token_hex(6)}@example.com"
-    http = httpx.Client(
-        base_url=url, timeout=30, verify=False
-    )  # no TLS here: loading it takes 0.1 s
-    _clients.append(http)
+    http = _client(url)
     created = http.post(
         "/accounts/api/users/",
         json={"username": username, "email": email, "password": PASSWORD},
     )
     assert created.status_code == 201, created.text
+    return log_in(Person(url, username, created.json()["id"], "", "", email, http))
+
+
+def log_in(person: Person, client: str = "tests") -> Person:
+    """Return somebody logged in once more, in a session of its own.
+
+    Args:
+        person: Who.
+        client: What they call their program.
+    """
+    http = _client(person.url, {"User-Agent": client})
     tokens = http.post(
-        "/accounts/api/token/", json={"username": username, "password": PASSWORD}
+        "/accounts/api/token/", json={"username": person.username, "password": PASSWORD}
     ).json()
     http.headers["Authorization"] = f"Bearer {tokens['access']}"
-    return Person(url, username, created.json()["id"], **tokens, email=email, http=http)
+    return replace(person, http=http, **tokens)
+
+
+def _client(url: str, headers: dict[str, str] | None = None) -> httpx.Client:
+    # No TLS here: loading it takes 0.1 s.
+    http = httpx.Client(base_url=url, headers=headers, timeout=30, verify=False)
+    _clients.append(http)
+    return http
 
 
 def close_clients() -> None:

@@ -151,7 +151,18 @@ def test_only_create_app_joins_the_parts() -> None:
 
 
 @pytest.mark.parametrize(
-    "layer", ["models", "services", "store", "writer", "history", "names", "passwords", "pictures"]
+    "layer",
+    [
+        "models",
+        "services",
+        "sessions",
+        "store",
+        "writer",
+        "history",
+        "names",
+        "passwords",
+        "pictures",
+    ],
 )
 def test_use_cases_are_given_values_and_see_no_request(layer: str) -> None:
     secrets = {"flask.request", "flask.g", "flask.session", "flask_jwt_extended.current_user"}
@@ -184,7 +195,7 @@ def test_only_two_files_know_gevent() -> None:
 def test_transactions_are_begun_by_services_and_the_store_of_messages() -> None:
     writers = {module for module in SOURCES if "app.database.writing" in imported(module)}
     assert writers
-    assert all(module.endswith((".services", ".store")) for module in writers), writers
+    assert all(module.endswith((".services", ".sessions", ".store")) for module in writers), writers
     for module, tree in SOURCES.items():
         commits = [
             node.lineno

@@ -78,6 +78,7 @@ def test_codes_are_stable() -> None:
         "outcome_unknown",
         "overloaded",
         "room_not_found",
+        "session_not_found",
         "storage_unavailable",
         "token_not_valid",
         "too_many_sockets",

@@ -232,6 +232,9 @@ PUBLIC = {
     ("POST", "/accounts/api/users/"),
     ("POST", "/accounts/api/token/"),
     ("POST", "/accounts/api/token/refresh/"),
+    # SimpleJWT's: the token stands in the body.
+    ("POST", "/accounts/api/token/verify/"),
+    ("POST", "/accounts/api/token/blacklist/"),
 }
 PUBLIC_BLUEPRINTS = {"health", "media", "docs"}
 # Asks for a token as well, but only of a WebSocket, and says so with a close code: see below.

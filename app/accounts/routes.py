@@ -1,24 +1,29 @@
-"""`/accounts/api/`: users and tokens."""
+"""`/accounts/api/`: users, sessions and tokens."""
 
 from apiflask import APIBlueprint
 from flask import Response, current_app, request
-from flask_jwt_extended import jwt_required
-from sqlalchemy import select
+from flask_jwt_extended import current_user, jwt_required
 
-from app.accounts import services, tokens
-from app.accounts.models import User
+from app.accounts import services, sessions, tokens
+from app.accounts.models import Session, User
 from app.accounts.schemas import (
     AccessOut,
     CredentialsIn,
+    EmailChangeIn,
+    NothingOut,
+    PasswordChangeIn,
     RefreshIn,
     RegistrationIn,
+    SessionOut,
+    TokenIn,
     TokensOut,
     UserOut,
 )
+from app.accounts.sessions import Device
 from app.database import reading
-from app.pagination import MOST_USERS, Window, read_page
+from app.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_USERS, Window, read_page
 from app.responses import json_response
-from app.validation import JSON_OR_FORM
+from app.validation import JSON_OR_FORM, whole_number
 
 bp = APIBlueprint("accounts", __name__, url_prefix="/accounts/api")
 
@@ -30,7 +35,7 @@ def list_users() -> Response:
     """List the users, ascending by id."""
     window = Window.of(request, default=MOST_USERS, most=MOST_USERS)
     with reading() as connection:
-        page = read_page(connection, select(User.id, User.username, User.email), User.id, window)
+        page = read_page(connection, services.USERS, User.id, window)
     return json_response([row._asdict() for row in page.rows], headers=page.link(window))
 
 
@@ -43,14 +48,70 @@ def create_user(json_or_form_data: RegistrationIn) -> Response:
     return json_response(services.register(body.username, body.email, body.password), 201)
 
 
+@bp.get("/users/me/")
+@jwt_required()
+@bp.output(UserOut)
+def show_self() -> Response:
+    """Show the caller's own account."""
+    return _account(current_user.email)
+
+
+@bp.patch("/users/me/")
+@jwt_required()
+@bp.input(EmailChangeIn, location=JSON_OR_FORM)
+@bp.output(UserOut)
+def update_self(json_or_form_data: EmailChangeIn) -> Response:
+    """Change the caller's e-mail address."""
+    body = json_or_form_data
+    services.change_email(current_user.id, body.email, body.password)
+    return _account(body.email)
+
+
+def _account(email: str) -> Response:
+    return json_response({"id": current_user.id, "username": current_user.username, "email": email})
+
+
+@bp.post("/password/")
+@jwt_required()
+@bp.input(PasswordChangeIn, location=JSON_OR_FORM)
+@bp.output(TokensOut)
+def change_password(json_or_form_data: PasswordChangeIn) -> Response:
+    """Change the caller's password: all sessions end, and a new one begins."""
+    body = json_or_form_data
+    session_id = services.change_password(
+        current_user.id, body.old_password, body.new_password, _device()
+    )
+    return _logged_in(current_user.id, session_id)
+
+
+@bp.get("/sessions/")
+@jwt_required()
+@bp.output(list[SessionOut])
+def list_sessions() -> Response:
+    """List the sessions with which the caller is logged in."""
+    window = Window.of(request, default=DEFAULT_ITEMS, most=MOST_ITEMS)
+    with reading() as connection:
+        page = read_page(connection, sessions.alive(current_user.id), Session.id, window)
+    shown = [row._asdict() | {"current": row.id == current_user.session_id} for row in page.rows]
+    return json_response(shown, headers=page.link(window))
+
+
+@bp.delete("/sessions/<session_id>/")
+@jwt_required()
+@bp.output({}, 204)
+def revoke_session(session_id: str) -> Response:
+    """Log out of one of the caller's sessions: its tokens and its sockets end with it."""
+    sessions.revoke(current_user.id, whole_number(session_id) or 0)
+    return Response(status=204)
+
+
 @bp.post("/token/")
 @bp.input(CredentialsIn, location=JSON_OR_FORM)
 @bp.output(TokensOut)
 def create_token(json_or_form_data: CredentialsIn) -> Response:
     """Log in: get a refresh token and an access token."""
-    user_id = services.authenticate(json_or_form_data.username, json_or_form_data.password)
-    access = tokens.issue_access(user_id)
-    return _with_cookie({"refresh": tokens.issue_refresh(user_id), "access": access}, access)
+    body = json_or_form_data
+    return _logged_in(*services.log_in(body.username, body.password, _device()))
 
 
 @bp.post("/token/refresh/")
@@ -59,8 +120,38 @@ def create_token(json_or_form_data: CredentialsIn) -> Response:
 def refresh_token(json_or_form_data: RefreshIn) -> Response:
     """Get a new access token for a refresh token, which stays good."""
     caller = tokens.caller_of(json_or_form_data.refresh, tokens.REFRESH)
-    access = tokens.issue_access(caller.id)
+    sessions.touch(caller.session_id, _device())
+    access = tokens.issue_access(caller.id, caller.session_id)
     return _with_cookie({"access": access}, access)
+
+
+@bp.post("/token/verify/")
+@bp.input(TokenIn, location=JSON_OR_FORM)
+@bp.output(NothingOut)
+def verify_token(json_or_form_data: TokenIn) -> Response:
+    """Tell whether a token, of either type, is good."""
+    tokens.caller_of(json_or_form_data.token, token_type=None)
+    return json_response({})
+
+
+@bp.post("/token/blacklist/")
+@bp.input(RefreshIn, location=JSON_OR_FORM)
+@bp.output(NothingOut)
+def blacklist_token(json_or_form_data: RefreshIn) -> Response:
+    """Log out: end the session that a refresh token belongs to."""
+    caller = tokens.caller_of(json_or_form_data.refresh, tokens.REFRESH)
+    sessions.revoke(caller.id, caller.session_id)
+    return json_response({})
+
+
+def _device() -> Device:
+    return Device(request.remote_addr or "", request.user_agent.string)
+
+
+def _logged_in(user_id: int, session_id: int) -> Response:
+    access = tokens.issue_access(user_id, session_id)
+    refresh = tokens.issue_refresh(user_id, session_id)
+    return _with_cookie({"refresh": refresh, "access": access}, access)
 
 
 def _with_cookie(answer: dict[str, str], access: str) -> Response:

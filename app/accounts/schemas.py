@@ -1,5 +1,6 @@
 """The shapes of the wire: accounts and tokens."""
 
+from datetime import datetime
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, Field
@@ -41,6 +42,39 @@ class CredentialsIn(Body):
 
 class RefreshIn(Body):
     refresh: TrimmedText = Field(examples=["refresh_token"])
+
+
+class TokenIn(Body):
+    token: TrimmedText = Field(examples=["access_token"])
+
+
+class PasswordChangeIn(Body):
+    old_password: Annotated[Text, Field(min_length=1, examples=["yourpassword"])]
+    new_password: Annotated[
+        Text, AfterValidator(strong_password), Field(examples=["correct horse battery"])
+    ]
+
+
+class EmailChangeIn(Body):
+    """A new address; the password says that its owner wants it, and not who found the token."""
+
+    email: Annotated[
+        NameText, AfterValidator(normal_email), Field(examples=["newuser@example.com"])
+    ]
+    password: Annotated[Text, Field(min_length=1, examples=["yourpassword"])]
+
+
+class SessionOut(BaseModel):
+    id: int = Field(examples=[1])
+    created_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
+    last_used_at: datetime = Field(examples=["2024-12-12T12:00:00Z"])
+    address: str = Field(examples=["192.0.2.7"])
+    client: str = Field(examples=["Mozilla/5.0"])
+    current: bool = Field(examples=[True])
+
+
+class NothingOut(BaseModel):
+    """An empty object, as SimpleJWT answers."""
 
 
 class UserOut(BaseModel):

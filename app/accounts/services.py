@@ -1,18 +1,28 @@
-"""Use cases of accounts: register, log in, find somebody."""
+"""Use cases of accounts: register, log in, change what belongs to oneself, find somebody."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from flask import current_app
 from flask_babel import LazyString
 from flask_babel import lazy_gettext as _
-from sqlalchemy import Row, or_, select, update
+from sqlalchemy import Connection, Row, delete, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
-from app.accounts import passwords
-from app.accounts.models import User
+from app.accounts import passwords, sessions
+from app.accounts.models import PasswordReset, User
 from app.accounts.names import folded
+from app.accounts.sessions import Device
 from app.accounts.tokens import NoActiveAccount
 from app.database import insert_once, reading, writing
 from app.errors import ApiError, BadInput, FieldErrors
+
+# Everybody whom others may see: not those who have erased their account.
+USERS = select(User.id, User.username, User.email).where(User.deleted_at.is_(None))
+
+_NAME_TAKEN = _("A user with this name already exists.")
+_EMAIL_TAKEN = _("A user with this e-mail address already exists.")
+_OWN_NAME = _("The password must not be your name or your e-mail address.")
 
 
 class UserNotFound(ApiError):
@@ -21,6 +31,13 @@ class UserNotFound(ApiError):
     status = 404
     code = "user_not_found"
     detail = _("There is no user with this name.")
+
+
+class WrongPassword(BadInput):
+    """What a user says is their password is not."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__({field: [_("This is not your password.")]})
 
 
 def register(username: str, email: str, password: str) -> Mapping[str, Any]:
@@ -40,8 +57,8 @@ def register(username: str, email: str, password: str) -> Mapping[str, Any]:
     """
     keys = {"username_key": folded(username), "email_key": folded(email)}
     errors = dict(find_taken(username, email))
-    if folded(password) in keys.values():
-        errors["password"] = [_("The password must not be your name or your e-mail address.")]
+    if _is_own_name(password, username, email):
+        errors["password"] = [_OWN_NAME]
     if errors:
         raise BadInput(errors)
     password_hash = passwords.hash_password(password)  # takes long, so it holds no connection
@@ -69,17 +86,24 @@ def find_taken(username: str, email: str) -> FieldErrors:
         rows = connection.execute(query).all()
     errors: dict[str, list[str | LazyString]] = {}
     if any(row.username_key == username_key for row in rows):
-        errors["username"] = [_("A user with this name already exists.")]
+        errors["username"] = [_NAME_TAKEN]
     if any(row.email_key == email_key for row in rows):
-        errors["email"] = [_("A user with this e-mail address already exists.")]
+        errors["email"] = [_EMAIL_TAKEN]
     return errors
 
 
-def authenticate(username: str, password: str) -> int:
-    """Return the id of the user whose name and password these are.
+def _is_own_name(password: str, username: str, email: str) -> bool:
+    return folded(password) in (folded(username), folded(email))
+
+
+def log_in(username: str, password: str, device: Device) -> tuple[int, int]:
+    """Open a session for the user whose name and password these are.
 
     An unknown name, a wrong password and a deactivated user take the same time: a hash
     is computed in each case.
+
+    Returns:
+        The ids of the user and of the session.
 
     Raises:
         NoActiveAccount: One of the three.
@@ -92,16 +116,86 @@ def authenticate(username: str, password: str) -> int:
     verdict = passwords.check_password(password, user.password_hash if user else None)
     if user is None or not verdict.ok or not user.is_active:
         raise NoActiveAccount
-    if verdict.needs_rehash:
-        password_hash = passwords.hash_password(password)
-        with writing() as connection:
-            # Only if nobody has changed the password in the meantime.
+    new_hash = passwords.hash_password(password) if verdict.needs_rehash else None
+    with writing() as connection:
+        if not sessions.lock_credentials(connection, user.id, user.password_hash):
+            raise NoActiveAccount  # they were changed while the hash was computed
+        if new_hash:
             connection.execute(
-                update(User)
-                .where(User.id == user.id, User.password_hash == user.password_hash)
-                .values(password_hash=password_hash)
+                update(User).where(User.id == user.id).values(password_hash=new_hash)
             )
-    return int(user.id)
+        return user.id, _begin_session(connection, user.id, device)
+
+
+def _begin_session(connection: Connection, user_id: int, device: Device) -> int:
+    lifetime = current_app.config["JWT_REFRESH_TOKEN_EXPIRES"]
+    return sessions.begin(connection, user_id, device, lifetime)
+
+
+def change_password(user_id: int, old: str, new: str, device: Device) -> int:
+    """Give a user a new password, log them out everywhere, and in again where they are.
+
+    Args:
+        user_id: Whose.
+        old: What they say the password is.
+        new: A `strong_password`.
+        device: Where they are.
+
+    Returns:
+        The id of the new session; all others are revoked.
+
+    Raises:
+        BadInput: The old one is wrong, or the new one is their name or address.
+    """
+    user = _check_own_password(user_id, old, "old_password")
+    if _is_own_name(new, user.username, user.email):
+        raise BadInput({"new_password": [_OWN_NAME]})
+    new_hash = passwords.hash_password(new)
+    with writing() as connection:
+        if not sessions.lock_credentials(connection, user_id, user.password_hash):
+            raise WrongPassword("old_password")  # another one was quicker
+        _replace_password(connection, user_id, new_hash)
+        return _begin_session(connection, user_id, device)
+
+
+def _replace_password(connection: Connection, user_id: int, password_hash: str) -> None:
+    # Whatever the old password has opened is shut with it, in this order; see `revoke_all`.
+    connection.execute(update(User).where(User.id == user_id).values(password_hash=password_hash))
+    sessions.revoke_all(connection, user_id)
+    connection.execute(delete(PasswordReset).where(PasswordReset.user_id == user_id))
+
+
+def _check_own_password(user_id: int, password: str, field: str) -> Row[str, str, str]:
+    # Who holds somebody's token must not get hold of the account as well.
+    query = select(User.username, User.email, User.password_hash).where(User.id == user_id)
+    with reading() as connection:
+        user = connection.execute(query).one()
+    if not passwords.check_password(password, user.password_hash).ok:
+        raise WrongPassword(field)
+    return user
+
+
+def change_email(user_id: int, email: str, password: str) -> None:
+    """Give a user another e-mail address.
+
+    Args:
+        user_id: Whose.
+        email: A `normal_email`.
+        password: What they say their password is.
+
+    Raises:
+        BadInput: The password is wrong, or somebody else has the address.
+    """
+    user = _check_own_password(user_id, password, "password")
+    try:
+        with writing() as connection:
+            if not sessions.lock_credentials(connection, user_id, user.password_hash):
+                raise WrongPassword("password")
+            connection.execute(
+                update(User).where(User.id == user_id).values(email=email, email_key=folded(email))
+            )
+    except IntegrityError:
+        raise BadInput({"email": [_EMAIL_TAKEN]}) from None
 
 
 def get_user_by_name(username: str) -> Row[int, str, str]:
@@ -110,7 +204,7 @@ def get_user_by_name(username: str) -> Row[int, str, str]:
     Raises:
         UserNotFound: Nobody has.
     """
-    query = select(User.id, User.username, User.email).where(User.username_key == folded(username))
+    query = USERS.where(User.username_key == folded(username))
     with reading() as connection:
         user = connection.execute(query).one_or_none()
     if user is None:

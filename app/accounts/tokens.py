@@ -1,7 +1,8 @@
 """Owns the tokens: what they say and how they are checked. The only file that knows JWT.
 
 A token names its user twice: `sub` as RFC 7519 has it, a string, and `user_id`, a
-number, which the clients of Django SimpleJWT read, together with `token_type`.
+number, which the clients of Django SimpleJWT read, together with `token_type`. `sid` is
+the session that it belongs to: with that one revoked, it is worth nothing.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from flask_jwt_extended.exceptions import JWTExtendedException
 from jwt import PyJWTError
 from sqlalchemy import select
 
-from app.accounts.models import User
+from app.accounts.models import Session, User
 from app.database import reading
 from app.errors import ApiError
 from app.extensions import jwt
@@ -56,51 +57,64 @@ class NoActiveAccount(_Unauthorized):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The user whom a valid token speaks for."""
+    """The user whom a valid token speaks for, and the session in which it does."""
 
     id: int
     username: str
     email: str
     is_admin: bool
+    session_id: int
 
 
-def issue_access(user_id: int) -> str:
+def issue_access(user_id: int, session_id: int) -> str:
     """Return a token that opens the API for some minutes."""
-    claims = _claims(user_id, ACCESS)
+    claims = _claims(user_id, session_id, ACCESS)
     return str(create_access_token(str(user_id), additional_claims=claims))
 
 
-def issue_refresh(user_id: int) -> str:
+def issue_refresh(user_id: int, session_id: int) -> str:
     """Return a token that is good for new access tokens, and for nothing else."""
-    claims = _claims(user_id, REFRESH)
+    claims = _claims(user_id, session_id, REFRESH)
     return str(create_refresh_token(str(user_id), additional_claims=claims))
 
 
-def _claims(user_id: int, token_type: str) -> dict[str, Any]:
-    return {"user_id": user_id, "token_type": token_type}
+def _claims(user_id: int, session_id: int, token_type: str) -> dict[str, Any]:
+    return {"user_id": user_id, "sid": session_id, "token_type": token_type}
 
 
-def caller_of(token: str, token_type: str = ACCESS) -> Caller:
+def caller_of(token: str, token_type: str | None = ACCESS) -> Caller:
     """Return the user whom a token speaks for.
 
+    Args:
+        token: As a client sent it.
+        token_type: Which type it has to be of; None takes both.
+
     Raises:
-        TokenNotValid: It is not a valid token of this type, or its user cannot log in any more.
+        TokenNotValid: It is not a valid token of this type, its session is over, or its user
+            cannot log in any more.
     """
     try:
         claims = decode_token(token)
     except (PyJWTError, JWTExtendedException, ValueError):
         raise TokenNotValid from None
-    if claims["type"] != token_type or (caller := _find_caller(claims)) is None:
+    if token_type not in (claims["type"], None) or (caller := _find_caller(claims)) is None:
         raise TokenNotValid
     return caller
 
 
 def _find_caller(claims: dict[str, Any]) -> Caller | None:
-    user_id = whole_number(claims["sub"])
-    if user_id is None:
+    user_id, session_id = whole_number(claims["sub"]), claims.get("sid")
+    if user_id is None or not isinstance(session_id, int):
         return None
-    query = select(User.id, User.username, User.email, User.is_admin).where(
-        User.id == user_id, User.is_active
+    query = (
+        select(User.id, User.username, User.email, User.is_admin, Session.id)
+        .join(Session, Session.user_id == User.id)
+        .where(
+            Session.id == session_id,
+            Session.revoked_at.is_(None),
+            User.id == user_id,
+            User.is_active,
+        )
     )
     with reading() as connection:
         row = connection.execute(query).one_or_none()

@@ -20,6 +20,7 @@ from app.accounts.tokens import TokenNotValid
 from app.errors import ApiError
 from app.extensions import sock
 from app.messenger import services
+from app.messenger.attendance import Attendance
 from app.messenger.handshake import (
     SUBPROTOCOL,
     TooManySockets,
@@ -68,6 +69,7 @@ class Admission:
     """
 
     seat: Seat | None
+    session_id: int = 0
     after: int = 0
     refusal: Close | None = None
 
@@ -96,7 +98,8 @@ def _admission(room_name: str) -> Admission:
         return Admission(None, refusal=closing.UNAUTHENTICATED)
     except RoomNotFound:
         return Admission(None, refusal=closing.NO_SUCH_ROOM)
-    return Admission(seat, seat.latest if cursor is None else min(cursor, seat.latest))
+    after_id = seat.latest if cursor is None else min(cursor, seat.latest)
+    return Admission(seat, caller.session_id, after_id)
 
 
 @bp.get(PATH)
@@ -111,7 +114,7 @@ def chat(ws: Server, room_name: str) -> None:  # noqa: ARG001 - `admit` has seen
     ws.connected = False  # so that flask-sock says no goodbye when this returns
     try:
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-        Conversation(app, g.admission.seat).begin(os.dup(ws.sock.fileno()), g.admission)
+        Conversation(app, g.admission).begin(os.dup(ws.sock.fileno()))
     except Exception:
         # The client has its 101: an answer of HTTP would be read as frames.
         log.exception("defect while a socket was handed over")
@@ -124,22 +127,25 @@ class Conversation:
     Lives in the loop's thread; nothing here waits.
     """
 
-    __slots__ = ("_app", "_connection", "_locale", "_seat", "_since", "_unstored")
+    __slots__ = ("_admission", "_app", "_connection", "_locale", "_seat", "_since", "_unstored")
 
-    def __init__(self, app: Flask, seat: Seat | None) -> None:
+    def __init__(self, app: Flask, admission: Admission) -> None:
         self._app = app
-        self._seat = seat
+        self._admission = admission
+        self._seat = admission.seat
         self._locale = str(get_locale())
         self._since = monotonic()
         self._unstored = 0
         self._connection: Connection
 
-    def begin(self, descriptor: int, admission: Admission) -> None:
+    def begin(self, descriptor: int) -> None:
         """Take the socket over."""
+        admission = self._admission
         self._connection = _realtime(self._app).open(descriptor, self)
         if admission.refusal is not None or self._seat is None:
             self._connection.close(admission.refusal or closing.DEFECT)
             return
+        _attendance(self._app).enter(self._seat.user_id, admission.session_id, self._connection)
         log.info(
             "socket open",
             extra={"user_id": self._seat.user_id, "room_id": self._seat.room_id},
@@ -173,6 +179,8 @@ class Conversation:
         """Forget the socket."""
         seat = self._seat
         _realtime(self._app).leave(self._connection, seat.room_id if seat else None)
+        if seat is not None:
+            _attendance(self._app).leave(seat.user_id, self._admission.session_id, self._connection)
         log.info(
             "socket closed",
             extra={
@@ -209,6 +217,11 @@ def _client_id_of(data: Any) -> str | None:
         return RetryIn.parse({"Idempotency-Key": data["client_id"]}).key
     except (ApiError, LookupError, TypeError):
         return None
+
+
+def _attendance(app: Flask) -> Attendance:
+    attendance: Attendance = app.extensions["attendance"]
+    return attendance
 
 
 def _realtime(app: Flask | Any = current_app) -> Realtime:

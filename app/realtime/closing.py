@@ -60,6 +60,7 @@ RESTARTING = Close(1012, "The server is restarting. Please reconnect.")
 
 BAD_CURSOR = Close(4400, "The parameter 'after' must be a number.")
 UNAUTHENTICATED = Close(4401, "A valid access token is needed.")
+SESSION_REVOKED = Close(4401, "The session was ended. Please log in again.")
 NO_SUCH_ROOM = Close(4404, "There is no such room.")
 SLOW_READER = Close(4408, "Too much was waiting to be read.")
 TOO_MANY = Close(4429, "Too many messages or connections.")
