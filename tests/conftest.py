@@ -6,13 +6,17 @@ package; a test that finds none is skipped loudly, and in CI (`CI=true`) fails.
 """
 
 import os
+import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from apiflask import APIFlask
 from flask.testing import FlaskClient
 from flask_migrate import downgrade, upgrade
+from playwright.sync_api import Browser, Page, sync_playwright
 from sqlalchemy import text
 
 from app import create_app
@@ -21,6 +25,7 @@ from config import Config
 from tests import services
 from tests.factories import close_clients
 from tests.servers import Server
+from tests.talk import SECONDS
 
 IN_CI = os.environ.get("CI") == "true"
 
@@ -120,3 +125,40 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """
     with Server(tmp_path_factory.mktemp("server")) as server:
         yield server
+
+
+@pytest.fixture(scope="module")  # while it is there, its thread has a running event loop
+def browser() -> Iterator[Browser]:
+    """A browser without a window."""
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        unavailable("Chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path,
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--no-first-run",
+            ],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_tab(browser: Browser) -> Iterator[Any]:
+    """Opens a tab with cookies of its own on a page of a server; `open_tab(url)`."""
+    with ExitStack() as stack:
+
+        def open_tab(url: str) -> Page:
+            context = stack.enter_context(browser.new_context(locale="ru-RU"))
+            context.set_default_timeout(SECONDS * 1000)
+            page = context.new_page()
+            page.goto(url)
+            return page
+
+        yield open_tab

@@ -1,20 +1,17 @@
 """The document's one line of JavaScript, run as printed by a real browser, Chromium."""
 
-import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Page
 
-from tests.conftest import unavailable
 from tests.factories import PASSWORD, Person, make_person, new_name
 from tests.servers import Server
 from tests.shapes import check_shape
-from tests.talk import SECONDS, chat_path, messages_path
+from tests.talk import chat_path, messages_path
 
 MESSAGE = {"id": 1, "user": "user1", "content": "Привет!", "timestamp": "2023-12-01T10:00:00Z"}
 
@@ -37,43 +34,6 @@ OPEN = """
     ws.onerror = () => resolve("error");
 })
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A browser without a window."""
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
-        unavailable("Chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path,
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-                "--no-first-run",
-            ],
-        )
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_tab(browser: Browser) -> Iterator[Any]:
-    """Opens a tab with cookies of its own on a page of a server; `open_tab(url)`."""
-    with ExitStack() as stack:
-
-        def open_tab(url: str) -> Page:
-            context = stack.enter_context(browser.new_context(locale="ru-RU"))
-            context.set_default_timeout(SECONDS * 1000)
-            page = context.new_page()
-            page.goto(url)
-            return page
-
-        yield open_tab
 
 
 @pytest.fixture
