@@ -90,7 +90,12 @@ def _upper(text: Any) -> Any:
     return text.upper() if isinstance(text, str) else text
 
 
+def _lower(text: Any) -> Any:
+    return text.lower() if isinstance(text, str) else text
+
+
 Seconds = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0))]
+LogFormat = Annotated[Literal["json", "text"], BeforeValidator(_lower)]
 LogLevel = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)
 ]
@@ -121,6 +126,7 @@ class Config(BaseModel):
     RATELIMIT_ENABLED: bool = True
     PROXY_HOPS: Annotated[int, Field(ge=0, le=10)] = 0
     LOG_LEVEL: LogLevel = "INFO"
+    LOG_FORMAT: LogFormat | None = None  # None: text on a terminal, else json
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
@@ -156,7 +162,6 @@ def _is_sqlite(settings: Mapping[str, str]) -> bool:
 
 _EXPECTED = {
     "bool_parsing": "true or false",
-    "literal_error": "one of DEBUG, INFO, WARNING, ERROR, CRITICAL",
 }
 
 

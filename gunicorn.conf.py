@@ -8,6 +8,9 @@ import os
 import resource
 from pathlib import Path
 
+from gunicorn import glogging
+
+import logs
 from config import Config
 
 _config = Config.from_env(os.environ)  # a wrong setting stops the start here
@@ -27,8 +30,17 @@ keepalive = 2  # seconds; an idle connection keeps a worker that has to leave fo
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 control_socket_disable = True  # it would be one path for all instances of a user
 
-errorlog = "-"
-loglevel = _config.LOG_LEVEL.lower()  # requests are logged by the application
+loglevel = _config.LOG_LEVEL.lower()
+
+
+class logger_class(glogging.Logger):  # noqa: N801 - it is a setting
+    """Writes gunicorn's lines among ours and like ours; requests are logged by the application."""
+
+    def setup(self, cfg):
+        super().setup(cfg)
+        logs.configure(_config.LOG_LEVEL, _config.LOG_FORMAT)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
 
 
 def on_starting(server):

@@ -2,13 +2,15 @@
 
 import hmac
 import re
+import threading
 from pathlib import Path
 
 from apiflask import APIFlask
 from sqlalchemy import make_url
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from app import answers, commands, errors, health, languages, logs
+import logs
+from app import answers, commands, errors, health, languages
 from app.accounts import routes as accounts
 from app.accounts import tokens
 from app.database import engine_options, prepare, watch
@@ -40,7 +42,7 @@ def create_app(config: Config) -> APIFlask:
     Args:
         config: Every setting, checked.
     """
-    logs.configure(config.LOG_LEVEL)
+    logs.configure(config.LOG_LEVEL, config.LOG_FORMAT, answers.known)
     app = APIFlask(__name__, enable_openapi=False, json_errors=False, static_folder=None)  # type: ignore[arg-type]
     app.json = OrjsonProvider(app)
     app.url_map.strict_slashes = False  # a path without its last slash is the same path
@@ -75,6 +77,7 @@ def create_app(config: Config) -> APIFlask:
 
 def start(app: APIFlask) -> None:
     """Let a worker come to life: from now on there is room for sockets."""
+    threading.excepthook = logs.log_defect_of_thread
     watch(app.extensions["engine"])
     app.extensions["writer"].start()
     app.extensions["realtime"].start()

@@ -3,9 +3,11 @@
 import logging
 import re
 import secrets
+from collections.abc import Mapping
 from time import perf_counter
+from typing import Any
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, g, has_request_context, request
 from flask_jwt_extended import get_jwt
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,23 @@ def init_app(app: Flask) -> None:
     app.after_request(_finish)
 
 
+def known() -> Mapping[str, Any]:
+    """Return what every line of the log says that belongs to a request."""
+    return {"request_id": g.get("request_id")} if has_request_context() else {}
+
+
+def status_of(response: Response) -> int:
+    """Return the status that a client sees; flask-sock says 200 for what was upgraded."""
+    if request.url_rule and request.url_rule.websocket and response.status_code == 200:
+        return 101
+    return response.status_code
+
+
+def elapsed() -> float:
+    """Return the seconds that this request has taken so far."""
+    return perf_counter() - float(g.began)
+
+
 def _begin() -> None:
     g.began = perf_counter()
     given = request.headers.get(REQUEST_ID, "")
@@ -39,25 +58,31 @@ def _finish(response: Response) -> Response:
     response.headers[REQUEST_ID] = g.request_id
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
-    if not (request.url_rule and request.url_rule.websocket and response.status_code == 200):
-        _log(response)  # a socket has lines of its own, when it opens and when it closes
+    _log(response)
     return response
 
 
 def _log(response: Response) -> None:
+    status = status_of(response)
     log.info(
         "%s %s %d",
         request.method,
         request.path,  # without its query, which may hold a token
-        response.status_code,
+        status,
         extra={
             "user_id": _user_id(),
-            "milliseconds": round((perf_counter() - g.began) * 1000, 1),
+            "method": request.method,
+            "path": request.path,
+            "route": request.url_rule and request.url_rule.rule,
+            "status": status,
+            "milliseconds": round(elapsed() * 1000, 1),
         },
     )
 
 
 def _user_id() -> int | None:
+    if "user_id" in g:  # of a handshake, whose token may be anywhere
+        return int(g.user_id)
     try:
         return int(get_jwt()["user_id"])
     except RuntimeError:  # no token was looked at

@@ -73,6 +73,7 @@ def engine_options(url: str, pool_size: int) -> dict[str, Any]:
         "pool_size": pool_size,
         "max_overflow": pool_size,
         "pool_timeout": POOL_SECONDS,
+        "hide_parameters": True,  # what people write, and hashes, stand in no log
     }
     if url.startswith("sqlite"):
         # isolation_level None: the driver begins no transaction of its own; `writing` does.

@@ -64,6 +64,7 @@ def test_every_wrong_variable_is_named_at_once_with_what_was_expected() -> None:
         "RATELIMIT_ENABLED": "perhaps",
         "PROXY_HOPS": "-1",
         "LOG_LEVEL": "LOUD",
+        "LOG_FORMAT": "xml",
     }
 
     message = complaint(**wrong)

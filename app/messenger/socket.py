@@ -89,6 +89,7 @@ def _admission(room_name: str) -> Admission:
     token = credentials_of(request, current_app.config["CORS_ORIGINS"])
     try:
         caller = tokens.caller_of(token or "")
+        g.user_id = caller.id
         after = request.args.get("after")
         cursor = None if after is None else whole_number(after)
         if after is not None and cursor is None:
@@ -127,13 +128,23 @@ class Conversation:
     Lives in the loop's thread; nothing here waits.
     """
 
-    __slots__ = ("_admission", "_app", "_connection", "_locale", "_seat", "_since", "_unstored")
+    __slots__ = (
+        "_admission",
+        "_app",
+        "_connection",
+        "_locale",
+        "_request_id",
+        "_seat",
+        "_since",
+        "_unstored",
+    )
 
     def __init__(self, app: Flask, admission: Admission) -> None:
         self._app = app
         self._admission = admission
         self._seat = admission.seat
         self._locale = str(get_locale())
+        self._request_id = g.request_id
         self._since = monotonic()
         self._unstored = 0
         self._connection: Connection
@@ -146,10 +157,6 @@ class Conversation:
             self._connection.close(admission.refusal or closing.DEFECT)
             return
         _attendance(self._app).enter(self._seat.user_id, admission.session_id, self._connection)
-        log.info(
-            "socket open",
-            extra={"user_id": self._seat.user_id, "room_id": self._seat.room_id},
-        )
         _realtime(self._app).join(
             self._connection, self._seat.room_id, self._seat.latest, admission.after
         )
@@ -184,6 +191,7 @@ class Conversation:
         log.info(
             "socket closed",
             extra={
+                "request_id": self._request_id,
                 "user_id": seat.user_id if seat else None,
                 "room_id": seat.room_id if seat else None,
                 "code": code,
