@@ -1,6 +1,7 @@
 """Every setting: typed, read once from the environment, and refused loudly at the start."""
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
@@ -69,6 +70,12 @@ def _secret(key: SecretStr) -> SecretStr:
     return key
 
 
+def _metrics_token(token: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[!-~]{16,}", token.get_secret_value()):
+        raise ValueError("at least 16 characters of ASCII without spaces")
+    return token
+
+
 def _origins(text: Any) -> Any:
     if not isinstance(text, str):
         return text
@@ -126,6 +133,7 @@ class Config(BaseModel):
     RATELIMIT_ENABLED: bool = True
     PROXY_HOPS: Annotated[int, Field(ge=0, le=10)] = 0
     LOG_LEVEL: LogLevel = "INFO"
+    METRICS_TOKEN: Annotated[SecretStr, AfterValidator(_metrics_token)] | None = None
     LOG_FORMAT: LogFormat | None = None  # None: text on a terminal, else json
 
     @classmethod
@@ -185,7 +193,7 @@ def _complaint(error: ValidationError, settings: Mapping[str, str]) -> str:
 def _shown(name: str, settings: Mapping[str, str]) -> str:
     # URLs may hold a password, so no more of them is shown than their beginning.
     value = settings.get(name, "")
-    if name == "JWT_SECRET_KEY":
+    if name in ("JWT_SECRET_KEY", "METRICS_TOKEN"):
         return f"({len(value.encode())} bytes)"
     if name.endswith("_URL"):
         scheme, found, _ = value.partition("://")

@@ -6,6 +6,9 @@ at its import how it waits. So there is no preload, and the hooks import late.
 
 import os
 import resource
+import shutil
+import tempfile
+from itertools import count
 from pathlib import Path
 
 from gunicorn import glogging
@@ -44,12 +47,41 @@ class logger_class(glogging.Logger):  # noqa: N801 - it is a setting
 
 
 def on_starting(server):
-    """Say what is not as it was asked for."""
+    """Make room for the workers' metrics, and say what is not as it was asked for."""
+    # Here and not above, where a SIGHUP comes by again. `app.metrics` says more.
+    folder = tempfile.mkdtemp(prefix="beseda-metrics-", dir=worker_tmp_dir)
+    os.chown(folder, server.cfg.uid, server.cfg.gid)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
     if _config.workers != _config.WEB_CONCURRENCY:
         server.log.info(
             "SQLite has one writer: 1 worker, although WEB_CONCURRENCY is %d",
             _config.WEB_CONCURRENCY,
         )
+
+
+def on_exit(_server):
+    """Leave no metrics behind."""
+    shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
+
+
+def pre_fork(server, worker):
+    """Give the worker a place of its own, that of a dead one if there is one."""
+    taken = {each.place for each in server.WORKERS.values()}
+    worker.place = next(place for place in count(1) if place not in taken)
+
+
+def post_fork(_server, worker):
+    """Tell the worker which it is."""
+    os.environ["BESEDA_WORKER"] = str(worker.place)
+
+
+def child_exit(_server, worker):
+    """Take a dead worker's gauges away; its counters stay and go on counting.
+
+    As `prometheus_client.multiprocess.mark_process_dead` does, which the master must not load.
+    """
+    for file in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob(f"gauge_live*_{worker.place}.db"):
+        file.unlink()
 
 
 def post_worker_init(worker):

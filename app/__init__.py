@@ -10,7 +10,7 @@ from sqlalchemy import make_url
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import logs
-from app import answers, commands, errors, health, languages
+from app import answers, commands, errors, health, languages, metrics
 from app.accounts import routes as accounts
 from app.accounts import tokens
 from app.database import engine_options, prepare, watch
@@ -20,6 +20,7 @@ from app.messenger import socket as chat
 from app.messenger.attendance import Attendance
 from app.messenger.history import MessageHistory
 from app.messenger.writer import MessageWriter
+from app.metrics import Metrics
 from app.profiles import routes as profiles
 from app.profiles.media import MediaStore, media
 from app.realtime import (
@@ -42,8 +43,9 @@ def create_app(config: Config) -> APIFlask:
     Args:
         config: Every setting, checked.
     """
-    logs.configure(config.LOG_LEVEL, config.LOG_FORMAT, answers.known)
+    log = logs.configure(config.LOG_LEVEL, config.LOG_FORMAT, answers.known)
     app = APIFlask(__name__, enable_openapi=False, json_errors=False, static_folder=None)  # type: ignore[arg-type]
+    app.extensions["log"] = log
     app.json = OrjsonProvider(app)
     app.url_map.strict_slashes = False  # a path without its last slash is the same path
     app.url_map.merge_slashes = False  # and nothing is redirected
@@ -64,6 +66,7 @@ def create_app(config: Config) -> APIFlask:
     languages.init_app(app)
     errors.init_app(app)
     answers.init_app(app)
+    metrics.init_app(app, config.METRICS_TOKEN)
     if config.CORS_ORIGINS:
         # As patterns, because flask-cors takes `http://[::1]:3000` for one.
         origins = [re.compile(re.escape(origin) + r"\Z") for origin in config.CORS_ORIGINS]
@@ -82,11 +85,13 @@ def start(app: APIFlask) -> None:
     app.extensions["writer"].start()
     app.extensions["realtime"].start()
     app.extensions["attendance"].start()
+    app.extensions["metrics"].start(app)
 
 
 def stop(app: APIFlask) -> None:
     """Let a worker leave: what was taken in is stored and told, then every socket hears goodbye."""
     app.extensions["realtime"].stop(finish=app.extensions["writer"].finish)
+    app.extensions["metrics"].publish(app)  # for the last time
 
 
 def _connect(app: APIFlask, config: Config) -> None:
@@ -102,6 +107,7 @@ def _connect(app: APIFlask, config: Config) -> None:
         "attendance": Attendance(engine),
         "engine": engine,
         "media": MediaStore(config.MEDIA_ROOT),
+        "metrics": Metrics(),
         "realtime": realtime,
         "writer": MessageWriter(engine, realtime.ring),
     }

@@ -163,6 +163,7 @@ class FakeSocket:
     def __init__(self, *, reads: bool = True) -> None:
         self.cursor = 0
         self.is_open = True
+        self.code, self.is_closed_by_us = 1000, False
         self.waiting = 0
         self._reads = reads
         self._drained = Event()

@@ -65,6 +65,7 @@ def test_every_wrong_variable_is_named_at_once_with_what_was_expected() -> None:
         "PROXY_HOPS": "-1",
         "LOG_LEVEL": "LOUD",
         "LOG_FORMAT": "xml",
+        "METRICS_TOKEN": "hidden",
     }
 
     message = complaint(**wrong)

@@ -48,12 +48,14 @@ def room(own_server: Server, ann: Person) -> dict[str, Any]:
 
 
 @pytest.fixture
-def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., logs.Handler]]:
+def configured() -> Iterator[Callable[..., logs.Handler]]:
     """`logs.configure`, undone afterwards."""
-    root, ours = logging.getLogger(), logging.getLogger("app")
-    before = root.level, ours.level, list(root.handlers)
+    loggers = [logging.getLogger(name) for name in (None, "app", "gunicorn.error")]
+    levels, handlers = [each.level for each in loggers], list(loggers[0].handlers)
     yield logs.configure
-    root.level, ours.level, root.handlers[:] = before
+    loggers[0].handlers[:] = handlers
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 def lines(server: Server) -> list[dict[str, Any]]:
@@ -290,6 +292,16 @@ def test_libraries_are_heard_from_warnings_on(
         logging.getLogger("library").log(level, logging.getLevelName(level))
 
     assert json.loads(capsys.readouterr().out)["message"] == "WARNING"
+
+
+def test_query_of_a_request_that_failed_under_gunicorn_is_left_out(
+    configured: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configured("INFO", "json")
+
+    logging.getLogger("gunicorn.error").error("Error handling request %s %s", "GET", "/a/?token=b")
+
+    assert json.loads(capsys.readouterr().out)["message"] == "Error handling request GET /a/"
 
 
 def test_what_orjson_cannot_write_is_written_all_the_same(

@@ -7,9 +7,10 @@ is told of a message before it is committed.
 
 import logging
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from time import monotonic, sleep
 from typing import TypeAlias
 
@@ -71,6 +72,25 @@ class _Entry:
                 log.exception("defect while answering the sender of a message")
 
 
+@dataclass(slots=True)
+class WriterTally:
+    """What a writer has done so far; plain numbers that only grow.
+
+    Attributes:
+        stored: Messages committed.
+        repeated: Messages that were there already, by their `client_id`.
+        refused: Messages whose senders were told an error, by its code.
+        batches: Transactions, by how many messages they were given, the repeated included.
+        store_seconds: Time that they took.
+    """
+
+    stored: int = 0
+    repeated: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    batches: Counter[int] = field(default_factory=Counter)
+    store_seconds: float = 0.0
+
+
 class MessageWriter:
     """Stores the messages of one worker, from sockets and from REST.
 
@@ -81,11 +101,15 @@ class MessageWriter:
     Args:
         engine: The database.
         ring: Is told of messages after their commit, in the order of their ids per room.
+
+    Attributes:
+        tally: What it has done so far.
     """
 
     def __init__(self, engine: Engine, ring: Callable[[Sequence[Ring]], None]) -> None:
         self._engine = engine
         self._ring = ring
+        self.tally = WriterTally()
         self._waiting: deque[_Entry] = deque()
         self._storing: Sequence[_Entry] = ()
         self._taking = threading.Lock()  # between the thread that stores and the one that withdraws
@@ -101,6 +125,11 @@ class MessageWriter:
                 for target in (self._store_forever, self._watch_forever):
                     threading.Thread(target=target, name=target.__name__, daemon=True).start()
 
+    @property
+    def waiting(self) -> int:
+        """How many messages are taken and not yet stored."""
+        return len(self._waiting) + len(self._storing)
+
     def submit(self, draft: Draft, done: Callable[[Outcome], None]) -> None:
         """Take a message and return at once; it is stored once the writer is started.
 
@@ -111,7 +140,7 @@ class MessageWriter:
         """
         entry = _Entry(draft, done)
         if len(self._waiting) >= WAITING_MAX:
-            entry.answer(Overloaded())
+            self._refuse([entry], Overloaded())
             return
         self._waiting.append(entry)
         self._wake.set()
@@ -169,26 +198,29 @@ class MessageWriter:
     def _store(self, batch: Sequence[_Entry]) -> None:
         if not batch:
             return
+        began = monotonic()
         try:
             stored = store(self._engine, [entry.draft for entry in batch], utcnow())
         except OutcomeUnknownError:
             # Never again on our own: it could be stored twice. The sweep finds what was stored.
             log.warning("the database went away while %d messages were stored", len(batch))
-            _answer_all(batch, OutcomeUnknown())
+            self._refuse(batch, OutcomeUnknown())
         except Exception as error:
             self._store_failed(batch, error)
         else:
+            self.tally.store_seconds += monotonic() - began
+            self.tally.batches[len(batch)] += 1
             self._told(batch, stored)
 
     def _store_failed(self, batch: Sequence[_Entry], error: Exception) -> None:
         if isinstance(error, SQLAlchemyError) and is_unavailable(error):
             log.warning("%d messages not stored: %s", len(batch), type(error).__name__)
-            _answer_all(batch, DatabaseUnavailable())
+            self._refuse(batch, DatabaseUnavailable())
         elif len(batch) > 1:
             for entry in batch:  # nothing was stored, and a bad message shall fail alone
                 self._store([entry])
         else:
-            _answer_all(batch, as_api_error(error))
+            self._refuse(batch, as_api_error(error))
 
     def _told(self, batch: Sequence[_Entry], stored: Sequence[Stored | Exception]) -> None:
         rings = [
@@ -196,12 +228,18 @@ class MessageWriter:
             for each in stored
             if isinstance(each, Stored) and each.prev_id is not None
         ]
+        self.tally.stored += len(rings)
+        if len(rings) < len(stored):
+            self.tally.repeated += sum(isinstance(each, Stored) for each in stored) - len(rings)
         try:
             self._ring(rings)
         except Exception:
             log.exception("defect while ringing")  # the sweep finds the messages
         for entry, each in zip(batch, stored, strict=True):
-            entry.answer(each if isinstance(each, Stored) else as_api_error(each))
+            if isinstance(each, Stored):
+                entry.answer(each)
+            else:
+                self._refuse([entry], as_api_error(each))
 
     def _watch_forever(self) -> None:
         while True:
@@ -209,14 +247,15 @@ class MessageWriter:
             patient_until = monotonic() - PATIENCE_SECONDS
             for entry in tuple(self._storing):
                 if entry.since < patient_until:
-                    entry.answer(OutcomeUnknown())
+                    self._refuse([entry], OutcomeUnknown())
             withdrawn = []
             with self._taking:
                 while self._waiting and self._waiting[0].since < patient_until:
                     withdrawn.append(self._waiting.popleft())
-            _answer_all(withdrawn, DatabaseUnavailable())  # and nobody will store them
+            self._refuse(withdrawn, DatabaseUnavailable())  # and nobody will store them
 
-
-def _answer_all(batch: Sequence[_Entry], error: ApiError) -> None:
-    for entry in batch:
-        entry.answer(error)
+    def _refuse(self, batch: Sequence[_Entry], error: ApiError) -> None:
+        for entry in batch:
+            if not entry.is_answered:
+                self.tally.refused[error.code] += 1
+                entry.answer(error)

@@ -20,6 +20,7 @@ from app.realtime.hub import Hub
 from app.realtime.loop import monotonic
 from app.realtime.postgres_bus import PostgresExchange
 from app.realtime.redis_bus import RedisExchange
+from app.realtime.tally import Tally
 
 __all__ = [
     "Bus",
@@ -33,6 +34,7 @@ __all__ = [
     "Realtime",
     "RedisExchange",
     "Ring",
+    "Tally",
     "closing",
 ]
 
@@ -68,6 +70,16 @@ class Realtime:
             and not self.is_stopping
             and len(self._hub.connections) < self._sockets_max
         )
+
+    @property
+    def sockets(self) -> int:
+        """How many sockets are open here."""
+        return len(self._hub.connections)
+
+    @property
+    def tally(self) -> Tally:
+        """What they have seen so far."""
+        return self._hub.tally
 
     def bus_is_well(self) -> bool:
         """Tell whether rings reach the other workers at the moment."""

@@ -13,6 +13,7 @@ from app.realtime.connection import OUTBOX_BYTES, Connection
 from app.realtime.frames import text_frame
 from app.realtime.history import History
 from app.realtime.loop import monotonic, sleep, spawn
+from app.realtime.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class Channel:
         room_id: Which room.
         cursor: A message id up to which nothing has to be delivered any more.
         history: Where gaps are read.
+        tally: Where what is handed out is counted.
     """
 
     __slots__ = (
@@ -39,18 +41,20 @@ class Channel:
         "_history",
         "_repeats",
         "_stale",
+        "_tally",
         "cursor",
         "live",
         "members",
         "room_id",
     )
 
-    def __init__(self, room_id: int, cursor: int, history: History) -> None:
+    def __init__(self, room_id: int, cursor: int, history: History, tally: Tally) -> None:
         self.room_id = room_id
         self.cursor = cursor
         self.members: set[Connection] = set()  # all sockets of the room here
         self.live: set[Connection] = set()  # those that have everything up to their cursor
         self._history = history
+        self._tally = tally
         self._filling = False
         self._stale = False  # more was said than the cursor knows
         self._repeats: list[tuple[Connection, int, bytes]] = []
@@ -81,6 +85,7 @@ class Channel:
             for message_id, payload in page:
                 connection.offer(text_frame(payload))
                 connection.cursor = message_id
+                self._tally.replayed += 1
                 if connection.waiting > OUTBOX_BYTES // 2:
                     # A socket that asked for much shall get it at the pace at which it reads.
                     connection.wait_drained()
@@ -124,15 +129,19 @@ class Channel:
         encoded = [text_frame(payload) for _, payload in messages]
         joined = encoded[0] if len(encoded) == 1 else b"".join(encoded)
         self.cursor = after
+        delivered = 0
         for connection in tuple(self.live):
             if connection.cursor == before:
                 connection.cursor = after
                 connection.offer(joined)
+                delivered += len(encoded)
             else:  # it came with more than the channel had
                 for (message_id, _), frame in zip(messages, encoded, strict=True):
                     if message_id > connection.cursor:
                         connection.cursor = message_id
                         connection.offer(frame)
+                        delivered += 1
+        self._tally.delivered += delivered
         if self._repeats:
             self._answer_repeats()
 
@@ -148,6 +157,7 @@ class Channel:
             while self._stale and self.members:
                 self._stale = False  # a ring while we read makes it true again
                 page = self._history.after(self.room_id, self.cursor, PAGE)
+                self._tally.filled += len(page)
                 for part in _parts(page):
                     self._deliver(part)
                     self._let_read()

@@ -55,6 +55,7 @@ class Connection:
 
     Attributes:
         cursor: The id of the last message that this socket has; its channel moves it.
+        is_closed_by_us: Whether we said goodbye, and not the client or nobody.
     """
 
     __slots__ = (
@@ -75,6 +76,7 @@ class Connection:
         "_writes",
         "_wrote_at",
         "cursor",
+        "is_closed_by_us",
         "listener",
     )
 
@@ -93,6 +95,7 @@ class Connection:
         self._writes: Watcher | None = None
         self._drained: Event | None = None
         self._code: int | None = None  # the close code, once either side has said goodbye
+        self.is_closed_by_us = False
         self._close_by = 0.0
         self._is_failed = False  # the client broke the protocol
         self._is_parted = False  # both have said it: what is left to write is the rest
@@ -103,6 +106,11 @@ class Connection:
     def is_open(self) -> bool:
         """Whether texts are still exchanged."""
         return self._code is None
+
+    @property
+    def code(self) -> int:
+        """The close code; `GONE` as long as nobody has said goodbye."""
+        return GONE if self._code is None else self._code
 
     @property
     def is_gone(self) -> bool:
@@ -134,6 +142,7 @@ class Connection:
     def close(self, close: Close) -> None:
         """Say goodbye after what has been offered. A second call does nothing."""
         if self._code is None:
+            self.is_closed_by_us = True
             self._end(close.code)
             self.resume()  # to hear the client's goodbye
             self._write(close.frame)

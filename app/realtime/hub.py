@@ -14,6 +14,7 @@ from app.realtime.closing import Close
 from app.realtime.connection import Connection, Listener
 from app.realtime.history import History
 from app.realtime.loop import monotonic, sleep, spawn
+from app.realtime.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class Hub:
     def __init__(self, history: History, bus: Bus) -> None:
         self.connections: set[Connection] = set()
         self.channels: dict[int, Channel] = {}
+        self.tally = Tally()
         self._history = history
         self._bus = bus
 
@@ -62,7 +64,8 @@ class Hub:
         channel = self.channels.get(room_id)
         if channel is None:
             # Nobody here was told of what came between the look-up and this moment.
-            channel = self.channels[room_id] = Channel(room_id, latest, self._history)
+            channel = Channel(room_id, latest, self._history, self.tally)
+            self.channels[room_id] = channel
             channel.join(connection)
             channel.fill()
         else:
@@ -73,6 +76,7 @@ class Hub:
     def leave(self, connection: Connection, room_id: int | None) -> None:
         """Forget a socket that is gone."""
         self.connections.discard(connection)
+        self.tally.closes[connection.code, connection.is_closed_by_us] += 1
         channel = self.channels.get(room_id) if room_id is not None else None
         if channel is not None:
             channel.leave(connection)
@@ -104,6 +108,7 @@ class Hub:
         for room_id, last_id in last_ids.items():
             channel = self.channels.get(room_id)
             if channel is not None and last_id > channel.cursor:
+                self.tally.swept += 1
                 channel.fill()
 
     def close_all(self, close: Close = closing.RESTARTING) -> None:

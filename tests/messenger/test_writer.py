@@ -185,6 +185,25 @@ def test_repeat_is_answered_and_not_rung(writer, ears, engine, room):
     ]
 
 
+def test_what_becomes_of_messages_is_counted(writer, engine, room):
+    with storing(writer, engine, room, room.draft("first", "c1")) as senders:
+        senders = [
+            *senders,
+            *submit(writer, room.draft("again", "c1"), room.draft("new"), room.draft("newer")),
+        ]
+        assert writer.waiting == 4
+    wait_for(*senders)
+    senders = submit(writer, replace(room.draft("bad"), room_id=10**9))
+    wait_for(*senders)
+    until(lambda: not writer.waiting)
+
+    assert writer.tally.batches == {1: 1, 3: 1}
+    assert writer.tally.stored == 3
+    assert writer.tally.repeated == 1
+    assert writer.tally.refused == {"error": 1}
+    assert writer.tally.store_seconds > 0
+
+
 @pytest.mark.parametrize(
     ("constant", "most", "lengths"),
     [("BATCH_MESSAGES", 4, [1, 4, 4, 2]), ("BATCH_CHARS", 25, [1, 3, 3, 3, 1])],
@@ -441,6 +460,7 @@ def test_senders_do_not_wait_for_ever(writer, ears, engine, room, impatient):
         # What the database was asked may yet be stored; what it was not asked is withdrawn.
         assert [type(sender.outcome) for sender in asked] == [OutcomeUnknown]
         assert [type(sender.outcome) for sender in waiting] == [DatabaseUnavailable] * 2
+        assert writer.tally.refused == {"outcome_unknown": 1, "database_unavailable": 2}
 
     stored = writer.post(room.draft("it answers"))
 
@@ -464,6 +484,7 @@ def test_too_many_messages_are_refused_at_once(engine, ears, room, monkeypatch):
     senders = submit(writer, *[room.draft(str(number)) for number in range(4)])
     assert [len(sender.outcomes) for sender in senders] == [0, 0, 0, 1]
     assert isinstance(senders[-1].outcome, Overloaded)
+    assert writer.tally.refused == {"overloaded": 1}
 
     writer.start()
     wait_for(*senders)

@@ -10,6 +10,7 @@ from app.messenger.writer import BATCH_CHARS
 from app.realtime import Connection
 from app.realtime.channel import PAGE, PART_BYTES, Channel
 from app.realtime.connection import OUTBOX_BYTES
+from app.realtime.tally import Tally
 from tests.fakes import FakeHistory, FakeListener, FakeSocket, Peer, faultless_loop, settle, until
 
 ROOM = 7
@@ -39,7 +40,7 @@ def talk(history, count, size=None):
 
 def open_channel(history):
     """Return the channel of a room that has been told everything so far."""
-    return Channel(ROOM, history.newest(ROOM), history)
+    return Channel(ROOM, history.newest(ROOM), history, Tally())
 
 
 def join(channel, cursor=None, **how):

@@ -82,6 +82,24 @@ def join(hub, history, room_id=ROOM, after=None):
 # Joining, ringing, leaving
 
 
+def test_what_sockets_see_is_counted(hub, history):
+    history.commit(ROOM)
+    ears = [join(hub, history), join(hub, history), join(hub, history, after=0)]
+    until(lambda: ears[2].texts)
+
+    hub.ring([history.commit(ROOM), history.commit(ROOM)])
+    history.commit(ROOM)
+    hub.sweep()
+    until(lambda: all(ear.texts[-1] == "4" for ear in ears))
+    hub.leave(ears[0], ROOM)
+
+    assert hub.tally.replayed == 1
+    assert hub.tally.delivered == 3 * 3
+    assert hub.tally.swept == 1
+    assert hub.tally.filled == 1
+    assert hub.tally.closes == {(1000, False): 1}
+
+
 def test_rings_reach_the_sockets_of_their_room_only(hub, history):
     ear, other = join(hub, history), join(hub, history, OTHER_ROOM)
     settle()

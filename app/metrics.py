@@ -1,0 +1,255 @@
+"""`/metrics`: what Prometheus is told, summed over the workers of one machine.
+
+Each worker keeps its numbers in files of its own, which `prometheus_client` maps into memory;
+whichever worker is asked reads the files of all. Requests are counted there directly. What
+happens per message is counted by its owners in plain numbers, at a twentieth of the price, and
+written down once a second: a worker that is killed takes its last second along.
+
+A worker's files are named after its place and not its pid: who takes the place of a dead one
+goes on counting where it stopped, and restarts leave nothing behind.
+"""
+
+import os
+import threading
+from bisect import bisect_left
+from collections import Counter as TallyOf
+from collections.abc import Mapping, Sequence
+from hmac import compare_digest
+from http import HTTPStatus
+from time import monotonic, sleep
+from typing import Literal
+
+from apiflask import APIBlueprint
+from flask import Flask, Response, current_app, request
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+    values,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.multiprocess import MultiProcessCollector
+from pydantic import SecretStr
+from sqlalchemy import QueuePool
+
+import logs
+from app import offload
+from app.accounts.tokens import NotAuthenticated, TokenNotValid
+from app.answers import elapsed, status_of
+from app.errors import ApiError, DatabaseUnavailable, Overloaded
+from app.messenger.writer import MessageWriter, OutcomeUnknown
+from app.realtime import Realtime, closing
+
+bp = APIBlueprint("metrics", __name__)
+
+PUBLISH_SECONDS = 1.0
+
+# Both are set by gunicorn.conf.py; without them this process is the only one.
+FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+_PLACE = os.environ.get("BESEDA_WORKER", "1")
+
+# Fewer buckets than usual: each is a line for each route, read by every scrape.
+_REQUEST_SECONDS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0)
+_BATCH_MESSAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_LATE_SECONDS = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5)
+
+# What a client may make up counts as "other", or it could make up any number of series.
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+_OUR_CODES = {each.code for each in vars(closing).values() if isinstance(each, closing.Close)}
+_CODES = _OUR_CODES | {1005, 1006}
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+if FOLDER:
+    values.ValueClass = values.MultiProcessValue(lambda: _PLACE)  # type: ignore[no-untyped-call]
+
+
+class Metrics:
+    """The numbers of one worker, as Prometheus knows them."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._published: dict[object, float] = {}
+
+        # Requests
+        self._requests = self._counter(
+            "requests", "Requests answered; 101 is a WebSocket.", "route", "method", "status"
+        )
+        self._request_seconds = self._histogram(
+            "request_seconds", "Time to answer.", _REQUEST_SECONDS, "route", "method"
+        )
+        # Messages
+        self._batches = self._histogram(
+            "batch_messages", "Messages stored by one transaction.", _BATCH_MESSAGES
+        )
+        self._store_seconds = self._counter("store_seconds", "Time spent in such transactions.")
+        self._stored = self._counter("messages_stored", "Messages committed.")
+        self._repeated = self._counter(
+            "messages_repeated", "Messages that were stored already, by their client_id."
+        )
+        self._refused = self._counter(
+            "messages_refused", "Messages whose senders were told an error.", "code"
+        )
+        self._waiting = self._gauge("messages_waiting", "Messages that wait to be stored.")
+        self._delivered = self._counter(
+            "messages_delivered", "Messages handed to live sockets, once for each."
+        )
+        self._replayed = self._counter(
+            "messages_replayed", "Messages handed to sockets that had missed them."
+        )
+        self._filled = self._counter(
+            "messages_filled", "Messages read because no ring had brought them in time."
+        )
+        self._swept = self._counter("sweep_finds", "Rooms where a sweep was ahead of the rings.")
+        # Sockets
+        self._sockets = self._gauge("sockets_open", "Open WebSockets.")
+        self._closes = self._counter("socket_closes", "Closed WebSockets.", "code", "by")
+        # What it stands on
+        self._bus_is_well = self._gauge(
+            "bus_well", "1 while every worker hears the others.", mode="livemin"
+        )
+        self._connections = self._gauge(
+            "database_connections", "Pooled connections, by what they do.", "state"
+        )
+        self._connections_max = self._gauge(
+            "database_connections_max", "Pooled connections that there may be."
+        )
+        self._workers = self._gauge("workers", "Workers that serve.")
+        self._loop_late = self._histogram(
+            "loop_late_seconds", "How late event loops came back to a timer.", _LATE_SECONDS
+        )
+        self._errors = self._counter("errors_logged", "Lines of the log that are errors.")
+
+        # What an alert waits for is there from the start: a first 1 out of nothing is no increase.
+        for code in sorted(_OUR_CODES):
+            self._closes.labels(code, "server")
+        for refusal in (DatabaseUnavailable, OutcomeUnknown, Overloaded, ApiError):
+            self._refused.labels(refusal.code)
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(f"beseda_{name}", meaning, labels, registry=self._registry)
+
+    def _gauge(
+        self, name: str, meaning: str, *labels: str, mode: Literal["livesum", "livemin"] = "livesum"
+    ) -> Gauge:
+        return Gauge(
+            f"beseda_{name}", meaning, labels, registry=self._registry, multiprocess_mode=mode
+        )
+
+    def _histogram(
+        self, name: str, meaning: str, buckets: Sequence[float], *labels: str
+    ) -> Histogram:
+        return Histogram(
+            f"beseda_{name}", meaning, labels, buckets=buckets, registry=self._registry
+        )
+
+    def start(self, app: Flask) -> None:
+        """Write down once a second what is counted in plain numbers."""
+        threading.Thread(
+            target=self._publish_forever, args=(app,), name="metrics", daemon=True
+        ).start()
+
+    def _publish_forever(self, app: Flask) -> None:
+        while True:
+            self.publish(app)
+            due = monotonic() + PUBLISH_SECONDS
+            sleep(PUBLISH_SECONDS)
+            self._loop_late.observe(max(0.0, monotonic() - due))
+
+    def publish(self, app: Flask) -> None:
+        """Write down what has been counted so far."""
+        realtime: Realtime = app.extensions["realtime"]
+        writer: MessageWriter = app.extensions["writer"]
+        handler: logs.Handler = app.extensions["log"]
+        pool: QueuePool = app.extensions["engine"].pool
+
+        self._raise_to(self._stored, writer.tally.stored)
+        self._raise_to(self._repeated, writer.tally.repeated)
+        self._raise_to(self._store_seconds, writer.tally.store_seconds)
+        for size, times in writer.tally.batches.items():
+            self._observe(self._batches, size, self._news_of((self._batches, size), times))
+        for refusal, times in writer.tally.refused.items():
+            self._raise_to(self._refused.labels(refusal), times)
+        self._waiting.set(writer.waiting)
+
+        self._raise_to(self._delivered, realtime.tally.delivered)
+        self._raise_to(self._replayed, realtime.tally.replayed)
+        self._raise_to(self._filled, realtime.tally.filled)
+        self._raise_to(self._swept, realtime.tally.swept)
+        for (code, by), times in _known_closes(realtime.tally.closes).items():
+            self._raise_to(self._closes.labels(code, by), times)
+        self._sockets.set(realtime.sockets)
+        self._bus_is_well.set(realtime.bus_is_well())
+
+        self._connections.labels("lent").set(pool.checkedout())
+        self._connections.labels("idle").set(pool.checkedin())
+        self._connections_max.set(2 * pool.size())  # as many again may be opened in a rush
+        self._workers.set(1)
+        self._raise_to(self._errors, handler.errors)
+
+    def _raise_to(self, counter: Counter, total: float) -> None:
+        counter.inc(self._news_of(counter, total))
+
+    def _news_of(self, what: object, total: float) -> float:
+        news = total - self._published.get(what, 0)
+        self._published[what] = total
+        return news
+
+    def _observe(self, histogram: Histogram, value: float, times: float) -> None:
+        # What `observe` does, so many times at once (prometheus-client 0.26 has no way to say so).
+        histogram._sum.inc(value * times)
+        histogram._buckets[bisect_left(histogram._upper_bounds, value)].inc(times)
+
+    def note_request(self, response: Response) -> Response:
+        """Count a request; to be called after each."""
+        route = request.url_rule.rule if request.url_rule else "none"
+        method = request.method if request.method in _METHODS else "other"
+        status = status_of(response)
+        self._requests.labels(route, method, status).inc()
+        if status != HTTPStatus.SWITCHING_PROTOCOLS:
+            self._request_seconds.labels(route, method).observe(elapsed())
+        return response
+
+    def text(self) -> bytes:
+        """Return the numbers of all workers, in the text format of Prometheus."""
+        if FOLDER is None:
+            return generate_latest(self._registry)
+        return offload.run("metrics", _text_of_all, FOLDER)
+
+
+def _known_closes(closes: Mapping[tuple[int, bool], int]) -> Mapping[tuple[str, str], int]:
+    known: TallyOf[tuple[str, str]] = TallyOf()
+    for (code, is_ours), times in closes.items():
+        known[str(code) if code in _CODES else "other", "server" if is_ours else "client"] += times
+    return known
+
+
+def _text_of_all(folder: str) -> bytes:
+    registry = CollectorRegistry(support_collectors_without_names=True)
+    MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
+
+
+@bp.get("/metrics")
+@bp.doc(hide=True)
+def show_metrics() -> Response:
+    """Show the numbers to whoever has the token for them."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        raise NotAuthenticated
+    wanted: SecretStr = current_app.config["METRICS_TOKEN"]
+    if not compare_digest(token.strip().encode(), wanted.get_secret_value().encode()):
+        raise TokenNotValid
+    metrics: Metrics = current_app.extensions["metrics"]
+    metrics.publish(current_app)
+    return Response(metrics.text(), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+def init_app(app: Flask, token: SecretStr | None) -> None:
+    """Let an application count, and show it to whoever has the token, if there is one."""
+    app.after_request(app.extensions["metrics"].note_request)
+    if token is not None:
+        app.config["METRICS_TOKEN"] = token
+        app.register_blueprint(bp)
