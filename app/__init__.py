@@ -74,7 +74,7 @@ def create_app(config: Config) -> APIFlask:
     sock.init_app(app)
     for bp in (accounts.bp, profiles.bp, media, messenger.bp, chat.bp, health.bp):
         app.register_blueprint(bp)
-    app.cli.add_command(commands.users)
+    commands.init_app(app)
     return app
 
 

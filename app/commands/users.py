@@ -1,4 +1,4 @@
-"""`flask --app wsgi users …`: what an operator does from the command line."""
+"""`flask --app wsgi users …`: how an operator helps people with their accounts."""
 
 import click
 from flask.cli import AppGroup
