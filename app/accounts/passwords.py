@@ -1,10 +1,17 @@
-"""What a password may be, and how it is kept: argon2id, off the event loop."""
+"""What a password may be, and how it is kept: argon2id, off the event loop.
 
+Hashes that Django made are understood as well, so that people can be taken over with the
+passwords they have. At the first login each becomes one of ours.
+"""
+
+import hmac
+from base64 import b64decode
 from functools import cache
+from hashlib import pbkdf2_hmac
 from pathlib import Path
 from typing import NamedTuple
 
-from argon2 import PasswordHasher
+from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import VerificationError
 from flask_babel import lazy_gettext as _
 
@@ -22,6 +29,18 @@ _hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 _NOBODYS_HASH = (
     "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5J3Mgc2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 )
+
+# How Django's hashes begin; behind `argon2` stands what everybody writes.
+_PBKDF2 = "pbkdf2_sha256$"
+_DJANGOS_ARGON2 = "argon2$"
+_UNUSABLE = "!"  # in Django, and here: no password is right
+
+# What a check may cost, so that no hash from elsewhere stalls those who log in behind its owner.
+# About 1 s, twice to three times what Django 5.2 asks for.
+PBKDF2_ITERATIONS_MOST = 3_000_000
+ARGON2_KIB_MOST = 256 * 1024
+ARGON2_KIB_PASSES_MOST = 1024 * 1024  # memory times passes is what takes time: 0.5 s
+ARGON2_LANES_MOST = 16  # each is a thread
 
 
 class Verdict(NamedTuple):
@@ -73,9 +92,86 @@ def check_password(password: str, stored_hash: str | None) -> Verdict:
     return offload.run("passwords", _check, password, stored_hash)
 
 
-def _check(password: str, stored_hash: str | None) -> Verdict:
+def hash_of_django(encoded: str) -> str:
+    """Return what Django has stored in the place of a password, as it is.
+
+    Raises:
+        RefusedField: It is no hash that `check_password` could compare with a password. For
+            operators, who read English.
+    """
+    if encoded.startswith(_UNUSABLE):
+        return _UNUSABLE
     try:
-        _hasher.verify(stored_hash or _NOBODYS_HASH, password)
-    except (VerificationError, ValueError):  # the latter if what is stored is no hash at all
+        if encoded.startswith(_PBKDF2):
+            _Pbkdf2.parse(encoded)
+        elif encoded.startswith(_DJANGOS_ARGON2):
+            _check_effort(encoded.removeprefix("argon2"))
+        else:
+            raise RefusedField(
+                "This is no hash of Django's pbkdf2_sha256 or argon2, which alone are understood."
+            )
+    except RefusedField:
+        raise
+    except ValueError:
+        raise RefusedField("This hash is broken.") from None
+    return encoded
+
+
+class _Pbkdf2(NamedTuple):
+    """`pbkdf2_sha256$<iterations>$<salt>$<digest>`.
+
+    Source: PBKDF2PasswordHasher in django/contrib/auth/hashers.py; RFC 8018, section 5.2.
+    """
+
+    iterations: int
+    salt: bytes
+    digest: bytes
+
+    @classmethod
+    def parse(cls, encoded: str) -> "_Pbkdf2":
+        """Read one.
+
+        Raises:
+            RefusedField: Computing it would take too long.
+            ValueError: It is none.
+        """
+        iterations, salt, digest = encoded.removeprefix(_PBKDF2).split("$")
+        parsed = cls(int(iterations), salt.encode(), b64decode(digest, validate=True))
+        if parsed.iterations < 1 or not salt or len(parsed.digest) != 32:
+            raise ValueError
+        if parsed.iterations > PBKDF2_ITERATIONS_MOST:
+            raise RefusedField(
+                f"This hash takes more than {PBKDF2_ITERATIONS_MOST} iterations to check."
+            )
+        return parsed
+
+    def matches(self, password: str) -> bool:
+        computed = pbkdf2_hmac("sha256", password.encode(), self.salt, self.iterations)
+        return hmac.compare_digest(computed, self.digest)
+
+
+def _check_effort(encoded: str) -> None:
+    found = extract_parameters(encoded)
+    if (
+        found.memory_cost > ARGON2_KIB_MOST
+        or found.memory_cost * found.time_cost > ARGON2_KIB_PASSES_MOST
+        or found.parallelism > ARGON2_LANES_MOST
+    ):
+        raise RefusedField("This hash takes too much memory or time to check.")
+
+
+def _check(password: str, stored_hash: str | None) -> Verdict:
+    stored = stored_hash or _NOBODYS_HASH
+    if not stored.startswith((_PBKDF2, _DJANGOS_ARGON2, "$argon2")):
+        stored = _NOBODYS_HASH  # of somebody who cannot log in, which shall not show in the time
+    try:
+        if stored.startswith(_PBKDF2):
+            ok = _Pbkdf2.parse(stored).matches(password)
+            return Verdict(ok, needs_rehash=ok)
+        encoded = stored.removeprefix("argon2")
+        _check_effort(encoded)
+        _hasher.verify(encoded, password)
+    except (VerificationError, ValueError):  # the latter if what is stored is no hash, or too dear
         return Verdict(ok=False, needs_rehash=False)
-    return Verdict(ok=True, needs_rehash=_hasher.check_needs_rehash(stored_hash or _NOBODYS_HASH))
+    is_ours = stored.startswith("$")
+    return Verdict(ok=True, needs_rehash=not is_ours or _hasher.check_needs_rehash(stored))

@@ -11,6 +11,7 @@ from app.accounts.passwords import (
     Verdict,
     _commonest,
     check_password,
+    hash_of_django,
     hash_password,
     strong_password,
 )
@@ -142,3 +143,77 @@ def test_hash_of_other_parameters_is_to_be_replaced_once_the_password_is_known(
 
     assert check_password("yourpassword", stored) == OUTDATED
     assert check_password("another password", stored) == WRONG
+
+
+# Made by Django 5.2 with `make_password`, and with fewer iterations by its PBKDF2PasswordHasher.
+OF_DJANGO = {
+    "pbkdf2_sha256$1000000$Qw8XnLkzVb5sRt3mYp7cHd$azfYIIS1XEQWY2EDk0nZ95Ai24DWSMsfDBJe+Niosbg=": "yourpassword",
+    "pbkdf2_sha256$1000$a1B2c3D4e5F6g7H8i9J0kL$1QBwBIW3RgygOFInXxEnb11AMwMkPs0i8FfwH1D64JM=": "пароль и соль",
+    "argon2$argon2id$v=19$m=102400,t=2,p=8$UXc4WG5Ma3pWYjVzUnQzbVlwN2NIZA$YSHphu18jbtIXda3DD8fGZHOPY/zKZkB1TbY2HwW3fs": "yourpassword",
+    "argon2$argon2id$v=19$m=102400,t=2,p=8$YTFCMmMzRDRlNUY2ZzdIOGk5SjBrTA$0X+4iy9nHcneNhBj2/5avW8z5OIXAnID3FHr6gy0VOA": "пароль и соль",
+}
+SALT_AND_DIGEST = "Qw8XnLkzVb5sRt3mYp7cHd$V7I1rT3cPh3WhnjRg459srz/N1U9bN+Il4/4whcKAUA="
+
+
+@pytest.mark.parametrize(("stored", "password"), OF_DJANGO.items())
+def test_password_that_django_has_hashed_is_right_and_to_be_replaced(
+    stored: str, password: str
+) -> None:
+    assert hash_of_django(stored) == stored
+    assert len(stored) <= User.password_hash.type.length
+    assert check_password(password, stored) == OUTDATED
+    assert check_password(password + " ", stored) == WRONG
+
+
+def test_nobody_has_the_unusable_password_of_django() -> None:
+    stored = hash_of_django("!MtITrB0plqZnwbyZ51mb3Zlo2mohxuLjmWDHZcLZ")
+
+    for typed in ("!", "", "MtITrB0plqZnwbyZ51mb3Zlo2mohxuLjmWDHZcLZ"):
+        assert check_password(typed, stored) == WRONG
+
+
+@pytest.mark.parametrize(
+    ("encoded", "reason"),
+    [
+        ("", "no hash of Django's"),
+        ("yourpassword", "no hash of Django's"),
+        ("bcrypt_sha256$$2b$12$abc", "no hash of Django's"),
+        ("pbkdf2_sha1$1000$salt$aGFzaA==", "no hash of Django's"),
+        ("md5$salt$0123456789abcdef0123456789abcdef", "no hash of Django's"),
+        ("pbkdf2_sha256$", "broken"),
+        (f"pbkdf2_sha256$many${SALT_AND_DIGEST}", "broken"),
+        (f"pbkdf2_sha256$0${SALT_AND_DIGEST}", "broken"),
+        (f"pbkdf2_sha256$-1${SALT_AND_DIGEST}", "broken"),
+        ("pbkdf2_sha256$1000$salt$aGFzaA==", "broken"),
+        ("pbkdf2_sha256$1000$salt$пароль", "broken"),
+        (f"pbkdf2_sha256$1000${SALT_AND_DIGEST}$more", "broken"),
+        (f"pbkdf2_sha256$3000001${SALT_AND_DIGEST}", "iterations"),
+        (f"pbkdf2_sha256${10**12}${SALT_AND_DIGEST}", "iterations"),
+        ("argon2$", "broken"),
+        ("argon2$argon2id$v=19$m=102400,t=2,p=8", "broken"),
+        ("argon2$argon2id$v=19$m=4194304,t=1,p=1$c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAA", "too much"),
+        ("argon2$argon2id$v=19$m=1024,t=1025,p=1$c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAA", "too much"),
+        ("argon2$argon2id$v=19$m=102400,t=2,p=17$c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAA", "too much"),
+    ],
+)
+def test_hash_that_cannot_be_checked_is_refused_and_is_no_password(
+    encoded: str, reason: str
+) -> None:
+    with pytest.raises(RefusedField) as refused:
+        hash_of_django(encoded)
+
+    assert reason in str(refused.value.sentence)
+    assert check_password("yourpassword", encoded) == WRONG
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        f"pbkdf2_sha256${2**31 - 1}${SALT_AND_DIGEST}",
+        "argon2$argon2id$v=19$m=1024,t=4294967295,p=1$c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAA",
+        "$argon2id$v=19$m=1024,t=4294967295,p=1$c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAA",
+    ],
+)
+def test_hash_that_would_take_hours_is_not_computed(hostile: str) -> None:
+    # However it has got into the table. Were it computed, this would not come to its end.
+    assert check_password("yourpassword", hostile) == WRONG
