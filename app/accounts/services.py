@@ -1,12 +1,14 @@
 """Use cases of accounts: register, log in, change what belongs to oneself, find somebody."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from flask import current_app
 from flask_babel import LazyString
 from flask_babel import lazy_gettext as _
-from sqlalchemy import Connection, Row, delete, or_, select, update
+from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from app.accounts import passwords, sessions
@@ -23,6 +25,7 @@ USERS = select(User.id, User.username, User.email).where(User.deleted_at.is_(Non
 _NAME_TAKEN = _("A user with this name already exists.")
 _EMAIL_TAKEN = _("A user with this e-mail address already exists.")
 _OWN_NAME = _("The password must not be your name or your e-mail address.")
+_KEYS_AT_ONCE = 500  # of one question
 
 
 class UserNotFound(ApiError):
@@ -221,3 +224,91 @@ def make_admin(username: str) -> None:
     user = get_user_by_name(username)
     with writing() as connection:
         connection.execute(update(User).where(User.id == user.id).values(is_admin=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    """Somebody who had an account elsewhere.
+
+    Attributes:
+        username: A `normal_username`.
+        email: A `normal_email`.
+        password_hash: What `check_password` understands.
+        created_at: When that account was made.
+    """
+
+    username: str
+    email: str
+    password_hash: str
+    is_active: bool
+    is_admin: bool
+    created_at: datetime
+
+
+class NewcomersRefused(Exception):
+    """Some names or addresses are taken, so nobody was let in.
+
+    Attributes:
+        errors: What stands against whom, by position.
+    """
+
+    def __init__(self, errors: Mapping[int, FieldErrors]) -> None:
+        super().__init__(f"{len(errors)} are taken")
+        self.errors = errors
+
+
+def import_users(newcomers: Sequence[Newcomer], *, is_rehearsal: bool = False) -> None:
+    """Let many people in with the passwords that they have: all of them, or nobody.
+
+    Args:
+        newcomers: No two of them have the same name or address, whatever the case.
+        is_rehearsal: Nobody is let in, only looked at.
+
+    Raises:
+        NewcomersRefused: Nobody was let in.
+    """
+    rows = [
+        {
+            "username": each.username,
+            "username_key": folded(each.username),
+            "email": each.email,
+            "email_key": folded(each.email),
+            "password_hash": each.password_hash,
+            "is_active": each.is_active,
+            "is_admin": each.is_admin,
+            "created_at": each.created_at,
+        }
+        for each in newcomers
+    ]
+    try:
+        with writing() as connection:
+            errors = _find_all_taken(connection, rows)
+            if rows and not errors and not is_rehearsal:
+                connection.execute(insert(User), rows)
+    except IntegrityError:
+        # Somebody has registered between the look and the insert.
+        with reading() as connection:
+            errors = _find_all_taken(connection, rows)
+        if not errors:
+            raise
+    if errors:
+        raise NewcomersRefused(errors)
+
+
+def _find_all_taken(
+    connection: Connection, rows: Sequence[Mapping[str, Any]]
+) -> Mapping[int, FieldErrors]:
+    errors: dict[int, dict[str, list[str | LazyString]]] = {}
+    for name, key, sentence in (
+        ("username", User.username_key, _NAME_TAKEN),
+        ("email", User.email_key, _EMAIL_TAKEN),
+    ):
+        keys = [row[key.key] for row in rows]
+        taken: set[str] = set()
+        for start in range(0, len(keys), _KEYS_AT_ONCE):
+            some = keys[start : start + _KEYS_AT_ONCE]
+            taken |= set(connection.scalars(select(key).where(key.in_(some))))
+        for position, each in enumerate(keys):
+            if each in taken:
+                errors.setdefault(position, {})[name] = [sentence]
+    return errors

@@ -2,9 +2,10 @@
 
 from flask import Flask
 
-from app.commands import users
+from app.commands import imports, users
 
 
 def init_app(app: Flask) -> None:
     """Let an application be operated."""
+    app.cli.add_command(imports.import_users)
     app.cli.add_command(users.users)

@@ -1,0 +1,216 @@
+"""Reads people out of a dump of Django's users: CSV, or the JSON that `dumpdata` writes.
+
+Pure: bytes in, people and refusals out. Its own sentences are for operators, who read English.
+"""
+
+import csv
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Annotated, Any, NamedTuple
+
+from flask_babel import LazyString
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from app.accounts.models import User
+from app.accounts.names import folded, normal_email, normal_username
+from app.accounts.passwords import hash_of_django
+from app.clock import utcnow
+from app.errors import NON_FIELD, BadInput
+from app.validation import Body, NameText, RefusedField, Text
+
+_NEEDED = ("username", "email", "password")
+_USER_MODEL = "auth.user"
+_HASH_CHARS: int = User.password_hash.type.length
+_EXTRA_CELLS = "extra cells"
+_BLANK = re.compile(r"\s*")
+
+
+class UnreadableDump(Exception):
+    """The file as a whole is none that can be read; the text says why."""
+
+
+class Place(NamedTuple):
+    """Where somebody stands in the file: the line where the record begins, and its number."""
+
+    line: int
+    record: int
+
+
+class Refusal(NamedTuple):
+    """Why somebody cannot be taken over."""
+
+    place: Place
+    username: str
+    field: str
+    sentence: str | LazyString
+
+
+def _moment(value: Any) -> datetime:
+    try:
+        moment = datetime.fromisoformat(value)
+        moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        raise RefusedField("This is no time such as 2024-12-12T10:00:00Z.") from None
+    return moment.replace(microsecond=0)
+
+
+class DjangoUser(Body):
+    """A row of `auth_user`, as far as we have a use for it.
+
+    Attributes:
+        password: The encoded hash.
+    """
+
+    username: Annotated[NameText, AfterValidator(normal_username)]
+    email: Annotated[NameText, AfterValidator(normal_email)]
+    password: Annotated[Text, Field(max_length=_HASH_CHARS), AfterValidator(hash_of_django)]
+    is_active: bool = True
+    is_superuser: bool = False
+    is_staff: bool = False
+    date_joined: Annotated[datetime, BeforeValidator(_moment)] = Field(default_factory=utcnow)
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether it was somebody whom Django REST Framework calls an administrator."""
+        return self.is_superuser or self.is_staff
+
+
+@dataclass
+class Dump:
+    """What was found in a file.
+
+    Attributes:
+        users: Those who could be taken over, with their places.
+        refusals: Why others cannot; nobody stands in both.
+        skipped: How many records of other Django models there were.
+    """
+
+    users: list[tuple[Place, DjangoUser]] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
+def read_dump(data: bytes) -> Dump:
+    """Read a CSV file with a line of column names, a JSON array, or JSON lines.
+
+    Raises:
+        UnreadableDump: It is none of them.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = 1 + data.count(b"\n", 0, error.start)
+        raise UnreadableDump(f"Line {line} is not UTF-8.") from None
+    is_json = text.lstrip().startswith(("[", "{"))
+    records = list(_json_records(text) if is_json else _csv_records(text))
+    dump = Dump()
+    seen: dict[tuple[str, str], Place] = {}
+    for number, (line, record) in enumerate(_users_of(records, dump.skipped), start=1):
+        _take(dump, seen, Place(line, number), record)
+    return dump
+
+
+def _take(dump: Dump, seen: dict[tuple[str, str], Place], place: Place, record: Any) -> None:
+    try:
+        if isinstance(record, dict) and _EXTRA_CELLS in record:
+            raise BadInput({NON_FIELD: ["This line has more cells than the first one."]})
+        user = DjangoUser.parse(record)
+    except BadInput as error:
+        username = str(record.get("username", "")) if isinstance(record, dict) else ""
+        dump.refusals += [
+            Refusal(place, username, name, sentence)
+            for name, sentences in error.errors.items()
+            for sentence in sentences
+        ]
+        return
+    repeats = []
+    for name in ("username", "email"):
+        first = seen.setdefault((name, folded(getattr(user, name))), place)
+        if first != place:
+            sentence = f"The same stands in line {first.line} (record {first.record})."
+            repeats.append(Refusal(place, user.username, name, sentence))
+    dump.refusals += repeats
+    if not repeats:
+        dump.users.append((place, user))
+
+
+def _users_of(
+    records: list[tuple[int, Any]], skipped: Counter[str]
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    # `dumpdata` wraps each row, and has other tables too. A project with a user model of its own
+    # calls it otherwise; then whatever has a name and a password is one.
+    has_usual_model = any(_model_of(record) == _USER_MODEL for _, record in records)
+    for line, record in records:
+        model = _model_of(record)
+        if model is None:
+            yield line, record
+        elif model == _USER_MODEL if has_usual_model else _looks_like_user(record["fields"]):
+            yield line, record["fields"]
+        else:
+            skipped[model] += 1
+
+
+def _looks_like_user(fields: Mapping[str, Any]) -> bool:
+    return "username" in fields and "password" in fields
+
+
+def _model_of(record: Any) -> str | None:
+    is_wrapped = isinstance(record, dict) and isinstance(record.get("fields"), dict)
+    return str(record.get("model")) if is_wrapped else None
+
+
+def _csv_records(text: str) -> Iterator[tuple[int, dict[str, str]]]:
+    header = text.partition("\n")[0]
+    delimiter = max(",;\t", key=header.count)
+    rows = csv.DictReader(
+        io.StringIO(text, newline=""), restkey=_EXTRA_CELLS, delimiter=delimiter, strict=True
+    )
+    line = 1
+    try:
+        missing = [name for name in _NEEDED if name not in (rows.fieldnames or ())]
+        if missing:
+            raise UnreadableDump(
+                f"This is neither JSON nor CSV with a first line that names the columns"
+                f" {', '.join(_NEEDED)}: there is no {', no '.join(missing)}."
+            )
+        line = rows.line_num + 1
+        for row in rows:
+            # An empty cell is one that says nothing.
+            yield line, {name: cell for name, cell in row.items() if cell}
+            line = rows.line_num + 1
+    except csv.Error as error:
+        raise UnreadableDump(f"What begins in line {line} is not CSV: {error}.") from None
+
+
+def _json_records(text: str) -> Iterator[tuple[int, Any]]:
+    # One after the other, because the standard library's decoder tells no one where a value
+    # inside of another began.
+    decode = json.JSONDecoder().raw_decode
+    position = _after_blanks(text, 0)
+    is_array = text[position] == "["
+    position = _after_blanks(text, position + is_array)
+    line, counted = 1, 0
+    while position < len(text) and not (is_array and text[position] == "]"):
+        line, counted = line + text.count("\n", counted, position), position
+        try:
+            value, position = decode(text, position)
+        except (ValueError, RecursionError):
+            raise UnreadableDump(
+                f"What begins in line {line} is not valid JSON; is the file whole?"
+            ) from None
+        yield line, value
+        position = _after_blanks(text, position)
+        if is_array and text[position : position + 1] == ",":
+            position = _after_blanks(text, position + 1)
+    if is_array and text[position:].rstrip() != "]":
+        raise UnreadableDump("The JSON array does not end where the file does; is the file whole?")
+
+
+def _after_blanks(text: str, position: int) -> int:
+    found = _BLANK.match(text, position)
+    return found.end() if found else position

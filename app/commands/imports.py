@@ -1,0 +1,113 @@
+"""`flask --app wsgi import-users`: takes over the people of a Django project."""
+
+from collections.abc import Sequence
+from typing import Any, BinaryIO
+
+import click
+from flask.cli import with_appcontext
+from flask_babel import force_locale
+
+from app.accounts import services
+from app.accounts.django import Dump, Refusal, UnreadableDump, read_dump
+from app.accounts.services import Newcomer, NewcomersRefused
+from app.commands.failures import told_plainly
+from app.responses import encode
+
+
+@click.command("import-users")
+@click.argument("file", type=click.File("rb"))
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--json", "as_json", is_flag=True, help="Report in JSON, for a program.")
+@with_appcontext
+def import_users(file: BinaryIO, dry_run: bool, as_json: bool) -> None:
+    """Let in the users that a Django project has: all in FILE, or nobody.
+
+    FILE (- for the standard input) has the rows of auth_user, as CSV with a line of column
+    names, or as the JSON or JSON lines that `manage.py dumpdata auth.user` writes. What counts
+    is username, email, password (the hash: pbkdf2_sha256 or argon2), is_active, date_joined, and
+    is_superuser or is_staff, either of which makes an administrator. People keep their passwords;
+    their ids are new.
+
+    If somebody cannot be let in, nobody is; the report says who, where and why, and the command
+    fails.
+    """
+    with force_locale("en"), told_plainly():
+        try:
+            dump = read_dump(file.read())
+        except UnreadableDump as error:
+            raise click.ClickException(f"{file.name}: {error}") from None
+        if not dump.users and not dump.refusals:
+            raise click.ClickException(f"{file.name}: there are no users in it.")
+        refusals = [*dump.refusals, *_let_in(dump, is_rehearsal=dry_run or bool(dump.refusals))]
+        refusals.sort(key=lambda each: each.place.record)
+        if as_json:
+            click.echo(encode(_report(dump, refusals, dry_run)))
+        else:
+            _tell(dump, refusals, dry_run)
+    if refusals:
+        raise SystemExit(1)
+
+
+def _let_in(dump: Dump, *, is_rehearsal: bool) -> list[Refusal]:
+    newcomers = [
+        Newcomer(
+            user.username,
+            user.email,
+            user.password,
+            user.is_active,
+            user.is_admin,
+            user.date_joined,
+        )
+        for _, user in dump.users
+    ]
+    try:
+        services.import_users(newcomers, is_rehearsal=is_rehearsal)
+    except NewcomersRefused as error:
+        return [
+            Refusal(dump.users[position][0], newcomers[position].username, name, sentence)
+            for position, errors in error.errors.items()
+            for name, sentences in errors.items()
+            for sentence in sentences
+        ]
+    return []
+
+
+def _report(dump: Dump, refusals: Sequence[Refusal], dry_run: bool) -> dict[str, Any]:
+    return {
+        "imported": 0 if refusals or dry_run else len(dump.users),
+        "dry_run": dry_run,
+        "administrators": [user.username for _, user in dump.users if user.is_admin],
+        "skipped": dump.skipped,
+        "refused": [
+            {
+                "line": each.place.line,
+                "record": each.place.record,
+                "username": each.username,
+                "field": each.field,
+                "sentence": str(each.sentence),
+            }
+            for each in refusals
+        ],
+    }
+
+
+def _tell(dump: Dump, refusals: Sequence[Refusal], dry_run: bool) -> None:
+    for model, count in dump.skipped.items():
+        click.echo(f"Skipped {count} of {model}, which are no users.")
+    if refusals:
+        for line, record, username, field, sentence in (
+            (*each.place, each.username, each.field, each.sentence) for each in refusals
+        ):
+            # repr: a name may hold what would move the cursor.
+            click.echo(
+                f"line {line} (record {record}, {username!r}), {field}: {sentence}", err=True
+            )
+        count = len({each.place for each in refusals})
+        raise click.ClickException(f"{count} cannot be imported, so nobody was.")
+    admins = [user.username for _, user in dump.users if user.is_admin]
+    inactive = sum(not user.is_active for _, user in dump.users)
+    click.echo(
+        f"{'Could import' if dry_run else 'Imported'} {len(dump.users)} users;"
+        f" deactivated, who cannot log in: {inactive or 'none'};"
+        f" administrators: {', '.join(admins) or 'none'}."
+    )
