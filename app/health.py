@@ -1,29 +1,17 @@
 """`/healthz`, does the process live, and `/readyz`, can it serve."""
 
-from functools import cache
-from pathlib import Path
-
-from alembic.script import ScriptDirectory
 from apiflask import APIBlueprint
 from flask import Response, current_app
 from flask_babel import lazy_gettext as _
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from app import revisions
 from app.database import is_unavailable, reading
 from app.errors import RETRY_SECONDS, ApiError, DatabaseUnavailable
 from app.realtime import Realtime
 from app.responses import json_response
 
 bp = APIBlueprint("health", __name__)
-
-_MIGRATIONS = Path(__file__).parent.parent / "migrations"
-
-
-@cache
-def _heads() -> frozenset[str]:
-    # The revisions that this release was written for; the files do not change under it.
-    return frozenset(ScriptDirectory(str(_MIGRATIONS)).get_heads())
 
 
 class NotMigrated(ApiError):
@@ -59,9 +47,9 @@ def show_readiness() -> Response:
         raise Draining
     try:
         with reading() as connection:
-            found = set(connection.scalars(text("SELECT version_num FROM alembic_version")))
+            found = revisions.found_in(connection)
     except SQLAlchemyError as error:
         raise (DatabaseUnavailable if is_unavailable(error) else NotMigrated) from error
-    if found != _heads():
+    if found != revisions.heads():
         raise NotMigrated
     return json_response({"status": "ok" if realtime.bus_is_well() else "degraded"})
