@@ -22,7 +22,7 @@ from app.messenger.history import MessageHistory
 from app.messenger.writer import MessageWriter
 from app.metrics import Metrics
 from app.profiles import routes as profiles
-from app.profiles.media import MediaStore, media
+from app.profiles.media import FolderStore, media
 from app.realtime import (
     Bus,
     LineBus,
@@ -106,7 +106,7 @@ def _connect(app: APIFlask, config: Config) -> None:
     app.extensions |= {
         "attendance": Attendance(engine),
         "engine": engine,
-        "media": MediaStore(config.MEDIA_ROOT),
+        "media": FolderStore(config.MEDIA_ROOT),
         "metrics": Metrics(),
         "realtime": realtime,
         "writer": MessageWriter(engine, realtime.ring),

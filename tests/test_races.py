@@ -16,7 +16,7 @@ from PIL import Image
 
 from app.clock import utcnow
 from app.messenger.store import Draft, Stored, store
-from app.profiles.media import MediaStore
+from app.profiles.media import FolderStore
 from tests.factories import PASSWORD, new_name
 from tests.servers import Server
 from tests.talk import messages_path
@@ -339,7 +339,7 @@ class TestInProcess(Races):
     def site(self, app: APIFlask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InProcess:
         # The application lives longer than a test, so its pictures go where only this one looks.
         folder = tmp_path / "pictures"
-        monkeypatch.setitem(app.extensions, "media", MediaStore(folder))
+        monkeypatch.setitem(app.extensions, "media", FolderStore(folder))
         return InProcess(app, folder)
 
     def test_transactions_at_once_in_one_room_follow_one_another(

@@ -1,4 +1,4 @@
-"""Keeps the pictures of profiles in a folder, and serves them at `/media/`.
+"""Keeps the pictures of profiles, and serves them at `/media/`.
 
 Nothing is served but what was stored here: a name has to look like one that we make.
 """
@@ -7,7 +7,10 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
+from typing import Protocol
 
 from flask import Blueprint, Response, current_app, send_file
 from flask_babel import lazy_gettext as _
@@ -35,7 +38,38 @@ class PictureNotFound(ApiError):
     detail = _("There is no such picture.")
 
 
-class MediaStore:
+class MediaStore(Protocol):
+    """Where pictures are kept."""
+
+    def save(self, data: bytes) -> str:
+        """Store a JPEG and return its name, which nobody can guess.
+
+        Raises:
+            OSError: The store takes nothing at the moment; nothing is left behind.
+        """
+
+    def delete(self, name: str | None) -> None:
+        """Remove a picture; one that is gone, or the default one, is left as it is."""
+
+    def find(self, name: str) -> Path | BytesIO | None:
+        """Return the picture of this name, or None.
+
+        Raises:
+            OSError: The store cannot be asked at the moment.
+        """
+
+
+def new_name() -> str:
+    """Return a name that no other picture has, and nobody can guess."""
+    return f"{FOLDER}/{secrets.token_hex(16)}.jpg"
+
+
+def is_name(text: str) -> bool:
+    """Tell whether a text looks like a name that we make."""
+    return bool(_NAME.match(text))
+
+
+class FolderStore:
     """Files in a folder, which several processes may share.
 
     Args:
@@ -51,7 +85,16 @@ class MediaStore:
         Raises:
             OSError: The disk is full or not writable; nothing is left behind.
         """
-        name = f"{FOLDER}/{secrets.token_hex(16)}.jpg"
+        name = new_name()
+        self.put(name, data)
+        return name
+
+    def put(self, name: str, data: bytes) -> None:
+        """Store a JPEG under the name that it has.
+
+        Raises:
+            OSError: The disk is full or not writable; nothing is left behind.
+        """
         path = self._root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(".part")
@@ -65,18 +108,23 @@ class MediaStore:
         except BaseException:
             draft.unlink(missing_ok=True)
             raise
-        return name
+
+    def names(self) -> Iterator[str]:
+        """Name all pictures that are there, in no particular order."""
+        for path in (self._root / FOLDER).glob("*.jpg"):
+            if is_name(name := f"{FOLDER}/{path.name}"):
+                yield name
 
     def delete(self, name: str | None) -> None:
         """Remove a file; one that is gone, or the default one, is left as it is."""
-        if name is not None and _NAME.match(name):
+        if name is not None and is_name(name):
             (self._root / name).unlink(missing_ok=True)
 
     def find(self, name: str) -> Path | None:
         """Return where the file of this name is, or None."""
         if name == DEFAULT:
             return _SHIPPED
-        if not _NAME.match(name):
+        if not is_name(name):
             return None
         path = self._root / name
         try:

@@ -16,7 +16,7 @@ from flask_babel import Babel
 from PIL import Image
 
 from app.errors import as_api_error
-from app.profiles.media import DEFAULT, MEDIA_URL, MediaStore, PictureNotFound, image_url, media
+from app.profiles.media import DEFAULT, MEDIA_URL, FolderStore, PictureNotFound, image_url, media
 
 JPEG = b"\xff\xd8\xff\xe0 not much of a picture, but bytes to ask ranges of \xff\xd9"
 OUTSIDE = "this is nobody's business"
@@ -31,7 +31,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def store(root):
-    return MediaStore(root)
+    return FolderStore(root)
 
 
 class Reader(FlaskClient):
@@ -86,14 +86,14 @@ def test_saved_picture_may_be_read_by_all_and_written_by_its_owner(store, umask)
 
 
 def test_picture_is_found_by_every_process_that_shares_the_folder(root):
-    name = MediaStore(root).save(JPEG)
+    name = FolderStore(root).save(JPEG)
 
-    assert MediaStore(root).find(name).read_bytes() == JPEG
+    assert FolderStore(root).find(name).read_bytes() == JPEG
 
 
 def test_many_may_save_at_once_where_there_is_no_folder_yet(root):
     with ThreadPoolExecutor(8) as pool:
-        names = list(pool.map(lambda _: MediaStore(root).save(JPEG), range(40)))
+        names = list(pool.map(lambda _: FolderStore(root).save(JPEG), range(40)))
 
     assert files(root) == sorted(names)
 
@@ -123,7 +123,7 @@ def test_root_that_cannot_be_made_is_an_error_of_the_system(tmp_path):
     (tmp_path / "file").touch()
 
     with pytest.raises(NotADirectoryError):
-        MediaStore(tmp_path / "file" / "media").save(JPEG)
+        FolderStore(tmp_path / "file" / "media").save(JPEG)
 
 
 def test_deleted_picture_is_gone_and_may_be_deleted_again(store, root):
@@ -194,7 +194,7 @@ def full_root(root):
 
 @pytest.mark.parametrize("name", ESCAPES)
 def test_nothing_but_a_picture_is_found_or_deleted(full_root, name):
-    store, before = MediaStore(full_root), files(full_root.parent)
+    store, before = FolderStore(full_root), files(full_root.parent)
 
     store.delete(name)
 
@@ -205,7 +205,7 @@ def test_nothing_but_a_picture_is_found_or_deleted(full_root, name):
 def test_link_is_not_followed(full_root):
     name = f"user_images/{HEX[::-1]}.jpg"
     (full_root / name).symlink_to(full_root.parent / "secret.jpg")
-    store = MediaStore(full_root)
+    store = FolderStore(full_root)
 
     assert store.find(name) is None
     assert serving(store).get(MEDIA_URL + name).status_code == 404
@@ -215,7 +215,7 @@ def test_folder_with_the_name_of_a_picture_is_none(full_root):
     name = f"user_images/{HEX[::-1]}.jpg"
     (full_root / name).mkdir()
 
-    assert MediaStore(full_root).find(name) is None
+    assert FolderStore(full_root).find(name) is None
 
 
 # The route
@@ -311,7 +311,7 @@ def test_picture_that_the_client_has_is_not_sent_again(store, client):
 def test_nothing_but_a_picture_is_served(full_root, name, quote):
     path = quote(name.replace("\0", "%00").replace("\n", "%0a"))
 
-    response = serving(MediaStore(full_root)).get(MEDIA_URL + path)
+    response = serving(FolderStore(full_root)).get(MEDIA_URL + path)
 
     assert response.status_code == 404
     assert OUTSIDE.encode() not in response.data
@@ -328,7 +328,7 @@ def test_unknown_picture_is_a_problem_that_a_program_understands(client):
     )
 
 
-class ReplacedMeanwhile(MediaStore):
+class ReplacedMeanwhile(FolderStore):
     """A store where every picture is removed between being found and being opened."""
 
     def find(self, name: str) -> Path | None:
