@@ -3,7 +3,7 @@
 
 const OVER = [1002, 1003, 1007, 1009, 4400, 4404]; // trying again would not help
 const PATIENCE = { 1011: 5000, 4408: 1000, 4429: 30000 }; // milliseconds to wait at least
-const AGAIN = ["database_unavailable", "outcome_unknown", "overloaded", "too_many_messages"];
+const AGAIN = ["database_unavailable", "outcome_unknown", "overloaded", "throttled"];
 
 export class Chat {
   #unanswered = new Map(); // client_id → {text, resolve, reject}

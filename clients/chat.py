@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 OVER = {1002, 1003, 1007, 1009, 4400, 4404}  # trying again would not help
 PATIENCE = {1011: 5, 4408: 1, 4429: 30}  # seconds to wait at least
-AGAIN = {"database_unavailable", "outcome_unknown", "overloaded", "too_many_messages"}
+AGAIN = {"database_unavailable", "outcome_unknown", "overloaded", "throttled"}
 
 
 class Chat:
