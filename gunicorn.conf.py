@@ -7,14 +7,19 @@ at its import how it waits. So there is no preload, and the hooks import late.
 import os
 import resource
 import shutil
+import sys
 import tempfile
 from itertools import count
 from pathlib import Path
 
 from gunicorn import glogging
 
-import logs
-from config import Config
+# SIGHUP reads this file once more, and the release beside it may be a new one by then.
+for _name in ("config", "logs"):
+    sys.modules.pop(_name, None)
+
+import logs  # noqa: E402
+from config import Config  # noqa: E402
 
 _config = Config.from_env(os.environ)  # a wrong setting stops the start here
 
