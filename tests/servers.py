@@ -30,7 +30,12 @@ class Server:
     Args:
         folder: Where its database, pictures and log go.
         settings: Its environment; the default is that of `make run` on a fresh machine.
+
+    Attributes:
+        home: Where its commands are run.
     """
+
+    home = ROOT
 
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
         self.folder = folder
@@ -57,19 +62,32 @@ class Server:
         """Where it answers WebSockets, without a slash at the end."""
         return f"ws://127.0.0.1:{self.port}"
 
+    @property
+    def release(self) -> list[str]:
+        """The command that makes the tables, as the Procfile's `release`."""
+        return [sys.executable, "-m", "flask", "--app", "wsgi", "db", "upgrade"]
+
+    @property
+    def web(self) -> list[str]:
+        """The command that serves, as the Procfile's `web`."""
+        return [
+            *(sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"),
+            *("--bind", f"127.0.0.1:{self.port}", "wsgi:app"),
+        ]
+
     def migrate(self) -> None:
-        """Do what the Procfile's `release` does."""
-        self._run("-m", "flask", "--app", "wsgi", "db", "upgrade")
+        """Make the tables."""
+        done = subprocess.run(
+            self.release, cwd=self.home, env=self.env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
 
     def start(self) -> None:
         """Start the process and wait until it is ready."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"),
-                    *("--bind", f"127.0.0.1:{self.port}", "wsgi:app"),
-                ],
-                cwd=ROOT,
+                self.web,
+                cwd=self.home,
                 env=self.env,
                 stdout=log,
                 stderr=log,
@@ -117,14 +135,3 @@ class Server:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
-
-    def _run(self, *arguments: str) -> None:
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=ROOT,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr

@@ -114,6 +114,17 @@ class RedisServer:
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process
+        return self._process.pid
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
     def client(self) -> redis.Redis:
         """Return a client that goes there directly."""
         return redis.Redis(port=self.port, socket_timeout=5)
@@ -139,7 +150,12 @@ class RedisServer:
 
 
 class PostgresServer:
-    """A PostgreSQL cluster in a temporary folder, on a port of its own."""
+    """A PostgreSQL cluster in a temporary folder, on a port of its own.
+
+    Args:
+        settings: `name=value` each; the default is for tests, where no machine crashes, only
+            the server, and for that a write is enough.
+    """
 
     @staticmethod
     def programs() -> Path | None:
@@ -149,8 +165,9 @@ class PostgresServer:
         found = _which("initdb", *installed, *brought)
         return Path(found).resolve().parent if found else None
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Sequence[str] = ("fsync=off",)) -> None:
         self.port = free_port()
+        self._settings = settings
         self._folder = Path(tempfile.mkdtemp(prefix="beseda-postgresql-"))
         # PostgreSQL does not run as root.
         self._user = "postgres" if os.geteuid() == 0 else None
@@ -158,6 +175,12 @@ class PostgresServer:
             owner = pwd.getpwnam(self._user)
             os.chown(self._folder, owner.pw_uid, owner.pw_gid)
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process that has started all others of it."""
+        assert self._process
+        return self._process.pid
 
     @property
     def url(self) -> str:
@@ -170,8 +193,8 @@ class PostgresServer:
             [
                 *(str(self._program("postgres")), "-D", str(self._folder)),
                 *("-c", f"port={self.port}", "-c", "listen_addresses=127.0.0.1"),
-                # The machine does not crash here, only the server, and for that a write is enough.
-                *("-c", "unix_socket_directories=", "-c", "fsync=off"),
+                *("-c", "unix_socket_directories="),
+                *(word for setting in self._settings for word in ("-c", setting)),
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
