@@ -6,7 +6,7 @@ PORT ?= 8000
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint format lock migration translations soak clean
+.PHONY: help run test check lint format lock migration translations soak bench bench-quick clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -47,6 +47,12 @@ translations: $(VENV)/installed-dev ## Collect sentences from the code, compile 
 
 soak: $(VENV)/installed-dev ## Break things under load for MINUTES, and look whether a message was lost
 	@$(BIN)/python -m tests.delivery.soak --minutes $(or $(MINUTES),10)
+
+bench: $(VENV)/installed-dev ## Race against the peers, check every answer: table and picture in bench/results/
+	@$(BIN)/python -m bench $(BENCH)
+
+bench-quick: $(VENV)/installed-dev ## The same in a minute, alone or with one peer: make bench-quick PEER=node
+	@$(BIN)/python -m bench --size quick --scenarios chat-postgresql,chat-sqlite,rest --servers beseda,$(PEER) $(BENCH)
 
 clean: ## Remove the virtual environment and caches; your data in instance/ stays
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

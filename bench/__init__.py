@@ -1,0 +1,1 @@
+"""How fast, side by side: `python -m bench` runs servers in turn, and checks every answer."""
