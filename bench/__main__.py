@@ -1,10 +1,13 @@
 """`python -m bench`: servers in turn, every answer checked, a table and a picture in the end."""
 
 import argparse
+import gc
 import json
 import resource
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -99,6 +102,7 @@ def _turn(
                 contestant, scenario.database, workers=scenario.workers, rows=rows
             ) as stage,
             on_cpu(LOAD_CPU),
+            _no_collector(),
         ):
             return scenario.play(stage, size)
     except Missing as error:
@@ -109,6 +113,17 @@ def _turn(
         # A contestant that breaks down is a result, too.
         traceback.print_exc()
         return Outcome({}, {f"broke down: {type(error).__name__}": 1})
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    # It would go over all that was heard, again and again, while a server waits.
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _tell(scenario: Scenario, contestant: Contestant, outcome: Outcome) -> None:

@@ -22,7 +22,7 @@ _TEXT, _COMPRESSED_TEXT, _CLOSE, _PING = 0x81, 0xC1, 0x88, 0x89
 
 
 class Loop:
-    """Calls whoever has something to read."""
+    """Calls whoever has something to read. Made before many sockets are: see `turn`."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -42,7 +42,8 @@ class Loop:
         """Serve who is ready; wait for somebody until a time at most."""
         ready = self._epoll.poll(0, 256)
         if not ready:
-            # epoll counts in milliseconds, and always up; select in microseconds.
+            # epoll counts in milliseconds, and always up; select in microseconds, but it knows
+            # only the first 1,024 descriptors, of which the epoll itself has to be one.
             select.select([self._epoll], (), (), max(0.0, until - monotonic()))
             ready = self._epoll.poll(0, 256)
         for descriptor, _ in ready:

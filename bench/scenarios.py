@@ -69,26 +69,24 @@ def chat(stage: Stage, *, seconds: float, warmup: float, rate: float | None = No
         rate: Messages a second, sent when they are due whatever the server does; None:
             everybody says the next thing when the last one has come back.
     """
-    talk = Talk(stage)
-    talk.open(_seats(stage.rooms))
-    talk.settle()
-    begins = monotonic() + warmup
-    if rate is None:
-        for chatter in talk.chatters:
-            chatter.chat()
-        talk.loop.run(begins)
-        one = stage.meter.read()
-        talk.loop.run(one.at + seconds)
-    else:
-        pace = _Pace(talk, rate)
-        pace.run(begins)
-        one = stage.meter.read()
-        pace.run(one.at + seconds)
-    other = stage.meter.read()
-    talk.finish()
-    outcome = _chat_outcome(talk, one, other)
-    talk.close()
-    return outcome
+    with Talk(stage) as talk:
+        talk.open(_seats(stage.rooms))
+        talk.settle()
+        begins = monotonic() + warmup
+        if rate is None:
+            for chatter in talk.chatters:
+                chatter.chat()
+            talk.loop.run(begins)
+            one = stage.meter.read()
+            talk.loop.run(one.at + seconds)
+        else:
+            pace = _Pace(talk, rate)
+            pace.run(begins)
+            one = stage.meter.read()
+            pace.run(one.at + seconds)
+        other = stage.meter.read()
+        talk.finish()
+        return _chat_outcome(talk, one, other)
 
 
 class _Pace:
@@ -128,7 +126,12 @@ def _chat_outcome(talk: Talk, one: Reading, other: Reading) -> Outcome:
 
 def fanout(stage: Stage, *, sockets: int, seconds: float, warmup: float, deflate: bool) -> Outcome:
     """Let one room have many sockets; the next message is said when all have the last."""
-    talk = Talk(stage, deflate=deflate)
+    with Talk(stage, deflate=deflate) as talk:
+        return _fanout(talk, sockets, seconds, warmup)
+
+
+def _fanout(talk: Talk, sockets: int, seconds: float, warmup: float) -> Outcome:
+    stage = talk.stage
     room = stage.rooms[0]
     talk.open(_seats([room], sockets // 2))
     talk.settle()
@@ -163,7 +166,7 @@ def fanout(stage: Stage, *, sockets: int, seconds: float, warmup: float, deflate
         one.at <= at < other.at for each in talk.chatters for at, _ in each.socket.frames
     )
     last = [done - said for said, done in rounds if one.at <= said < other.at]
-    outcome = Outcome(
+    return Outcome(
         {"deliveries/s": delivered / spent.seconds}
         | {f"last of all {name}": value for name, value in _percentiles(last).items()}
         | _cost(spent, max(delivered, 1), "delivery")
@@ -172,8 +175,6 @@ def fanout(stage: Stage, *, sockets: int, seconds: float, warmup: float, deflate
         spent.client,
         spent.strangers[0],
     )
-    talk.close()
-    return outcome
 
 
 # Idle sockets
@@ -188,9 +189,14 @@ def idle(stage: Stage, *, steps: Sequence[int], hold: float, deflate: bool = Tru
         hold: How many seconds all of them are silent.
         deflate: Whether they offer compression.
     """
-    talk = Talk(stage, deflate=deflate)
+    with Talk(stage, deflate=deflate) as talk:
+        return _idle(talk, steps, hold)
+
+
+def _idle(talk: Talk, steps: Sequence[int], hold: float) -> Outcome:
+    stage = talk.stage
     meter = stage.meter
-    alone = rest_rate(stage)
+    alone = rest_rate(stage, talk.loop)
     seats = _seats(stage.rooms, 1 + max(steps) // (2 * len(stage.rooms)))
     start = meter.memory()
     figures: dict[str, float] = {}
@@ -221,7 +227,7 @@ def idle(stage: Stage, *, steps: Sequence[int], hold: float, deflate: bool = Tru
     figures["idle % of a core"] = 100 * sum(held.parts.values()) / held.seconds
     figures["pings answered"] = float(sum(each.socket.pings for each in talk.chatters))
     figures["alive"] = float(sum(each.socket.is_open for each in talk.chatters))
-    beside = rest_rate(stage)
+    beside = rest_rate(stage, talk.loop)
     figures["REST beside / alone"] = beside / alone
     faults = talk.faults()
     talk.close()
@@ -272,7 +278,7 @@ def rest(stage: Stage, *, seconds: float, connections: Sequence[int]) -> Outcome
     worst_client = worst_strangers = 0.0
     for question in questions(room, member):
         for number in connections:
-            asking = Asking(stage, question, number)
+            asking = Asking(stage, Loop(), question, number)
             asking.run(seconds)
             figures |= {f"{question.name} ×{number} {k}": v for k, v in asking.figures().items()}
             faults += asking.faults
@@ -295,10 +301,10 @@ def fill(stage: Stage, room: Room, member: Member) -> None:
 class Asking:
     """Some connections that ask the same thing without a pause."""
 
-    def __init__(self, stage: Stage, question: Question, connections: int) -> None:
+    def __init__(self, stage: Stage, loop: Loop, question: Question, connections: int) -> None:
         self._stage = stage
+        self._loop = loop
         self._question = question
-        self._loop = Loop()
         self._first = b""
         self._ids: list[int] = []
         self._until = float("inf")
@@ -362,11 +368,11 @@ class Asking:
             self.faults[f"{name}: not stored"] += 1
 
 
-def rest_rate(stage: Stage, seconds: float = 1.0) -> float:
+def rest_rate(stage: Stage, loop: Loop, seconds: float = 1.0) -> float:
     """Return how many profiles a second are shown at the moment."""
     room = stage.rooms[0]
     (question,) = [each for each in questions(room, room.members[0]) if each.name == "GET profile"]
-    asking = Asking(stage, question, 16)
+    asking = Asking(stage, loop, question, 16)
     asking.run(seconds)
     assert not asking.faults, asking.faults
     return asking.figures()["requests/s"]
@@ -379,7 +385,7 @@ def rows(stage: Stage, *, seconds: float, counts: Sequence[int]) -> Outcome:
     worst_client = worst_strangers = 0.0
     for room, number in zip(stage.rooms, counts, strict=False):
         asked = request("GET", room.messages_path, room.members[0].access)
-        asking = Asking(stage, Question("GET messages", asked, 200, True), 16)
+        asking = Asking(stage, Loop(), Question("GET messages", asked, 200, True), 16)
         asking.run(seconds)
         costs = {k: v for k, v in asking.figures().items() if not k.startswith("p")}
         figures |= {f"of {number}: {k}": v for k, v in costs.items()}
@@ -396,7 +402,12 @@ def rows(stage: Stage, *, seconds: float, counts: Sequence[int]) -> Outcome:
 
 def storm(stage: Stage, *, rate: float, phase: float, cycles: int) -> Outcome:
     """Let people chat at a set rate, in turn without and with a crowd that logs in."""
-    talk = Talk(stage)
+    with Talk(stage) as talk:
+        return _storm(talk, rate, phase, cycles)
+
+
+def _storm(talk: Talk, rate: float, phase: float, cycles: int) -> Outcome:
+    stage = talk.stage
     talk.open(_seats(stage.rooms[:10]))
     talk.settle()
     is_storm = False
@@ -440,7 +451,9 @@ def storm(stage: Stage, *, rate: float, phase: float, cycles: int) -> Outcome:
     talk.finish()
     quiet, stormy = _split(talk.delays(), phases, phase)
     calm, rough = _percentiles(quiet), _percentiles(stormy)
-    outcome = Outcome(
+    for each in asked:
+        each.close()
+    return Outcome(
         {f"quiet {name}": value for name, value in calm.items()}
         | {f"storm {name}": value for name, value in rough.items()}
         | {
@@ -451,10 +464,6 @@ def storm(stage: Stage, *, rate: float, phase: float, cycles: int) -> Outcome:
         spent.client,
         spent.strangers[0],
     )
-    for each in asked:
-        each.close()
-    talk.close()
-    return outcome
 
 
 def _split(

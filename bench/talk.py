@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import httpx
 import orjson
@@ -141,6 +142,17 @@ class Talk:
         """Hang up."""
         for chatter in self.chatters:
             chatter.socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
     # Judgement
 

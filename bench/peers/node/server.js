@@ -91,9 +91,11 @@ const ROOMS = `SELECT rooms.id, name, low_user_id, high_user_id, username AS dis
   WHERE (low_user_id = $1 OR high_user_id = $1)`;
 
 async function lastOf(sql, values, { limit, before }) {
-  const most = Math.min(Number(limit ?? 100), 1000);
-  const older = before === undefined ? "" : ` AND row.id < ${Number(before)}`;
-  return (await query(`${sql}${older} ORDER BY row.id DESC LIMIT ${most}`, values)).reverse();
+  const all = [...values, Math.min(Number(limit ?? 100), 1000)];
+  let where = "";
+  if (before !== undefined) where = ` AND row.id < $${all.push(Number(before))}`;
+  const order = `ORDER BY row.id DESC LIMIT $${values.length + 1}`;
+  return (await query(`${sql}${where} ${order}`, all)).reverse();
 }
 const POSTS = "SELECT row.id, title, content, created_at FROM posts AS row WHERE";
 const MESSAGES = `SELECT row.id, username AS "user", content, timestamp
