@@ -35,24 +35,17 @@ class ProcfileServer(Server):
 
     def __init__(self, copy: Path, settings: Mapping[str, str]) -> None:
         super().__init__(copy, settings)
+        self.home = copy
         # Where the virtual environment's programs are: a platform puts them on the PATH.
         self.env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{self.env['PATH']}"
-        self.env["HOME"] = str(copy)
 
-    def migrate(self) -> None:
-        subprocess.run(shlex.split(PROCFILE["release"]), cwd=self.folder, env=self.env, check=True)
+    @property
+    def release(self) -> list[str]:
+        return shlex.split(PROCFILE["release"])
 
-    def start(self) -> None:
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                shlex.split(PROCFILE["web"]),
-                cwd=self.folder,
-                env=self.env,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self.wait_ready()
+    @property
+    def web(self) -> list[str]:
+        return shlex.split(PROCFILE["web"])
 
 
 @dataclass(frozen=True)
