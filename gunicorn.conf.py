@@ -112,3 +112,5 @@ def worker_exit(_server, worker):
     worker.alive = False  # it still is, where the master was killed
     if hasattr(worker, "leaving"):
         worker.leaving.join(timeout=4)
+    if os.getpid() == worker.pid and os.getppid() != worker.ppid:
+        on_exit(None)  # the master was killed, and cannot tidy up

@@ -243,15 +243,27 @@ def test_workers_that_are_replaced_count_on(
     assert after("requests_total") > before("requests_total")
 
 
-def test_server_that_stops_leaves_no_files(tmp_path: Path) -> None:
-    with Server(tmp_path, {"METRICS_TOKEN": TOKEN}) as server:
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_server_that_ends_leaves_no_files(tmp_path: Path, end: signal.Signals) -> None:
+    server = Server(tmp_path)
+    server.migrate()
+    server.start()
+    try:
         request_id = secrets.token_hex(8)
         httpx.get(f"{server.url}/healthz", headers={"X-Request-ID": request_id})
         maps = Path(f"/proc/{worker_of(server, request_id)}/maps").read_text()
         (folder,) = {Path(each).parent for each in re.findall(r"/\S+beseda-metrics-\S+\.db", maps)}
         assert folder.stat().st_mode & 0o777 == 0o700
+        assert server.process
+        server.process.send_signal(end)  # to the master alone
+        server.process.wait(SECONDS)
+    finally:
+        server.stop()
 
-    assert not folder.exists()
+    deadline = time.monotonic() + SECONDS
+    while folder.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 # What is counted
