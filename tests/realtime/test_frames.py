@@ -695,6 +695,7 @@ def test_closing_codes_are_those_of_the_contract():
         "RESTARTING": 1012,
         "BAD_CURSOR": 4400,
         "UNAUTHENTICATED": 4401,
+        "SESSION_REVOKED": 4401,
         "NO_SUCH_ROOM": 4404,
         "SLOW_READER": 4408,
         "TOO_MANY": 4429,
