@@ -32,6 +32,8 @@ _, _most = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (_most, _most))
 worker_connections = 10_000  # HTTP connections; open WebSockets do not count, see SOCKETS_MAX
 
+limit_request_line = 8190  # bytes, the most: 600 letters of any script in a query are 7,200
+
 timeout = 60  # a worker that does not answer its master for so long is replaced
 graceful_timeout = 4  # within 5 s of SIGTERM the process is gone
 keepalive = 2  # seconds; an idle connection keeps a worker that has to leave for as long

@@ -21,6 +21,7 @@ from app.messenger.attendance import Attendance
 from app.messenger.history import MessageHistory
 from app.messenger.writer import MessageWriter
 from app.metrics import Metrics
+from app.openapi import routes as docs
 from app.profiles import routes as profiles
 from app.profiles.media import FolderStore, media
 from app.realtime import (
@@ -72,7 +73,7 @@ def create_app(config: Config) -> APIFlask:
         origins = [re.compile(re.escape(origin) + r"\Z") for origin in config.CORS_ORIGINS]
         cors.init_app(app, origins=origins, expose_headers=answers.EXPOSED, max_age=600)
     sock.init_app(app)
-    for bp in (accounts.bp, profiles.bp, media, messenger.bp, chat.bp, health.bp):
+    for bp in (accounts.bp, profiles.bp, media, messenger.bp, chat.bp, health.bp, docs.bp):
         app.register_blueprint(bp)
     commands.init_app(app)
     return app

@@ -1,13 +1,17 @@
 """`/healthz`, does the process live, and `/readyz`, can it serve."""
 
+from typing import Literal
+
 from apiflask import APIBlueprint
 from flask import Response, current_app
 from flask_babel import lazy_gettext as _
+from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import revisions
 from app.database import is_unavailable, reading
 from app.errors import RETRY_SECONDS, ApiError, DatabaseUnavailable
+from app.openapi import raises
 from app.realtime import Realtime
 from app.responses import json_response
 
@@ -33,13 +37,20 @@ class Draining(ApiError):
         super().__init__({"Retry-After": str(RETRY_SECONDS)})
 
 
+class StatusOut(BaseModel):
+    status: Literal["ok", "degraded"] = Field(examples=["ok"])
+
+
 @bp.get("/healthz")
+@bp.output(StatusOut)
 def show_life() -> Response:
     """Answer while the process lives."""
     return json_response({"status": "ok"})
 
 
 @bp.get("/readyz")
+@bp.output(StatusOut)
+@raises(DatabaseUnavailable, NotMigrated, Draining)
 def show_readiness() -> Response:
     """Answer 200 while requests can be served, 503 with the cause while they cannot."""
     realtime: Realtime = current_app.extensions["realtime"]

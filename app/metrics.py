@@ -41,6 +41,7 @@ from app.accounts.tokens import NotAuthenticated, TokenNotValid
 from app.answers import elapsed, status_of
 from app.errors import ApiError, DatabaseUnavailable, Overloaded
 from app.messenger.writer import MessageWriter, OutcomeUnknown
+from app.openapi import unlisted
 from app.realtime import Realtime, closing
 
 bp = APIBlueprint("metrics", __name__)
@@ -233,7 +234,7 @@ def _text_of_all(folder: str) -> bytes:
 
 
 @bp.get("/metrics")
-@bp.doc(hide=True)
+@unlisted("for an operator's Prometheus, where there is a token for it")
 def show_metrics() -> Response:
     """Show the numbers to whoever has the token for them."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")

@@ -1,21 +1,27 @@
 """Lists: a bare JSON array, oldest first, with a `Link` to what lies on either side (RFC 8288)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, TypeAlias
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Self, TypeAlias
 from urllib.parse import quote, urlencode
 
-from flask import Request, request
+from flask import Request, Response, request
+from flask_babel import LazyString
 from flask_babel import lazy_gettext as _
 from sqlalchemy import Connection, Row, Select, SQLColumnExpression, literal
 
 from app.errors import BadInput
+from app.openapi import carries, notes_of
 from app.validation import whole_number
 
 MOST_USERS = MOST_ROOMS = MOST_ITEMS = 1000
 DEFAULT_ITEMS = 100
 
 AnySelect: TypeAlias = Select[*tuple[Any, ...]]
+P = ParamSpec("P")
+
+_LEAST = {"limit": 1, "before": 0, "after": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +52,13 @@ class Window:
         """
         errors: dict[str, list[Any]] = {}
         numbers: dict[str, int] = {}
-        for name, least in (("limit", 1), ("before", 0), ("after", 0)):
+        for name, least in _LEAST.items():
             text = request.args.get(name)
             if text is None:
                 continue
             number = whole_number(text)
             if number is None or number < least:
-                errors[name] = [_("A whole number from %(least)d on is expected.", least=least)]
+                errors[name] = [_too_small(least)]
             else:
                 numbers[name] = number
         if "before" in numbers and "after" in numbers:
@@ -61,6 +67,43 @@ class Window:
         if errors:
             raise BadInput(errors)
         return cls(min(numbers.pop("limit", default), most), **numbers)
+
+
+def paged(
+    default: int, most: int
+) -> Callable[[Callable[Concatenate[Window, P], Response]], Callable[P, Response]]:
+    """Give a view the part of its list that is asked for, as its first argument.
+
+    Args:
+        default: Items where no limit is asked for.
+        most: What a larger limit is cut to.
+    """
+    sentences = {
+        "limit": f"Items at most: {default} if it is not given, {most} if it is more.",
+        "before": "Only items with a smaller id, the newest of them. Not together with `after`.",
+        "after": "Only items with a larger id, the oldest of them.",
+    }
+
+    def decorate(view: Callable[Concatenate[Window, P], Response]) -> Callable[P, Response]:
+        @wraps(view)
+        def with_window(*args: P.args, **kwargs: P.kwargs) -> Response:
+            return view(Window.of(request, default, most), *args, **kwargs)
+
+        for name, sentence in sentences.items():
+            notes_of(with_window).parameters.append(
+                {
+                    "name": name,
+                    "in": "query",
+                    "description": sentence,
+                    "schema": {"type": "integer", "minimum": _LEAST[name]},
+                }
+            )
+        notes_of(with_window).errors.append(BadInput({"limit": [_too_small(1)]}))
+        return carries("Link", 'Where it goes on: `rel="prev"` older, `rel="next"` newer items.')(
+            with_window
+        )
+
+    return decorate
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +127,10 @@ class Page:
             cursor = self.rows[-1][0] if self.rows else max((window.before or 0) - 1, 0)
             links.append(_link("next", window, after=cursor))
         return {"Link": ", ".join(links)} if links else {}
+
+
+def _too_small(least: int) -> LazyString:
+    return _("A whole number from %(least)d on is expected.", least=least)
 
 
 def _link(relation: str, window: Window, **cursor: int) -> str:

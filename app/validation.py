@@ -16,15 +16,25 @@ from apiflask.schema_adapters.pydantic import PydanticAdapter
 from flask import Request
 from flask_babel import LazyString
 from flask_babel import lazy_gettext as _
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+)
+from pydantic_core import CoreSchema, PydanticCustomError
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from app.errors import NON_FIELD, BadInput
+from app.sql import CLIENT_ID_CHARS
 
 JSON_OR_FORM = "json_or_form"
 FORM_AND_FILES = "form_and_files"
 QUERY = "query"
+HEADERS = "headers"
 
 _LARGEST_ID = 2**63 - 1
 
@@ -39,6 +49,9 @@ _SENTENCES = {
 }
 _NO_UTF8 = _("This is not UTF-8.")
 _WRONG = _("This value is not right.")
+
+
+_CLIENT_ID = "What the client calls it: sent again under the same one, nothing is stored twice."
 
 
 class Body(BaseModel):
@@ -58,7 +71,7 @@ class Body(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise BadInput(_field_errors(error)) from None
+            raise BadInput(field_errors(error)) from None
 
 
 class RefusedField(ValueError):
@@ -69,7 +82,8 @@ class RefusedField(ValueError):
         self.sentence = sentence
 
 
-def _field_errors(error: ValidationError) -> dict[str, list[str | LazyString]]:
+def field_errors(error: ValidationError) -> dict[str, list[str | LazyString]]:
+    """Return our sentences for what pydantic has found, by field."""
     found: dict[str, list[str | LazyString]] = {}
     for each in error.errors(include_url=False, include_input=False):
         context = each.get("ctx", {})
@@ -108,14 +122,43 @@ def _trimmed(text: Any) -> Any:
     return text.strip() if isinstance(text, str) else text
 
 
-Text = Annotated[str, AfterValidator(_storable)]
+class InSchema:
+    """Says in JSON Schema what it can of a rule that a function checks.
+
+    Args:
+        keywords: Of JSON Schema; None takes one away. Patterns have to mean the same in
+            JavaScript and in Python.
+    """
+
+    def __init__(self, **keywords: Any) -> None:
+        self.keywords = keywords
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        schema = {**handler(core_schema), **self.keywords}
+        return {name: value for name, value in schema.items() if value is not None}
+
+
+Text = Annotated[str, AfterValidator(_storable), InSchema(pattern=r"^[^\x00]*$")]
 # Bounded before anything is done with it: normalising a long run of combining marks takes
 # quadratic time. Four code points are more than one letter of a name is ever written with.
 NAME_CHARS_TYPED = 600
 
-VisibleText = Annotated[Text, AfterValidator(_visible)]
+VisibleText = Annotated[
+    Text,
+    AfterValidator(_visible),
+    InSchema(pattern=r"^[^\x00]*[^\s\x00][^\x00]*$", minLength=1),
+]
 TrimmedText = Annotated[VisibleText, BeforeValidator(_trimmed)]
 NameText = Annotated[TrimmedText, Field(max_length=NAME_CHARS_TYPED)]
+ClientId = Annotated[Text, Field(min_length=1, max_length=CLIENT_ID_CHARS, description=_CLIENT_ID)]
+
+
+class RetryIn(Body):
+    """The header that may stand in the place of a `client_id`."""
+
+    key: ClientId | None = Field(None, alias="Idempotency-Key")
 
 
 def decode_json(raw: bytes | str) -> Any:
@@ -161,6 +204,8 @@ class InputAdapter(PydanticAdapter):
     def validate_input(self, request: Request, location: str, **_options: Any) -> Body:
         if location == QUERY:
             return self.model_class.parse(request.args.to_dict())
+        if location == HEADERS:
+            return self.model_class.parse(dict(request.headers))
         return self.model_class.parse(body_of(request))
 
 

@@ -5,6 +5,7 @@ SQLite is always there. PostgreSQL and Redis are found where the environment say
 package; a test that finds none is skipped loudly, and in CI (`CI=true`) fails.
 """
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from apiflask import APIFlask
 from flask.testing import FlaskClient
@@ -21,9 +23,12 @@ from sqlalchemy import text
 
 from app import create_app
 from app.extensions import db
+from app.openapi.document import build
+from app.responses import encode
 from config import Config
 from tests import services
 from tests.factories import close_clients
+from tests.openapi.documented import Document
 from tests.servers import Server
 from tests.talk import SECONDS
 
@@ -162,3 +167,33 @@ def open_tab(browser: Browser) -> Iterator[Any]:
             return page
 
         yield open_tab
+
+
+@pytest.fixture(scope="session")
+def document(tmp_path_factory: pytest.TempPathFactory) -> Document:
+    """The OpenAPI document of the application."""
+    folder = tmp_path_factory.mktemp("document")
+    app = create_app(make_config(folder, sqlite_url(folder)))
+    with app.app_context():
+        return Document(json.loads(encode(build(app))))
+
+
+@pytest.fixture
+def documented(document: Document, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hold every answer that a test gets by httpx against the OpenAPI document."""
+    send = httpx.Client.send
+
+    def send_and_check(
+        client: httpx.Client, request: httpx.Request, **options: Any
+    ) -> httpx.Response:
+        response = send(client, request, **options)
+        document.check(
+            request.method,
+            str(request.url),
+            response.status_code,
+            response.headers,
+            response.read(),
+        )
+        return response
+
+    monkeypatch.setattr(httpx.Client, "send", send_and_check)

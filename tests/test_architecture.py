@@ -136,6 +136,8 @@ def test_layers_of_a_domain_rest_on_lower_ones(
         "errors",
         "validation",
         "pagination",
+        "conditional",
+        "openapi",
         "answers",
         "languages",
     ],

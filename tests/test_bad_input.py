@@ -26,6 +26,8 @@ from tests.servers import Server
 from tests.shapes import TIME
 from tests.talk import close_code, hear, join, open_socket, say
 
+pytestmark = pytest.mark.usefixtures("documented")  # and so is every answer below
+
 MEBIBYTE = 1024 * 1024
 NESTED = 100_000  # brackets; a parser that recurses falls over far earlier
 

@@ -42,6 +42,8 @@ from tests.talk import (
     say,
 )
 
+pytestmark = pytest.mark.usefixtures("documented")  # and so is every answer below
+
 CYRILLIC = re.compile("[А-Яа-яЁё]")
 
 USERS = "/accounts/api/users/"

@@ -19,21 +19,27 @@ from app.accounts.schemas import (
     TokensOut,
     UserOut,
 )
-from app.accounts.sessions import Device
+from app.accounts.services import WrongPassword
+from app.accounts.sessions import Device, SessionNotFound
+from app.accounts.tokens import NoActiveAccount, TokenNotValid
 from app.database import reading
-from app.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_USERS, Window, read_page
+from app.errors import Overloaded
+from app.openapi import carries, in_path, raises
+from app.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_USERS, Window, paged, read_page
 from app.responses import json_response
 from app.validation import JSON_OR_FORM, whole_number
 
 bp = APIBlueprint("accounts", __name__, url_prefix="/accounts/api")
 
+_CHAT_COOKIE = {"header": "Set-Cookie", "sentence": "The access token again, for the chat alone."}
+
 
 @bp.get("/users/")
 @jwt_required()
 @bp.output(list[UserOut])
-def list_users() -> Response:
+@paged(default=MOST_USERS, most=MOST_USERS)
+def list_users(window: Window) -> Response:
     """List the users, ascending by id."""
-    window = Window.of(request, default=MOST_USERS, most=MOST_USERS)
     with reading() as connection:
         page = read_page(connection, services.USERS, User.id, window)
     return json_response([row._asdict() for row in page.rows], headers=page.link(window))
@@ -42,6 +48,7 @@ def list_users() -> Response:
 @bp.post("/users/")
 @bp.input(RegistrationIn, location=JSON_OR_FORM)
 @bp.output(UserOut, 201)
+@raises(Overloaded)
 def create_user(json_or_form_data: RegistrationIn) -> Response:
     """Create an account."""
     body = json_or_form_data
@@ -60,6 +67,7 @@ def show_self() -> Response:
 @jwt_required()
 @bp.input(EmailChangeIn, location=JSON_OR_FORM)
 @bp.output(UserOut)
+@raises(WrongPassword("password"), Overloaded)
 def update_self(json_or_form_data: EmailChangeIn) -> Response:
     """Change the caller's e-mail address."""
     body = json_or_form_data
@@ -75,6 +83,8 @@ def _account(email: str) -> Response:
 @jwt_required()
 @bp.input(PasswordChangeIn, location=JSON_OR_FORM)
 @bp.output(TokensOut)
+@carries(**_CHAT_COOKIE)
+@raises(WrongPassword("old_password"), Overloaded)
 def change_password(json_or_form_data: PasswordChangeIn) -> Response:
     """Change the caller's password: all sessions end, and a new one begins."""
     body = json_or_form_data
@@ -87,9 +97,9 @@ def change_password(json_or_form_data: PasswordChangeIn) -> Response:
 @bp.get("/sessions/")
 @jwt_required()
 @bp.output(list[SessionOut])
-def list_sessions() -> Response:
+@paged(default=DEFAULT_ITEMS, most=MOST_ITEMS)
+def list_sessions(window: Window) -> Response:
     """List the sessions with which the caller is logged in."""
-    window = Window.of(request, default=DEFAULT_ITEMS, most=MOST_ITEMS)
     with reading() as connection:
         page = read_page(connection, sessions.alive(current_user.id), Session.id, window)
     shown = [row._asdict() | {"current": row.id == current_user.session_id} for row in page.rows]
@@ -99,6 +109,8 @@ def list_sessions() -> Response:
 @bp.delete("/sessions/<session_id>/")
 @jwt_required()
 @bp.output({}, 204)
+@in_path("session_id", "The `id` of a session.", example=1)
+@raises(SessionNotFound)
 def revoke_session(session_id: str) -> Response:
     """Log out of one of the caller's sessions: its tokens and its sockets end with it."""
     sessions.revoke(current_user.id, whole_number(session_id) or 0)
@@ -108,6 +120,8 @@ def revoke_session(session_id: str) -> Response:
 @bp.post("/token/")
 @bp.input(CredentialsIn, location=JSON_OR_FORM)
 @bp.output(TokensOut)
+@carries(**_CHAT_COOKIE)
+@raises(NoActiveAccount, Overloaded)
 def create_token(json_or_form_data: CredentialsIn) -> Response:
     """Log in: get a refresh token and an access token."""
     body = json_or_form_data
@@ -117,6 +131,8 @@ def create_token(json_or_form_data: CredentialsIn) -> Response:
 @bp.post("/token/refresh/")
 @bp.input(RefreshIn, location=JSON_OR_FORM)
 @bp.output(AccessOut)
+@carries(**_CHAT_COOKIE)
+@raises(TokenNotValid)
 def refresh_token(json_or_form_data: RefreshIn) -> Response:
     """Get a new access token for a refresh token, which stays good."""
     caller = tokens.caller_of(json_or_form_data.refresh, tokens.REFRESH)
@@ -128,6 +144,7 @@ def refresh_token(json_or_form_data: RefreshIn) -> Response:
 @bp.post("/token/verify/")
 @bp.input(TokenIn, location=JSON_OR_FORM)
 @bp.output(NothingOut)
+@raises(TokenNotValid)
 def verify_token(json_or_form_data: TokenIn) -> Response:
     """Tell whether a token, of either type, is good."""
     tokens.caller_of(json_or_form_data.token, token_type=None)
@@ -137,10 +154,14 @@ def verify_token(json_or_form_data: TokenIn) -> Response:
 @bp.post("/token/blacklist/")
 @bp.input(RefreshIn, location=JSON_OR_FORM)
 @bp.output(NothingOut)
+@raises(TokenNotValid)
 def blacklist_token(json_or_form_data: RefreshIn) -> Response:
     """Log out: end the session that a refresh token belongs to."""
     caller = tokens.caller_of(json_or_form_data.refresh, tokens.REFRESH)
-    sessions.revoke(caller.id, caller.session_id)
+    try:
+        sessions.revoke(caller.id, caller.session_id)
+    except SessionNotFound:  # it has just ended otherwise
+        raise TokenNotValid from None
     return json_response({})
 
 

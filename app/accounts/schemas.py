@@ -5,21 +5,46 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, Field
 
+from app.accounts.models import EMAIL_CHARS, USERNAME_CHARS
 from app.accounts.names import normal_email, normal_username
-from app.accounts.passwords import strong_password
+from app.accounts.passwords import PASSWORD_CHARS_LEAST, PASSWORD_CHARS_MOST, strong_password
 from app.accounts.services import find_taken
 from app.errors import BadInput
-from app.validation import Body, NameText, Text, TrimmedText
+from app.validation import Body, InSchema, NameText, Text, TrimmedText
+
+Username = Annotated[
+    NameText,
+    AfterValidator(normal_username),
+    InSchema(format="username", maxLength=USERNAME_CHARS, pattern=None),
+    Field(
+        description="Letters with their marks, digits and `@ . + - _`; unique whatever its case."
+        " Latin, Cyrillic and Greek letters do not mix in one name."
+    ),
+]
+Email = Annotated[
+    NameText,
+    AfterValidator(normal_email),
+    InSchema(format="email", maxLength=EMAIL_CHARS, pattern=None),
+]
+NewPassword = Annotated[
+    Text,
+    AfterValidator(strong_password),
+    InSchema(
+        format="password",
+        minLength=PASSWORD_CHARS_LEAST,
+        maxLength=PASSWORD_CHARS_MOST,
+        pattern=None,
+    ),
+    Field(description="Not all digits, not the name or the address, not among the commonest."),
+]
 
 
 class RegistrationIn(Body):
     """A new account."""
 
-    username: Annotated[NameText, AfterValidator(normal_username), Field(examples=["newuser"])]
-    email: Annotated[
-        NameText, AfterValidator(normal_email), Field(examples=["newuser@example.com"])
-    ]
-    password: Annotated[Text, AfterValidator(strong_password), Field(examples=["yourpassword"])]
+    username: Username = Field(examples=["newuser"])
+    email: Email = Field(examples=["newuser@example.com"])
+    password: NewPassword = Field(examples=["yourpassword"])
 
     @classmethod
     def parse(cls, data: Any) -> Self:
@@ -50,17 +75,13 @@ class TokenIn(Body):
 
 class PasswordChangeIn(Body):
     old_password: Annotated[Text, Field(min_length=1, examples=["yourpassword"])]
-    new_password: Annotated[
-        Text, AfterValidator(strong_password), Field(examples=["correct horse battery"])
-    ]
+    new_password: NewPassword = Field(examples=["correct horse battery"])
 
 
 class EmailChangeIn(Body):
     """A new address; the password says that its owner wants it, and not who found the token."""
 
-    email: Annotated[
-        NameText, AfterValidator(normal_email), Field(examples=["newuser@example.com"])
-    ]
+    email: Email = Field(examples=["newuser@example.com"])
     password: Annotated[Text, Field(min_length=1, examples=["yourpassword"])]
 
 
@@ -78,9 +99,9 @@ class NothingOut(BaseModel):
 
 
 class UserOut(BaseModel):
-    id: int = Field(examples=[1])
-    username: str = Field(examples=["user1"])
-    email: str = Field(examples=["user1@example.com"])
+    id: int = Field(examples=[1, 2])
+    username: str = Field(examples=["user1", "user2"])
+    email: str = Field(examples=["user1@example.com", "user2@example.com"])
 
 
 class TokensOut(BaseModel):

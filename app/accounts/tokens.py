@@ -5,12 +5,19 @@ number, which the clients of Django SimpleJWT read, together with `token_type`. 
 the session that it belongs to: with that one revoked, it is worth nothing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import unwrap
 from typing import Any
 
 from flask import Flask, Response
 from flask_babel import lazy_gettext as _
-from flask_jwt_extended import create_access_token, create_refresh_token, decode_token
+from flask_jwt_extended import (
+    create_access_token,
+    create_refresh_token,
+    decode_token,
+    jwt_required,
+)
 from flask_jwt_extended.exceptions import JWTExtendedException
 from jwt import PyJWTError
 from sqlalchemy import select
@@ -119,6 +126,14 @@ def _find_caller(claims: dict[str, Any]) -> Caller | None:
     with reading() as connection:
         row = connection.execute(query).one_or_none()
     return None if row is None else Caller(*row)
+
+
+_ASKS = jwt_required()(lambda: None).__code__  # what runs, whatever view it guards
+
+
+def are_asked_by(view: Callable[..., Any]) -> bool:
+    """Tell whether a view is behind `@jwt_required()`."""
+    return unwrap(view, stop=lambda each: each.__code__ is _ASKS).__code__ is _ASKS
 
 
 def settings(config: Config) -> dict[str, Any]:

@@ -1,46 +1,67 @@
 """`/messenger/api/`: rooms and messages."""
 
+from typing import Any
+
 from apiflask import APIBlueprint
-from flask import Response, request
+from flask import Response
 from flask_jwt_extended import current_user, jwt_required
 
+from app.accounts.services import UserNotFound
 from app.database import reading
+from app.errors import Overloaded
 from app.messenger import services
 from app.messenger.history import MESSAGES
 from app.messenger.models import Message, Room
 from app.messenger.schemas import (
     MessageIn,
     MessageOut,
-    RetryIn,
     RoomIn,
     RoomOut,
     message_out,
 )
-from app.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_ROOMS, AnySelect, Window, read_page
+from app.messenger.services import RoomNotFound, RoomWithOneself
+from app.messenger.writer import OutcomeUnknown
+from app.openapi import answers, in_path, raises
+from app.pagination import (
+    DEFAULT_ITEMS,
+    MOST_ITEMS,
+    MOST_ROOMS,
+    AnySelect,
+    Window,
+    paged,
+    read_page,
+)
 from app.responses import json_response
-from app.validation import JSON_OR_FORM
+from app.validation import HEADERS, JSON_OR_FORM, RetryIn
 
 bp = APIBlueprint("messenger", __name__, url_prefix="/messenger/api")
+
+_ROOM_NAME: dict[str, Any] = {
+    "name": "room_name",
+    "sentence": "The `name` of a room, percent-encoded.",
+    "example": "user1_user2",
+}
 
 
 @bp.get("/chatrooms/")
 @jwt_required()
 @bp.output(list[RoomOut])
-def list_rooms() -> Response:
+@paged(default=MOST_ROOMS, most=MOST_ROOMS)
+def list_rooms(window: Window) -> Response:
     """List the caller's rooms; an administrator's list has all rooms."""
-    return _room_page(services.rooms(current_user.id, everybodys=current_user.is_admin))
+    return _room_page(window, services.rooms(current_user.id, everybodys=current_user.is_admin))
 
 
 @bp.get("/user/chatrooms/")
 @jwt_required()
 @bp.output(list[RoomOut])
-def list_own_rooms() -> Response:
+@paged(default=MOST_ROOMS, most=MOST_ROOMS)
+def list_own_rooms(window: Window) -> Response:
     """List the caller's rooms."""
-    return _room_page(services.rooms(current_user.id))
+    return _room_page(window, services.rooms(current_user.id))
 
 
-def _room_page(query: AnySelect) -> Response:
-    window = Window.of(request, default=MOST_ROOMS, most=MOST_ROOMS)
+def _room_page(window: Window, query: AnySelect) -> Response:
     with reading() as connection:
         page = read_page(connection, query, Room.id, window)
     return json_response([services.room_out(room) for room in page.rows], headers=page.link(window))
@@ -50,6 +71,8 @@ def _room_page(query: AnySelect) -> Response:
 @jwt_required()
 @bp.input(RoomIn, location=JSON_OR_FORM)
 @bp.output(RoomOut, 201)
+@answers(200, "The two have a room already.")
+@raises(UserNotFound, RoomWithOneself)
 def open_room(json_or_form_data: RoomIn) -> Response:
     """Open a room with somebody, or return the one that there is."""
     room, is_new = services.open_room(
@@ -61,9 +84,11 @@ def open_room(json_or_form_data: RoomIn) -> Response:
 @bp.get("/chatrooms/<room_name>/messages/")
 @jwt_required()
 @bp.output(list[MessageOut])
-def list_messages(room_name: str) -> Response:
+@in_path(**_ROOM_NAME)
+@paged(default=DEFAULT_ITEMS, most=MOST_ITEMS)
+@raises(RoomNotFound)
+def list_messages(window: Window, room_name: str) -> Response:
     """List the messages of one of the caller's rooms."""
-    window = Window.of(request, default=DEFAULT_ITEMS, most=MOST_ITEMS)
     seat = services.take_seat(room_name, current_user.id, current_user.username)
     in_room = MESSAGES.where(Message.room_id == seat.room_id)
     with reading() as connection:
@@ -74,11 +99,15 @@ def list_messages(room_name: str) -> Response:
 @bp.post("/chatrooms/<room_name>/messages/")
 @jwt_required()
 @bp.input(MessageIn, location=JSON_OR_FORM)
+@bp.input(RetryIn, location=HEADERS)
 @bp.output(MessageOut, 201)
-def create_message(room_name: str, json_or_form_data: MessageIn) -> Response:
+@in_path(**_ROOM_NAME)
+@answers(200, "It is stored already, under the same `client_id`.")
+@raises(RoomNotFound, OutcomeUnknown, Overloaded)
+def create_message(room_name: str, json_or_form_data: MessageIn, headers_data: RetryIn) -> Response:
     """Send a message to one of the caller's rooms."""
     body = json_or_form_data
-    client_id = body.client_id or RetryIn.parse(dict(request.headers)).key
+    client_id = body.client_id or headers_data.key
     seat = services.take_seat(room_name, current_user.id, current_user.username)
     stored = services.post_message(seat, body.content, client_id)
     return Response(stored.payload, 200 if stored.is_repeat else 201, mimetype="application/json")

@@ -4,14 +4,13 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from app.messenger.models import MESSAGE_CHARS
 from app.responses import encode
-from app.sql import CLIENT_ID_CHARS
-from app.validation import Body, NameText, Text, VisibleText
+from app.validation import Body, ClientId, NameText, VisibleText
 
 Content = Annotated[VisibleText, Field(max_length=MESSAGE_CHARS, examples=["Привет!"])]
-ClientId = Annotated[Text, Field(min_length=1, max_length=CLIENT_ID_CHARS)]
 
 
 class RoomIn(Body):
@@ -30,12 +29,6 @@ class MessageIn(Body):
     client_id: ClientId | None = None
 
 
-class RetryIn(Body):
-    """The header that may stand in the place of a `client_id`."""
-
-    key: ClientId | None = Field(None, alias="Idempotency-Key")
-
-
 class ChatIn(Body):
     """A frame from a client."""
 
@@ -48,7 +41,7 @@ class MessageOut(BaseModel):
     user: str = Field(examples=["user1"])
     content: str = Field(examples=["Привет!"])
     timestamp: datetime = Field(examples=["2023-12-01T10:00:00Z"])
-    client_id: str | None = None  # only where its sender gave one
+    client_id: str | SkipJsonSchema[None] = None  # only where its sender gave one
 
 
 def message_out(

@@ -28,13 +28,14 @@ from app.messenger.handshake import (
     check_handshake,
     credentials_of,
 )
-from app.messenger.schemas import ChatIn, RetryIn
+from app.messenger.schemas import ChatIn
 from app.messenger.services import RoomNotFound, Seat
 from app.messenger.store import Draft, Stored
 from app.messenger.writer import MessageWriter, Outcome
+from app.openapi import unlisted
 from app.realtime import Close, Connection, Realtime, closing
 from app.realtime.loop import monotonic
-from app.validation import decode_json, whole_number
+from app.validation import RetryIn, decode_json, whole_number
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +105,7 @@ def _admission(room_name: str) -> Admission:
 
 
 @bp.get(PATH)
+@unlisted("a WebSocket is no operation of OpenAPI")
 def refuse_http(room_name: str) -> Never:  # noqa: ARG001 - it is in the path
     """Be there for requests that ask for no upgrade; `admit` has refused them already."""
     raise UpgradeRequired

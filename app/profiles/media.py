@@ -15,7 +15,9 @@ from typing import Protocol
 from flask import Blueprint, Response, current_app, send_file
 from flask_babel import lazy_gettext as _
 
+from app.conditional import has_validator
 from app.errors import ApiError
+from app.openapi import answers, in_path, raises
 
 MEDIA_URL = "/media/"
 FOLDER = "user_images"
@@ -140,6 +142,10 @@ def image_url(name: str | None) -> str:
 
 
 @media.get(f"{MEDIA_URL}<path:name>")
+@in_path("name", "As `profile.image` has it.", example=DEFAULT)
+@answers(200, "The picture.", {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}})
+@has_validator
+@raises(PictureNotFound)
 def show_picture(name: str) -> Response:
     """Serve a picture."""
     store: MediaStore = current_app.extensions["media"]

@@ -5,12 +5,24 @@ from flask import Response, request
 from flask_babel import gettext
 from flask_jwt_extended import current_user, jwt_required
 
-from app.accounts.services import get_user_by_name
+from app.accounts.services import UserNotFound, get_user_by_name
 from app.database import reading
-from app.pagination import DEFAULT_ITEMS, MOST_ITEMS, Window, read_page
+from app.errors import Overloaded
+from app.openapi import raises
+from app.pagination import DEFAULT_ITEMS, MOST_ITEMS, Window, paged, read_page
 from app.profiles import services
 from app.profiles.models import Post
-from app.profiles.schemas import PostIn, PostOut, ProfileIn, ProfileOut, SentenceOut, UsernameIn
+from app.profiles.schemas import (
+    JANE,
+    NEW_POST,
+    PostIn,
+    PostOut,
+    ProfileIn,
+    ProfileOut,
+    SentenceOut,
+    UsernameIn,
+)
+from app.profiles.services import FriendOfOneself, StorageUnavailable
 from app.responses import json_response
 from app.validation import FORM_AND_FILES, JSON_OR_FORM, QUERY
 
@@ -37,6 +49,7 @@ def show_profile() -> Response:
 @jwt_required()
 @bp.input(ProfileIn, location=FORM_AND_FILES)
 @bp.output(ProfileOut)
+@raises(StorageUnavailable, Overloaded)
 def update_profile(form_and_files_data: ProfileIn) -> Response:
     """Change the caller's bio, picture, or both."""
     body = form_and_files_data
@@ -50,9 +63,9 @@ def update_profile(form_and_files_data: ProfileIn) -> Response:
 @bp.get("/posts/")
 @jwt_required()
 @bp.output(list[PostOut])
-def list_posts() -> Response:
+@paged(default=DEFAULT_ITEMS, most=MOST_ITEMS)
+def list_posts(window: Window) -> Response:
     """List everybody's posts."""
-    window = Window.of(request, default=DEFAULT_ITEMS, most=MOST_ITEMS)
     with reading() as connection:
         page = read_page(connection, services.POSTS, Post.id, window)
     return json_response([row._asdict() for row in page.rows], headers=page.link(window))
@@ -61,7 +74,7 @@ def list_posts() -> Response:
 @bp.post("/posts/")
 @jwt_required()
 @bp.input(PostIn, location=JSON_OR_FORM)
-@bp.output(PostOut, 201)
+@bp.output(PostOut, 201, example=NEW_POST)
 def create_post(json_or_form_data: PostIn) -> Response:
     """Publish a post."""
     body = json_or_form_data
@@ -72,7 +85,8 @@ def create_post(json_or_form_data: PostIn) -> Response:
 @bp.get("/search-user/")
 @jwt_required()
 @bp.input(UsernameIn, location=QUERY)
-@bp.output(ProfileOut)
+@bp.output(ProfileOut, example=JANE)
+@raises(UserNotFound)
 def search_user(query_data: UsernameIn) -> Response:
     """Show the profile of the user with exactly this login, in whatever case."""
     return json_response(services.profile_of(get_user_by_name(query_data.username)))
@@ -82,6 +96,7 @@ def search_user(query_data: UsernameIn) -> Response:
 @jwt_required()
 @bp.input(UsernameIn, location=JSON_OR_FORM)
 @bp.output(SentenceOut)
+@raises(UserNotFound, FriendOfOneself)
 def add_friend(json_or_form_data: UsernameIn) -> Response:
     """Put a user on the caller's list of friends."""
     name = services.befriend(current_user.id, json_or_form_data.username)
@@ -91,7 +106,8 @@ def add_friend(json_or_form_data: UsernameIn) -> Response:
 @bp.post("/remove-friend/")
 @jwt_required()
 @bp.input(UsernameIn, location=JSON_OR_FORM)
-@bp.output(SentenceOut)
+@bp.output(SentenceOut, example={"message": "jane_doe удален из друзей."})
+@raises(UserNotFound, FriendOfOneself)
 def remove_friend(json_or_form_data: UsernameIn) -> Response:
     """Take a user off the caller's list of friends."""
     name = services.unfriend(current_user.id, json_or_form_data.username)

@@ -8,7 +8,15 @@ from pydantic import AfterValidator, BaseModel, Field
 from werkzeug.datastructures import FileStorage
 
 from app.profiles.models import BIO_CHARS, POST_CHARS, TITLE_CHARS
-from app.validation import Body, NameText, RefusedField, Text, TrimmedText, VisibleText
+from app.validation import (
+    Body,
+    InSchema,
+    NameText,
+    RefusedField,
+    Text,
+    TrimmedText,
+    VisibleText,
+)
 
 
 def _uploaded(value: Any) -> FileStorage | None:
@@ -28,19 +36,24 @@ class PostIn(Body):
 class ProfileIn(Body):
     """Changes of one's own profile; what is not there stays as it is."""
 
-    bio: Annotated[Text, Field(max_length=BIO_CHARS)] = ""
-    image: Annotated[Any, AfterValidator(_uploaded)] = None
+    bio: Annotated[Text, Field(max_length=BIO_CHARS, examples=["Био"])] = ""
+    image: Annotated[
+        Any,
+        AfterValidator(_uploaded),
+        InSchema(anyOf=[{"type": "string", "format": "binary"}, {"type": "null"}]),
+        Field(description="A JPEG, PNG, GIF or WebP of up to 5 MB; null for the default one."),
+    ] = None
 
 
 class UsernameIn(Body):
-    username: NameText = Field(examples=["jane_doe"])
+    username: NameText = Field(examples=["jane_doe"], description="A login; its case is ignored.")
 
 
 class PostOut(BaseModel):
-    id: int = Field(examples=[1])
-    title: str = Field(examples=["Пост 1"])
+    id: int = Field(examples=[1, 2])
+    title: str = Field(examples=["Пост 1", "Пост 2"])
     content: str = Field(examples=["Текст"])
-    created_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
+    created_at: datetime = Field(examples=["2024-12-12T10:00:00Z", "2024-12-12T12:00:00Z"])
     author: str = Field(examples=["example_user"])
 
 
@@ -60,3 +73,20 @@ class ProfileOut(BaseModel):
 
 class SentenceOut(BaseModel):
     message: str = Field(examples=["jane_doe добавлен в друзья."])
+
+
+# Examples of the API document that are not the first of their kind.
+NEW_POST = {
+    "id": 3,
+    "title": "Новый пост",
+    "content": "Текст",
+    "created_at": "2024-12-12T15:00:00Z",
+    "author": "example_user",
+}
+JANE = {
+    "id": 2,
+    "username": "jane_doe",
+    "email": "jane@example.com",
+    "profile": {"image": "/media/user_images/default.jpg", "bio": "Jane's bio", "friends": []},
+    "posts": [],
+}

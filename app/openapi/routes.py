@@ -1,0 +1,59 @@
+"""`/api/`: the OpenAPI document, and a page to read it and to try the API out.
+
+The page is Swagger UI 5.35.0 (https://www.npmjs.com/package/swagger-ui-dist, Apache 2.0):
+`swagger_ui/` has its files as they were published. It loads nothing from elsewhere, and what
+is typed into it goes nowhere but to this server.
+"""
+
+from pathlib import Path
+
+from apiflask import APIBlueprint
+from flask import Response, current_app, send_from_directory
+
+from app.conditional import conditional, has_validator
+from app.openapi import answers, unlisted
+from app.openapi.document import build
+from app.responses import encode
+
+bp = APIBlueprint("docs", __name__, url_prefix="/api")
+
+_FOLDER = Path(__file__).with_name("swagger_ui")
+_ASSETS = ("start.js", "swagger-ui.css", "swagger-ui-bundle.js")
+_CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+    " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@bp.get("/openapi.json")
+@answers(200, "It.", {"application/json": {"schema": {"type": "object"}}})
+@conditional
+def show_document() -> Response:
+    """Describe this API, as OpenAPI 3.1."""
+    made = current_app.extensions
+    if "openapi" not in made:  # by the first who asks: some 10 ms
+        made["openapi"] = encode(build(current_app))
+    response = Response(made["openapi"], mimetype="application/json")
+    response.cache_control.no_cache = True  # to be kept, and asked about each time
+    return response
+
+
+@bp.get("/docs/")
+@answers(200, "The page.", {"text/html": {"schema": {"type": "string"}}})
+@has_validator
+def show_page() -> Response:
+    """Show this document to people, who can try everything out."""
+    return _file("index.html")
+
+
+@bp.get(f"/docs/<any({', '.join(map(repr, _ASSETS))}):name>")
+@unlisted("a part of the page")
+def show_asset(name: str) -> Response:
+    """Serve what the page is made of."""
+    return _file(name)
+
+
+def _file(name: str) -> Response:
+    response = send_from_directory(_FOLDER, name)
+    response.headers["Content-Security-Policy"] = _CSP
+    return response

@@ -1,0 +1,124 @@
+"""Holds answers of a server against the OpenAPI document, to the last key and header."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from jsonschema import Draft202012Validator, FormatChecker
+
+METHODS = ("get", "post", "put", "patch", "delete")
+# What an answer may have beside what its operation says: of HTTP itself, and for browsers.
+COMMON = {
+    *("connection", "content-length", "content-type", "date", "server", "keep-alive"),
+    *("cache-control", "content-security-policy", "referrer-policy", "x-content-type-options"),
+    *(
+        "transfer-encoding",
+        "last-modified",
+        "accept-ranges",
+        "content-disposition",
+        "vary",
+        "expires",
+    ),
+}
+
+
+class Operation(NamedTuple):
+    """One method of one path, and what the document says of it."""
+
+    method: str
+    path: str
+    said: Mapping[str, Any]
+
+
+class Document:
+    """An OpenAPI document that answers can be checked against.
+
+    Attributes:
+        body: The document.
+        operations: Its operations by their ids.
+        seen: Which answers were checked: operation id and status.
+    """
+
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        self.body = body
+        self.operations = {
+            item[method]["operationId"]: Operation(method.upper(), path, item[method])
+            for path, item in body["paths"].items()
+            for method in METHODS
+            if method in item
+        }
+        self.seen: set[tuple[str, str]] = set()
+        # A key that is not in the document is one that nobody knows of.
+        self._components = json.loads(json.dumps(body["components"]))
+        for name, schema in self._components["schemas"].items():
+            if name.endswith("Out") or name == "Problem":
+                schema["additionalProperties"] = False
+
+    def find(self, method: str, url: str) -> Operation | None:
+        """Return the operation that a request is for."""
+        path = urlsplit(url).path
+        for operation in self.operations.values():
+            pattern = re.sub(r"\\{name\\}", ".+", re.escape(operation.path))
+            pattern = re.sub(r"\\{\w+\\}", "[^/]+", pattern).removesuffix("/") + "/?"
+            if operation.method == method and re.fullmatch(pattern, path):
+                return operation
+        return None
+
+    def check(
+        self, method: str, url: str, status: int, headers: Mapping[str, str], body: bytes
+    ) -> None:
+        """Check that an answer is one that the document tells of."""
+        operation = self.find(method, url)
+        if operation is None or status == 405:
+            return
+        name = operation.said["operationId"]
+        where = f"{name}: {status}"
+        headers = {key.lower(): value for key, value in headers.items()}
+        assert str(status) in operation.said["responses"], (
+            f"{where} is not in the document: {body!r}"
+        )
+        answer = operation.said["responses"][str(status)]
+        self._check_headers(answer.get("headers", {}), headers, where)
+        content = answer.get("content", {})
+        if content:
+            kind = headers["content-type"].partition(";")[0]
+            assert kind in content, f"{where} comes as {kind}"
+            if kind.endswith("json"):
+                self._check_body(content[kind], json.loads(body), where)
+        else:
+            assert not body, f"{where} has a body"
+        self.seen.add((name, str(status)))
+
+    def check_value(self, schema: Mapping[str, Any], value: Any, where: str) -> None:
+        """Check a value against a schema of the document."""
+        whole = {**schema, "components": self._components}
+        errors = Draft202012Validator(whole, format_checker=FormatChecker()).iter_errors(value)
+        assert not (told := [error.message for error in errors]), f"{where}: {told}"
+
+    def _check_body(self, said: Mapping[str, Any], body: Any, where: str) -> None:
+        self.check_value(said["schema"], body, where)
+        if "examples" in said:
+            codes = {example["value"]["code"] for example in said["examples"].values()}
+            assert body["code"] in codes, (
+                f"{where} has the code {body['code']}, not in the document"
+            )
+
+    def _check_headers(
+        self, said: Mapping[str, Any], headers: Mapping[str, str], where: str
+    ) -> None:
+        for name, header in said.items():
+            resolved = self._resolved(header)
+            assert not resolved.get("required") or name.lower() in headers, f"{where} has no {name}"
+        known = {name.lower() for name in said} | COMMON
+        other = {
+            name for name in headers if name not in known and not name.startswith("access-control-")
+        }
+        assert not other, f"{where} has headers that the document does not have: {other}"
+
+    def _resolved(self, header: Mapping[str, Any]) -> Mapping[str, Any]:
+        if "$ref" not in header:
+            return header
+        found: Mapping[str, Any] = self._components["headers"][header["$ref"].rpartition("/")[2]]
+        return found

@@ -1,0 +1,514 @@
+"""The OpenAPI document says all there is to say, and the server does what it says."""
+
+import ast
+import inspect
+import json
+import re
+import secrets
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import httpx
+import pytest
+from apiflask import APIFlask
+from openapi_spec_validator import validate
+
+from app import create_app
+from app.accounts import tokens
+from app.errors import ApiError, BadInput
+from tests.conftest import make_config, sqlite_url
+from tests.factories import PASSWORD, Person, make_person, new_name
+from tests.openapi.documented import METHODS, Document
+from tests.servers import ROOT, Server
+
+# What OpenAPI cannot say, or no program asks for.
+UNLISTED = {"/messenger/ws/ws/chat/<room_name>/", "/api/docs/<name>", "/metrics"}
+
+WITHOUT_EXAMPLE = {"show_document", "show_page"}
+
+# The examples of the API document, by operation and status; a post has its author besides.
+USERS = [
+    {"id": 1, "username": "user1", "email": "user1@example.com"},
+    {"id": 2, "username": "user2", "email": "user2@example.com"},
+]
+POSTS = [
+    {
+        "id": 1,
+        "title": "Пост 1",
+        "content": "Текст",
+        "created_at": "2024-12-12T10:00:00Z",
+    },
+    {
+        "id": 2,
+        "title": "Пост 2",
+        "content": "Текст",
+        "created_at": "2024-12-12T12:00:00Z",
+    },
+]
+ROOMS = [{"id": 1, "name": "user1_user2", "members": [1, 2], "display_name": "user2"}]
+MESSAGES = [{"id": 1, "user": "user1", "content": "Привет!", "timestamp": "2023-12-01T10:00:00Z"}]
+BODIES = {
+    "create_user": {
+        "username": "newuser",
+        "email": "newuser@example.com",
+        "password": "yourpassword",
+    },
+    "create_token": {"username": "yourusername", "password": "yourpassword"},
+    "refresh_token": {"refresh": "refresh_token"},
+    "create_post": {"title": "Новый пост", "content": "Текст"},
+    "add_friend": {"username": "jane_doe"},
+    "remove_friend": {"username": "jane_doe"},
+    "open_room": {"recipient": "username"},
+    "create_message": {"content": "Привет!"},
+}
+ANSWERS = {
+    ("list_users", "200"): USERS,
+    ("create_token", "200"): {"refresh": "refresh_token", "access": "access_token"},
+    ("refresh_token", "200"): {"access": "new_access_token"},
+    ("show_profile", "200"): {
+        "id": 1,
+        "username": "example_user",
+        "email": "example@example.com",
+        "profile": {"image": "/media/user_images/default.jpg", "bio": "Био"},
+        "posts": POSTS,
+    },
+    ("list_posts", "200"): POSTS,
+    ("create_post", "201"): {
+        "id": 3,
+        "title": "Новый пост",
+        "content": "Текст",
+        "created_at": "2024-12-12T15:00:00Z",
+    },
+    ("search_user", "200"): {
+        "id": 2,
+        "username": "jane_doe",
+        "email": "jane@example.com",
+        "profile": {
+            "image": "/media/user_images/default.jpg",
+            "bio": "Jane's bio",
+            "friends": [],
+        },
+        "posts": [],
+    },
+    ("add_friend", "200"): {"message": "jane_doe добавлен в друзья."},
+    ("remove_friend", "200"): {"message": "jane_doe удален из друзей."},
+    ("list_rooms", "200"): ROOMS,
+    ("list_messages", "200"): MESSAGES,
+    ("list_own_rooms", "200"): ROOMS,
+}
+
+
+def has(found: Any, expected: Any) -> bool:
+    """Tell whether a value is another one, or has more keys than it at most."""
+    if isinstance(expected, dict):
+        return all(key in found and has(found[key], value) for key, value in expected.items())
+    if isinstance(expected, list):
+        pairs = zip(found, expected, strict=True)
+        return len(found) == len(expected) and all(has(*pair) for pair in pairs)
+    return bool(found == expected)
+
+
+def test_is_valid(document: Document) -> None:
+    validate(document.body)  # type: ignore[arg-type]
+
+    assert document.body["openapi"].startswith("3.1.")
+
+
+# Whoever adds a route adds it to the document
+
+
+@pytest.fixture(scope="module")
+def routes(tmp_path_factory: pytest.TempPathFactory) -> APIFlask:
+    """The application, only to look at its routes."""
+    folder = tmp_path_factory.mktemp("routes")
+    return create_app(make_config(folder, sqlite_url(folder)))
+
+
+def test_has_every_route(document: Document, routes: APIFlask) -> None:
+    there = {
+        (method, re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", rule.rule))
+        for rule in routes.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if re.sub(r"<(?:any.*:)([^<>]+)>", r"<\1>", rule.rule) not in UNLISTED
+    }
+    listed = {(operation.method, operation.path) for operation in document.operations.values()}
+
+    assert there == listed
+
+
+def test_every_operation_is_described(document: Document) -> None:
+    """Say of a route what is missing: where it is to be said stands beside each complaint."""
+    missing = []
+    for name, (_, path, said) in document.operations.items():
+        answers = {code: each for code, each in said["responses"].items() if code[0] == "2"}
+        bodies = [*answers.values(), said.get("requestBody", {})]
+        content = [each for body in bodies for each in body.get("content", {}).values()]
+        parameters = {each["name"]: each for each in said.get("parameters", ())}
+        complaints = {
+            "a docstring, whose first line is the summary": not said.get("summary"),
+            "what it answers: @bp.output, or @answers where that is no JSON": not answers,
+            "an example: Field(examples=[…]) in schemas.py": not any(
+                "example" in each for each in [*content, *parameters.values()]
+            )
+            and name not in WITHOUT_EXAMPLE,
+            "what its path holds: @in_path(name, sentence, example)": bool(
+                set(re.findall(r"{(\w+)}", path)) - parameters.keys()
+            ),
+            "a sentence for each parameter": not all(
+                "description" in each | each["schema"] for each in parameters.values()
+            ),
+        }
+        missing += [f"{name} lacks {what}" for what, is_so in complaints.items() if is_so]
+
+    assert not missing, "\n".join(missing)
+
+
+@pytest.mark.parametrize("operation_id", BODIES)
+def test_has_the_bodies_of_the_api_document(document: Document, operation_id: str) -> None:
+    content = document.operations[operation_id].said["requestBody"]["content"]
+
+    assert [each["example"] for each in content.values()] == [BODIES[operation_id]] * 3
+
+
+@pytest.mark.parametrize(("operation_id", "status"), ANSWERS)
+def test_has_the_answers_of_the_api_document(
+    document: Document, operation_id: str, status: str
+) -> None:
+    answer = document.operations[operation_id].said["responses"][status]
+    example = answer["content"]["application/json"]["example"]
+
+    assert has(example, ANSWERS[operation_id, status]), example
+
+
+def test_every_example_fits_its_schema(document: Document) -> None:
+    checked = 0
+    for name, operation in document.operations.items():
+        bodies = [operation.said.get("requestBody", {}), *operation.said["responses"].values()]
+        for content in (each for body in bodies for each in body.get("content", {}).values()):
+            examples = [each["value"] for each in content.get("examples", {}).values()]
+            examples += [content["example"]] if "example" in content else []
+            for example in examples:
+                document.check_value(content["schema"], example, f"example of {name}")
+                checked += 1
+
+    assert checked > 100
+
+
+def test_tells_of_every_error_that_a_use_case_names(document: Document, routes: APIFlask) -> None:
+    """A `Raises:` in the docstring of what a route calls is an error of that route."""
+    missing = []
+    for rule in routes.url_map.iter_rules():
+        name = rule.endpoint.rpartition(".")[2]
+        if name not in document.operations:
+            continue
+        responses = document.operations[name].said["responses"]
+        told = {
+            example
+            for answer in responses.values()
+            for content in answer.get("content", {}).values()
+            for example in content.get("examples", {})
+        }
+        view = inspect.unwrap(routes.view_functions[rule.endpoint])
+        for error in set(raised_by(view)):
+            is_told = "400" in responses if issubclass(error, BadInput) else error.__name__ in told
+            if not is_told and error is not ApiError:
+                missing.append(f"{name} may raise {error.__name__}: add it to its @raises(…)")
+
+    assert not missing, "\n".join(missing)
+
+
+def raised_by(view: Callable[..., Any]) -> Iterator[type[ApiError]]:
+    """Yield the errors that the docstrings of the functions name which a view calls."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(view)))
+    caught = {
+        ast.unparse(node.type)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ExceptHandler) and node.type
+    }
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = resolved(node.func, view.__globals__)
+        if not inspect.isfunction(called) or not called.__module__.startswith("app."):
+            continue
+        if called.__module__ == view.__module__:
+            yield from raised_by(called)
+        raises = (inspect.getdoc(called) or "").partition("\nRaises:\n")[2].partition("\n\n")[0]
+        named = set(re.findall(r"^ {4}(\w+): ", raises, re.M)) - caught
+        yield from (error for error in errors_of(ApiError) if error.__name__ in named)
+
+
+def errors_of(kind: type[ApiError]) -> Iterator[type[ApiError]]:
+    """Yield a kind of errors and all kinds of it."""
+    yield kind
+    for each in kind.__subclasses__():
+        yield from errors_of(each)
+
+
+def resolved(node: ast.expr, names: Mapping[str, Any]) -> Any:
+    """Return what an expression like `services.befriend` stands for, or None."""
+    if isinstance(node, ast.Name):
+        return names.get(node.id)
+    if isinstance(node, ast.Attribute):
+        owner = resolved(node.value, names)
+        return getattr(owner, node.attr, None) if isinstance(owner, ModuleType) else None
+    return None
+
+
+def test_errors_of_use_cases_are_found(routes: APIFlask) -> None:
+    found = set(raised_by(inspect.unwrap(routes.view_functions["profiles.add_friend"])))
+
+    assert {error.__name__ for error in found} == {"UserNotFound", "FriendOfOneself"}
+
+
+def test_names_the_endpoints_of_the_readme(document: Document) -> None:
+    table = (ROOT / "README.md").read_text().partition("## The API in one table")[2]
+    told: dict[str, set[str]] = {}
+    for methods, paths in re.findall(r"^\| (`[A-Z]+`[^|]*)\| (`/[^|]*)\|", table, re.M):
+        folder = ""
+        for path in re.findall(r"`([^`]+)`", paths):
+            whole = path.partition("?")[0] if path.startswith("/") else folder + path
+            folder = folder or whole.rstrip("/").rpartition("/")[0] + "/"
+            told[re.sub("<([^>]+)>", r"{\1}", whole)] = set(re.findall("`([A-Z]+)`", methods))
+    listed: dict[str, set[str]] = {}
+    for method, path, _ in document.operations.values():
+        listed.setdefault(path, set()).add(method)
+
+    assert told.keys() - UNLISTED == listed.keys()
+    for path, methods in listed.items():
+        assert methods <= told[path], path
+
+
+# Every answer that it tells of, asked for
+
+
+class Request(NamedTuple):
+    """What to ask an operation for.
+
+    Attributes:
+        path: Values for the variable parts of its path.
+        query: Its query.
+        body: Its JSON body.
+        headers: Its headers.
+    """
+
+    path: Mapping[str, Any] = {}
+    query: Mapping[str, Any] = {}
+    body: Any = None
+    headers: Mapping[str, str] = {}
+
+
+class World(NamedTuple):
+    """Two people with a room, on a server."""
+
+    ann: Person
+    bob: Person
+    room: Mapping[str, Any]
+
+
+@pytest.fixture(scope="module")
+def world(server: Server) -> World:
+    ann, bob = make_person(server.url, new_name("ann")), make_person(server.url, new_name("bob"))
+    return World(ann, bob, ann.open_room(bob))
+
+
+def another_session(person: Person) -> dict[str, Any]:
+    """Log somebody in once more."""
+    body = {"username": person.username, "password": PASSWORD}
+    tokens: dict[str, Any] = httpx.post(f"{person.url}/accounts/api/token/", json=body).json()
+    return tokens
+
+
+def latest_session(person: Person) -> int:
+    """Return the id of a session of somebody's that is not the one in use."""
+    another_session(person)
+    sessions = person.get("/accounts/api/sessions/").json()
+    return max(each["id"] for each in sessions if not each["current"])
+
+
+# What each operation answers well to. Whoever adds one adds a line.
+GOOD: dict[str, Callable[[World], Request]] = {
+    "list_users": lambda world: Request(),
+    "create_user": lambda world: Request(
+        body={
+            "username": new_name(),
+            "email": f"{secrets.token_hex(6)}@example.com",
+            "password": PASSWORD,
+        }
+    ),
+    "show_self": lambda world: Request(),
+    "update_self": lambda world: Request(
+        body={"email": f"{secrets.token_hex(6)}@example.com", "password": PASSWORD}
+    ),
+    "change_password": lambda world: Request(
+        body={"old_password": PASSWORD, "new_password": PASSWORD},
+        headers=make_person(world.ann.url).bearer,
+    ),
+    "list_sessions": lambda world: Request(),
+    "revoke_session": lambda world: Request(path={"session_id": latest_session(world.ann)}),
+    "create_token": lambda world: Request(
+        body={"username": world.ann.username, "password": PASSWORD}
+    ),
+    "refresh_token": lambda world: Request(body={"refresh": world.ann.refresh}),
+    "verify_token": lambda world: Request(body={"token": world.ann.access}),
+    "blacklist_token": lambda world: Request(
+        body={"refresh": another_session(world.ann)["refresh"]}
+    ),
+    "show_profile": lambda world: Request(),
+    "update_profile": lambda world: Request(body={"bio": "Био"}),
+    "list_posts": lambda world: Request(),
+    "create_post": lambda world: Request(
+        body={"title": "T", "content": "C", "client_id": secrets.token_hex(8)}
+    ),
+    "search_user": lambda world: Request(query={"username": world.bob.username}),
+    "add_friend": lambda world: Request(body={"username": world.bob.username}),
+    "remove_friend": lambda world: Request(body={"username": world.bob.username}),
+    "list_rooms": lambda world: Request(),
+    "list_own_rooms": lambda world: Request(),
+    "open_room": lambda world: Request(body={"recipient": make_person(world.ann.url).username}),
+    "list_messages": lambda world: Request(path={"room_name": world.room["name"]}),
+    "create_message": lambda world: Request(
+        path={"room_name": world.room["name"]},
+        body={"content": "C", "client_id": secrets.token_hex(8)},
+    ),
+    "show_picture": lambda world: Request(path={"name": "user_images/default.jpg"}),
+    "show_life": lambda world: Request(),
+    "show_readiness": lambda world: Request(),
+    "show_document": lambda world: Request(),
+    "show_page": lambda world: Request(),
+}
+NOBODY = "nobody at all"
+
+
+def test_knows_a_good_request_to_each_operation(document: Document) -> None:
+    assert GOOD.keys() == document.operations.keys(), "add what is missing to GOOD"
+
+
+@pytest.mark.parametrize("operation_id", GOOD)
+def test_every_answer_is_given_as_it_says(
+    document: Document, world: World, operation_id: str, documented: None
+) -> None:
+    """All but 503, for which the database has to be away."""
+    operation = document.operations[operation_id]
+    good = GOOD[operation_id](world)
+    expected = {status for status in operation.said["responses"] if status != "503"}
+    with httpx.Client(base_url=world.ann.url, headers=world.ann.bearer, timeout=30) as http:
+
+        def ask(request: Request, **options: Any) -> httpx.Response:
+            path = operation.path.format_map(
+                {name: quote(str(value), safe="/") for name, value in request.path.items()}
+            )
+            content = {} if request.body is None else {"json": request.body}
+            return http.request(
+                operation.method,
+                path,
+                params=request.query,
+                **({"headers": request.headers} | content | options),
+            )
+
+        if operation.method == "GET":
+            ask(good._replace(query={"limit": "0"} if not good.query else {}))
+            ask(good._replace(query=dict.fromkeys(good.query, NOBODY)))
+        if good.path:
+            ask(good._replace(path=dict.fromkeys(good.path, NOBODY)))
+        if good.body is not None:
+            ask(good._replace(body={**good.body, next(iter(good.body)): 1}))
+            ask(good._replace(body=dict.fromkeys(good.body, NOBODY)))
+            ask(good, json=None, content=b"<a/>", headers={"Content-Type": "application/xml"})
+            ask(
+                good,
+                json=None,
+                content=b" " * (1024 * 1024 + 1),
+                headers={"Content-Type": "application/json"},
+            )
+        answer = ask(good)
+        ask(
+            good._replace(
+                headers={**good.headers, "If-None-Match": answer.headers.get("ETag", "*")}
+            )
+        )
+        del http.headers["Authorization"]
+        ask(good._replace(headers={}))
+
+    seen = {status for name, status in document.seen if name == operation_id}
+    assert expected <= seen, f"never answered: {expected - seen}"
+
+
+@pytest.mark.parametrize("operation_id", GOOD)
+def test_is_away_with_the_database_as_it_says(
+    document: Document, lonely: APIFlask, operation_id: str
+) -> None:
+    operation = document.operations[operation_id]
+    content = operation.said.get("requestBody", {}).get("content", {})
+    body = content.get("application/json", {}).get("example")
+    path = re.sub(r"{\w+}", "1", operation.path)
+    with lonely.app_context():
+        access, refresh = tokens.issue_access(1, 1), tokens.issue_refresh(1, 1)
+    if body is not None:
+        body = body | {key: refresh for key in ("refresh", "token") if key in body}
+
+    with lonely.test_client().open(
+        path,
+        method=operation.method,
+        json=body,
+        query_string={"username": "1"} if operation_id == "search_user" else None,
+        headers={"Authorization": f"Bearer {access}"},
+    ) as answer:
+        assert (answer.status_code == 503) == ("503" in operation.said["responses"]), answer.text
+        document.check(operation.method, path, answer.status_code, answer.headers, answer.data)
+
+
+@pytest.fixture(scope="module")
+def lonely(tmp_path_factory: pytest.TempPathFactory) -> Iterator[APIFlask]:
+    """The application, and nobody listens where its database should be."""
+    url = "postgresql://nobody@127.0.0.1:1/nothing"
+    app = create_app(make_config(tmp_path_factory.mktemp("lonely"), url))
+    yield app
+    app.extensions["engine"].dispose()
+
+
+# How it is served
+
+
+def test_is_served_to_anybody_and_made_once(
+    document: Document, routes: APIFlask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = routes.test_client()
+    first = client.get("/api/openapi.json")
+    made = routes.extensions["openapi"]
+    again = client.get("/api/openapi.json")
+
+    assert (first.status_code, first.content_type) == (200, "application/json")
+    assert json.loads(first.data) == document.body
+    assert first.data == again.data
+    assert routes.extensions["openapi"] is made
+
+
+def test_is_not_sent_again_to_who_has_it(routes: APIFlask) -> None:
+    client = routes.test_client()
+    tag = client.get("/api/openapi.json").headers["ETag"]
+
+    again = client.get("/api/openapi.json", headers={"If-None-Match": tag})
+    other = client.get("/api/openapi.json", headers={"If-None-Match": '"another"'})
+
+    assert (again.status_code, again.data) == (304, b"")
+    assert again.headers["ETag"] == tag
+    assert other.status_code == 200
+
+
+def test_is_not_made_before_somebody_asks(tmp_path: Path) -> None:
+    app = create_app(make_config(tmp_path, sqlite_url(tmp_path)))
+
+    app.test_client().get("/healthz")
+
+    assert "openapi" not in app.extensions
+
+
+def test_has_no_method_that_this_file_forgets(document: Document) -> None:
+    known = {*METHODS, "parameters"}
+
+    assert all(item.keys() <= known for item in document.body["paths"].values())
