@@ -13,7 +13,7 @@ from flask_jwt_extended import get_jwt
 log = logging.getLogger(__name__)
 
 REQUEST_ID = "X-Request-ID"
-EXPOSED = ["Link", "Retry-After", REQUEST_ID]  # what scripts of other origins may read
+EXPOSED = ["ETag", "Link", "Retry-After", REQUEST_ID]  # what scripts of other origins may read
 
 _PLAIN = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 _HEADERS = {

@@ -22,6 +22,7 @@ from app.accounts.schemas import (
 from app.accounts.services import WrongPassword
 from app.accounts.sessions import Device, SessionNotFound
 from app.accounts.tokens import NoActiveAccount, TokenNotValid
+from app.conditional import conditional
 from app.database import reading
 from app.errors import Overloaded
 from app.openapi import carries, in_path, raises
@@ -37,6 +38,7 @@ _CHAT_COOKIE = {"header": "Set-Cookie", "sentence": "The access token again, for
 @bp.get("/users/")
 @jwt_required()
 @bp.output(list[UserOut])
+@conditional
 @paged(default=MOST_USERS, most=MOST_USERS)
 def list_users(window: Window) -> Response:
     """List the users, ascending by id."""
@@ -58,6 +60,7 @@ def create_user(json_or_form_data: RegistrationIn) -> Response:
 @bp.get("/users/me/")
 @jwt_required()
 @bp.output(UserOut)
+@conditional
 def show_self() -> Response:
     """Show the caller's own account."""
     return _account(current_user.email)
@@ -97,6 +100,7 @@ def change_password(json_or_form_data: PasswordChangeIn) -> Response:
 @bp.get("/sessions/")
 @jwt_required()
 @bp.output(list[SessionOut])
+@conditional
 @paged(default=DEFAULT_ITEMS, most=MOST_ITEMS)
 def list_sessions(window: Window) -> Response:
     """List the sessions with which the caller is logged in."""

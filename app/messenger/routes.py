@@ -7,6 +7,7 @@ from flask import Response
 from flask_jwt_extended import current_user, jwt_required
 
 from app.accounts.services import UserNotFound
+from app.conditional import conditional
 from app.database import reading
 from app.errors import Overloaded
 from app.messenger import services
@@ -46,6 +47,7 @@ _ROOM_NAME: dict[str, Any] = {
 @bp.get("/chatrooms/")
 @jwt_required()
 @bp.output(list[RoomOut])
+@conditional
 @paged(default=MOST_ROOMS, most=MOST_ROOMS)
 def list_rooms(window: Window) -> Response:
     """List the caller's rooms; an administrator's list has all rooms."""
@@ -55,6 +57,7 @@ def list_rooms(window: Window) -> Response:
 @bp.get("/user/chatrooms/")
 @jwt_required()
 @bp.output(list[RoomOut])
+@conditional
 @paged(default=MOST_ROOMS, most=MOST_ROOMS)
 def list_own_rooms(window: Window) -> Response:
     """List the caller's rooms."""
@@ -85,6 +88,7 @@ def open_room(json_or_form_data: RoomIn) -> Response:
 @jwt_required()
 @bp.output(list[MessageOut])
 @in_path(**_ROOM_NAME)
+@conditional
 @paged(default=DEFAULT_ITEMS, most=MOST_ITEMS)
 @raises(RoomNotFound)
 def list_messages(window: Window, room_name: str) -> Response:

@@ -6,6 +6,7 @@ from flask_babel import gettext
 from flask_jwt_extended import current_user, jwt_required
 
 from app.accounts.services import UserNotFound, get_user_by_name
+from app.conditional import conditional
 from app.database import reading
 from app.errors import Overloaded
 from app.openapi import raises
@@ -40,6 +41,7 @@ def _admit_pictures() -> None:
 @bp.get("/profile/")
 @jwt_required()
 @bp.output(ProfileOut)
+@conditional
 def show_profile() -> Response:
     """Show the caller's own profile with their newest posts."""
     return json_response(services.profile_of(current_user))
@@ -63,6 +65,7 @@ def update_profile(form_and_files_data: ProfileIn) -> Response:
 @bp.get("/posts/")
 @jwt_required()
 @bp.output(list[PostOut])
+@conditional
 @paged(default=DEFAULT_ITEMS, most=MOST_ITEMS)
 def list_posts(window: Window) -> Response:
     """List everybody's posts."""
@@ -86,6 +89,7 @@ def create_post(json_or_form_data: PostIn) -> Response:
 @jwt_required()
 @bp.input(UsernameIn, location=QUERY)
 @bp.output(ProfileOut, example=JANE)
+@conditional
 @raises(UserNotFound)
 def search_user(query_data: UsernameIn) -> Response:
     """Show the profile of the user with exactly this login, in whatever case."""
