@@ -65,7 +65,12 @@ ENDPOINTS = {
     "profile": Endpoint(
         "PATCH", "/profiles/api/profile/", {"bio": "", "image": None}, optional=("bio", "image")
     ),
-    "posts": Endpoint("POST", "/profiles/api/posts/", {"title": "Т", "content": "т"}),
+    "posts": Endpoint(
+        "POST",
+        "/profiles/api/posts/",
+        {"title": "Т", "content": "т", "client_id": "1"},
+        optional=("client_id",),
+    ),
     "add-friend": Endpoint("POST", "/profiles/api/add-friend/", {"username": "not.yet.there"}),
     "remove-friend": Endpoint(
         "POST", "/profiles/api/remove-friend/", {"username": "not.yet.there"}
@@ -295,6 +300,7 @@ FAULTS = {
 ALLOWED = {
     ("profile", "bio"): {"missing", "empty", "blank"},
     ("profile", "image"): {"missing", "null", "empty"},  # the last two take the picture away
+    ("posts", "client_id"): {"missing", "null", "blank"},
     ("messages", "client_id"): {"missing", "null", "blank"},
     ("token", "password"): {"blank"},  # white space is kept, so it is only the wrong one
 }
@@ -335,6 +341,7 @@ def test_names_the_field_that_is_wrong(place: Place, name: str, field: str, faul
         ("profile", "image", "x" * 500_000),
         ("posts", "title", "я" * 201),
         ("posts", "content", "я" * 20_001),
+        ("posts", "client_id", "x" * 65),
         ("messages", "content", "я" * 10_001),
         ("messages", "content", "x" * 1_000_000),
         ("messages", "client_id", "x" * 65),
@@ -389,10 +396,10 @@ def test_refuses_a_picture_that_is_none(place: Place, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "x" * 65])
-def test_names_a_wrong_idempotency_key(place: Place, key: str) -> None:
-    answer = place.send(
-        ENDPOINTS["messages"], json={"content": "т"}, headers={"Idempotency-Key": key}
-    )
+@pytest.mark.parametrize("name", ["messages", "posts"])
+def test_names_a_wrong_idempotency_key(place: Place, name: str, key: str) -> None:
+    body = {key: value for key, value in ENDPOINTS[name].body.items() if key != "client_id"}
+    answer = place.send(ENDPOINTS[name], json=body, headers={"Idempotency-Key": key})
 
     check_problem(answer, 400, "invalid", ["Idempotency-Key"])
 

@@ -1121,6 +1121,39 @@ def test_a_message_that_is_posted_again_is_stored_once(chat: Chat, place: str) -
     assert ids(chat.bob.get(chat.path)) == [first.json()["id"]]
 
 
+@pytest.mark.parametrize("place", ["client_id", "Idempotency-Key"])
+def test_a_post_that_is_sent_again_is_published_once(people: Any, place: str) -> None:
+    ann, bob = people(new_name("ann"), new_name("bob"))
+
+    def publish(person: Person, title: str, key: str = "p-1") -> httpx.Response:
+        body = {"title": title, "content": "Текст"}
+        if place == "client_id":
+            return person.post(POSTS, body | {"client_id": key})
+        return person.post(POSTS, body, headers={"Idempotency-Key": key})
+
+    first, again = publish(ann, "once"), publish(ann, "twice")
+    others = publish(bob, "Bob's own"), publish(ann, "another", "p-2")
+
+    assert (first.status_code, again.status_code) == (201, 200)
+    check_shape(first.json(), POST)
+    assert again.json() == first.json()
+    assert [each.status_code for each in others] == [201, 201]
+    published = ann.get(PROFILE).json()["posts"]
+    assert [each["title"] for each in published] == ["once", "another"]
+
+
+def test_a_client_id_in_the_body_comes_before_the_header(people: Any) -> None:
+    (ann,) = people(new_name("ann"))
+    body = {"title": "T", "content": "C"}
+    first = ann.post(POSTS, body | {"client_id": "in-body"})
+
+    again = ann.post(POSTS, body | {"client_id": "in-body"}, headers={"Idempotency-Key": "other"})
+    other = ann.post(POSTS, body, headers={"Idempotency-Key": "other"})
+
+    assert (again.status_code, again.json()) == (200, first.json())
+    assert other.status_code == 201
+
+
 # Section 5 of the contract: who is at the WebSocket
 
 

@@ -260,6 +260,26 @@ class Races:
         assert len(stored) == 1
         assert all(body == stored[0] for _, body in answers)
 
+    def test_a_post_that_is_sent_again_and_again_is_published_once(self, site: Site) -> None:
+        ann, bob = join(site), join(site)
+        post = {"title": "once", "content": "Текст"}
+        in_body: dict[str, Any] = {"json": post | {"client_id": "again"}}
+        in_header = {"json": post, "headers": {"Idempotency-Key": "again"}}
+
+        answers = all_at_once(
+            [
+                partial(site.ask, "POST", "/profiles/api/posts/", person.token, **how)
+                for how in [in_body, in_header] * (CROWD // 4)
+                for person in (ann, bob)
+            ]
+        )
+
+        assert statuses(answers) == {201: 2, 200: CROWD - 2}
+        for person, own in ((ann, answers[::2]), (bob, answers[1::2])):
+            profile = site.ask("GET", "/profiles/api/profile/", person.token).body
+            assert len(profile["posts"]) == 1
+            assert all(body == profile["posts"][0] for _, body in own)
+
     def test_messages_from_both_sides_are_stored_once_each_in_one_order(self, site: Site) -> None:
         ann, bob = join(site), join(site)
         room = self.open_room(site, ann, bob).body

@@ -9,7 +9,7 @@ from app.accounts.services import UserNotFound, get_user_by_name
 from app.conditional import conditional
 from app.database import reading
 from app.errors import Overloaded
-from app.openapi import raises
+from app.openapi import answers, raises
 from app.pagination import DEFAULT_ITEMS, MOST_ITEMS, Window, paged, read_page
 from app.profiles import services
 from app.profiles.models import Post
@@ -25,7 +25,7 @@ from app.profiles.schemas import (
 )
 from app.profiles.services import FriendOfOneself, StorageUnavailable
 from app.responses import json_response
-from app.validation import FORM_AND_FILES, JSON_OR_FORM, QUERY
+from app.validation import FORM_AND_FILES, HEADERS, JSON_OR_FORM, QUERY, RetryIn
 
 bp = APIBlueprint("profiles", __name__, url_prefix="/profiles/api")
 
@@ -77,12 +77,17 @@ def list_posts(window: Window) -> Response:
 @bp.post("/posts/")
 @jwt_required()
 @bp.input(PostIn, location=JSON_OR_FORM)
+@bp.input(RetryIn, location=HEADERS)
 @bp.output(PostOut, 201, example=NEW_POST)
-def create_post(json_or_form_data: PostIn) -> Response:
+@answers(200, "It is published already, under the same `client_id`.")
+def create_post(json_or_form_data: PostIn, headers_data: RetryIn) -> Response:
     """Publish a post."""
     body = json_or_form_data
-    post = services.write_post(current_user.id, current_user.username, body.title, body.content)
-    return json_response(post, 201)
+    client_id = body.client_id or headers_data.key
+    post, is_new = services.write_post(
+        current_user.id, current_user.username, body.title, body.content, client_id
+    )
+    return json_response(post, 201 if is_new else 200)
 
 
 @bp.get("/search-user/")

@@ -10,6 +10,7 @@ from werkzeug.datastructures import FileStorage
 from app.profiles.models import BIO_CHARS, POST_CHARS, TITLE_CHARS
 from app.validation import (
     Body,
+    ClientId,
     InSchema,
     NameText,
     RefusedField,
@@ -31,6 +32,7 @@ def _uploaded(value: Any) -> FileStorage | None:
 class PostIn(Body):
     title: Annotated[TrimmedText, Field(max_length=TITLE_CHARS, examples=["Новый пост"])]
     content: Annotated[VisibleText, Field(max_length=POST_CHARS, examples=["Текст"])]
+    client_id: ClientId | None = None
 
 
 class ProfileIn(Body):

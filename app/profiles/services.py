@@ -115,12 +115,32 @@ def _write_profile(user_id: int, values: Mapping[str, Any]) -> str | None:
     return old
 
 
-def write_post(author_id: int, author: str, title: str, content: str) -> Mapping[str, Any]:
-    """Publish a post and return it as the API shows it."""
+def write_post(
+    author_id: int, author: str, title: str, content: str, client_id: str | None = None
+) -> tuple[Mapping[str, Any], bool]:
+    """Publish a post.
+
+    Args:
+        author_id: Who writes it.
+        author: The writer's name.
+        title: 1 to 200 characters.
+        content: 1 to 20,000 characters, not only white space.
+        client_id: What the client calls it: sent twice, it is published once.
+
+    Returns:
+        The post as the API shows it, the earlier one if the `client_id` is known, and
+        whether it is new.
+    """
     post = {"title": title, "content": content, "created_at": utcnow()}
     with writing() as connection:
-        post_id = insert_once(connection, Post, author_id=author_id, **post)
-    return {"id": post_id} | post | {"author": author}
+        post_id = insert_once(connection, Post, author_id=author_id, client_id=client_id, **post)
+    if post_id is not None:
+        return {"id": post_id} | post | {"author": author}, True
+    with reading() as connection:
+        earlier = connection.execute(
+            POSTS.where(Post.author_id == author_id, Post.client_id == client_id)
+        ).one()
+    return earlier._asdict(), False
 
 
 def befriend(user_id: int, username: str) -> str:
