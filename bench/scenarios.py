@@ -196,7 +196,7 @@ def idle(stage: Stage, *, steps: Sequence[int], hold: float, deflate: bool = Tru
 def _idle(talk: Talk, steps: Sequence[int], hold: float) -> Outcome:
     stage = talk.stage
     meter = stage.meter
-    alone = rest_rate(stage, talk.loop)
+    alone = rest_cost(stage, talk.loop)
     seats = _seats(stage.rooms, 1 + max(steps) // (2 * len(stage.rooms)))
     start = meter.memory()
     figures: dict[str, float] = {}
@@ -227,8 +227,8 @@ def _idle(talk: Talk, steps: Sequence[int], hold: float) -> Outcome:
     figures["idle % of a core"] = 100 * sum(held.parts.values()) / held.seconds
     figures["pings answered"] = float(sum(each.socket.pings for each in talk.chatters))
     figures["alive"] = float(sum(each.socket.is_open for each in talk.chatters))
-    beside = rest_rate(stage, talk.loop)
-    figures["REST beside / alone"] = beside / alone
+    beside = rest_cost(stage, talk.loop)
+    figures["µs of a request beside them / alone"] = beside / alone
     faults = talk.faults()
     talk.close()
     talk.settle(3.0)
@@ -368,14 +368,14 @@ class Asking:
             self.faults[f"{name}: not stored"] += 1
 
 
-def rest_rate(stage: Stage, loop: Loop, seconds: float = 1.0) -> float:
-    """Return how many profiles a second are shown at the moment."""
+def rest_cost(stage: Stage, loop: Loop, seconds: float = 1.0) -> float:
+    """Return the CPU time of showing a profile at the moment, in µs."""
     room = stage.rooms[0]
     (question,) = [each for each in questions(room, room.members[0]) if each.name == "GET profile"]
     asking = Asking(stage, loop, question, 16)
     asking.run(seconds)
     assert not asking.faults, asking.faults
-    return asking.figures()["requests/s"]
+    return asking.figures()["µs/request"]
 
 
 def rows(stage: Stage, *, seconds: float, counts: Sequence[int]) -> Outcome:

@@ -20,6 +20,7 @@ TEXT = "Сообщение, как его пишут люди: не длинно
 SETTLE_SECONDS = 0.5  # so long after the 101 some peers lose what is said
 SILENCE_SECONDS = 3.0  # after so much of it nothing more will come
 CONNECTING = 32  # sockets that are opened at a time
+PATIENTLY = 1000  # and so many until patience is at its end
 PAGE = 1000
 
 
@@ -100,6 +101,10 @@ class Talk:
 
     def open(self, seats: Sequence[tuple[Room, Member]]) -> None:
         """Open sockets, a few at a time."""
+        for start in range(0, len(seats), PATIENTLY):
+            self._open(seats[start : start + PATIENTLY])
+
+    def _open(self, seats: Sequence[tuple[Room, Member]]) -> None:
         waiting = list(reversed(seats))
         opened = 0
 
