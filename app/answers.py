@@ -64,20 +64,28 @@ def _finish(response: Response) -> Response:
 
 def _log(response: Response) -> None:
     status = status_of(response)
+    path = _shown_path()
     log.info(
         "%s %s %d",
         request.method,
-        request.path,  # without its query, which may hold a token
+        path,
         status,
         extra={
             "user_id": _user_id(),
             "method": request.method,
-            "path": request.path,
+            "path": path,
             "route": request.url_rule and request.url_rule.rule,
             "status": status,
             "milliseconds": round(elapsed() * 1000, 1),
         },
     )
+
+
+def _shown_path() -> str:
+    # Without its query, which may hold a token; and with `<room_name>` in the place of the
+    # name, which is made of two people's names.
+    rule = request.url_rule
+    return rule.rule if rule and "room_name" in rule.arguments else request.path
 
 
 def _user_id() -> int | None:
