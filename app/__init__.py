@@ -22,6 +22,8 @@ from app.messenger.history import MessageHistory
 from app.messenger.writer import MessageWriter
 from app.metrics import Metrics
 from app.openapi import routes as docs
+from app.personal import routes as personal
+from app.personal import services as erasures
 from app.profiles import routes as profiles
 from app.profiles.media import FolderStore, media
 from app.realtime import (
@@ -73,7 +75,10 @@ def create_app(config: Config) -> APIFlask:
         origins = [re.compile(re.escape(origin) + r"\Z") for origin in config.CORS_ORIGINS]
         cors.init_app(app, origins=origins, expose_headers=answers.EXPOSED, max_age=600)
     sock.init_app(app)
-    for bp in (accounts.bp, profiles.bp, media, messenger.bp, chat.bp, health.bp, docs.bp):
+    for bp in (
+        *(accounts.bp, personal.bp, profiles.bp, media, messenger.bp, chat.bp),
+        *(health.bp, docs.bp),
+    ):
         app.register_blueprint(bp)
     commands.init_app(app)
     return app
@@ -87,12 +92,18 @@ def start(app: APIFlask) -> None:
     app.extensions["realtime"].start()
     app.extensions["attendance"].start()
     app.extensions["metrics"].start(app)
+    threading.Thread(target=_finish_erasures, args=(app,), name="erasures", daemon=True).start()
 
 
 def stop(app: APIFlask) -> None:
     """Let a worker leave: what was taken in is stored and told, then every socket hears goodbye."""
     app.extensions["realtime"].stop(finish=app.extensions["writer"].finish)
     app.extensions["metrics"].publish(app)  # for the last time
+
+
+def _finish_erasures(app: APIFlask) -> None:
+    with app.app_context():
+        erasures.finish()
 
 
 def _connect(app: APIFlask, config: Config) -> None:

@@ -12,9 +12,11 @@ time of a page of messages.
 import logging
 import os
 import socket
+import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
@@ -28,6 +30,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from app import offload
 from app.sql import Base
 
 log = logging.getLogger(__name__)
@@ -40,6 +43,10 @@ BUSY_SECONDS = (
 POOL_SECONDS = 1.5  # how long a request waits for a free connection
 CONNECT_SECONDS = 2  # how long PostgreSQL may take to accept one; libpq takes no less
 ANSWER_SECONDS = 3.0  # how long a connection may be lent before it is cut off
+
+# A larger SQLite file is not written anew: the half second that 32 MiB take is as long as
+# messages should have to wait for anything.
+REWRITTEN_BYTES = 32 * 1024 * 1024
 
 # SQLite has one writer. Taking turns here, not at the file's lock, keeps a second
 # writer of this process from standing still for BUSY_SECONDS with the whole worker.
@@ -107,6 +114,8 @@ def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) ->
     # An echo means durable, so a commit waits for the disk; group commit makes that affordable.
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
+    # What is deleted is overwritten with zeros, where it would stay in a free part of the file.
+    cursor.execute("PRAGMA secure_delete = ON")
     cursor.close()
 
 
@@ -199,6 +208,32 @@ def current_engine() -> Engine:
     """Return the engine of the current application."""
     engine: Engine = current_app.extensions["engine"]
     return engine
+
+
+def scrub(engine: Engine | None = None) -> bool:
+    """Let what was deleted be nowhere in the files of SQLite either; tell whether it is not.
+
+    `secure_delete` overwrites what is deleted, but not the copy of a row that a page keeps in
+    its free part when it is split: one in several hundred names was found there. VACUUM writes
+    the file anew, if it is not large. The write-ahead log has the pages as they were before,
+    until it is cut off.
+
+    PostgreSQL has its own ways, and whoever runs it sees to them.
+    """
+    engine = engine or current_engine()
+    if engine.dialect.name != "sqlite" or engine.url.database is None:
+        return True
+    with _sqlite_turn:  # others read meanwhile, and wait with what they want to write
+        return offload.run("files", _scrub, Path(engine.url.database))
+
+
+def _scrub(path: Path) -> bool:
+    # A connection of its own, as this may be another thread.
+    with closing(sqlite3.connect(path, BUSY_SECONDS, isolation_level=None)) as connection:
+        if path.stat().st_size <= REWRITTEN_BYTES:
+            connection.execute("VACUUM")
+        is_busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return not is_busy
 
 
 def is_unavailable(error: BaseException) -> bool:

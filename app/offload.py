@@ -1,4 +1,4 @@
-"""Runs slow pure functions off the event loop: hashes of passwords, pictures, sums of metrics.
+"""Runs slow functions off the event loop: hashes, pictures, sums of metrics, files of SQLite.
 
 One thread a lane and worker, at a low priority: with more threads, or in the loop itself,
 a crowd that logs in was measured to stall chat 15 to 350 fold; with this one, not at all.
@@ -16,11 +16,11 @@ from gevent.threadpool import ThreadPool
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Lane = Literal["passwords", "pictures", "metrics"]
+Lane = Literal["passwords", "pictures", "metrics", "files"]
 
 # Jobs in a lane, the running one included: who comes after more of them (20 ms a password, up to
 # 1 s a picture, which is held in memory as well) would wait longer than people do.
-WAITING_MAX: dict[Lane, int] = {"passwords": 200, "pictures": 20, "metrics": 20}
+WAITING_MAX: dict[Lane, int] = {"passwords": 200, "pictures": 20, "metrics": 20, "files": 20}
 NICENESS = 10
 
 _lanes: dict[tuple[int, Lane], "_Lane"] = {}

@@ -83,6 +83,14 @@ def test_domains_keep_apart(package: str, stranger: str) -> None:
         assert not [name for name in ours(module) if within(name, stranger)], module
 
 
+def test_what_concerns_all_domains_stands_above_them() -> None:
+    # An erasure and an export are one transaction and one document over all three, which
+    # therefore cannot be written in any of them.
+    for module in SOURCES.keys() - {"app"}:
+        if not within(module, "app.personal", "app.commands"):
+            assert not [name for name in ours(module) if within(name, "app.personal")], module
+
+
 def test_realtime_knows_nothing_of_ours() -> None:
     for module in modules("app.realtime"):
         assert all(within(name, "app.realtime") for name in ours(module)), module
@@ -143,7 +151,7 @@ def test_layers_of_a_domain_rest_on_lower_ones(
     ],
 )
 def test_foundations_know_no_domain(foundation: str) -> None:
-    above = [f"app.{name}" for name in (*DOMAINS, "realtime", "health", "commands")]
+    above = [f"app.{name}" for name in (*DOMAINS, "personal", "realtime", "health", "commands")]
     assert not [name for name in ours(f"app.{foundation}") if within(name, *above)]
 
 

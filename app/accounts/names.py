@@ -1,6 +1,8 @@
 """What a username and an e-mail address may be, and when two of them are the same."""
 
 import unicodedata
+from collections.abc import Iterator
+from itertools import count
 
 from email_validator import EmailNotValidError, validate_email
 from flask_babel import lazy_gettext as _
@@ -74,6 +76,22 @@ def folded(name: str) -> str:
 def room_name(one: str, other: str) -> str:
     """Return what the room of two users is called, whoever of them asks."""
     return "_".join(sorted((one, other), key=folded))
+
+
+def room_names(one: str, other: str) -> Iterator[str]:
+    """Yield the names that the room of two users may have, the best one first.
+
+    `_` may stand in a username, so another pair may have that one for its room; `~` may not.
+    """
+    best = room_name(one, other)
+    yield best
+    for copy in count(2):
+        yield f"{best}~{copy}"
+
+
+def erased_username(user_id: int) -> str:
+    """Return the username of who has erased their account. `~` keeps it from being taken."""
+    return f"deleted~{user_id}"
 
 
 def normal_email(raw: str) -> str:

@@ -12,10 +12,11 @@ from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from app.accounts import passwords, sessions
-from app.accounts.models import PasswordReset, User
-from app.accounts.names import folded
+from app.accounts.models import Invitation, PasswordReset, User
+from app.accounts.names import erased_username, folded
 from app.accounts.sessions import Device
-from app.accounts.tokens import NoActiveAccount
+from app.accounts.tokens import NoActiveAccount, TokenNotValid
+from app.clock import utcnow
 from app.database import insert_once, reading, writing
 from app.errors import ApiError, BadInput, FieldErrors
 
@@ -199,6 +200,94 @@ def change_email(user_id: int, email: str, password: str) -> None:
             )
     except IntegrityError:
         raise BadInput({"email": [_EMAIL_TAKEN]}) from None
+
+
+def hold_accounts(connection: Connection, caller_id: int, *other_ids: int) -> None:
+    """See to it that users stay where they are until the caller's transaction ends.
+
+    Whoever writes a row that says something of a user calls this first: an erasure waits for
+    the transaction, and erases the row with all else.
+
+    Args:
+        connection: Of the transaction.
+        caller_id: The user who asks for it.
+        other_ids: Others whom it concerns.
+
+    Raises:
+        TokenNotValid: The caller's account was erased a moment ago.
+        UserNotFound: One of the others' was.
+    """
+    query = select(User.id).where(User.id.in_((caller_id, *other_ids)), User.deleted_at.is_(None))
+    query = query.order_by(User.id).with_for_update(read=True, key_share=True)
+    there = set(connection.scalars(query))
+    if caller_id not in there:
+        raise TokenNotValid
+    if not there.issuperset(other_ids):
+        raise UserNotFound
+
+
+def confirm_password(user_id: int, password: str) -> str:
+    """Return the hash of a user's password, for `lock_account`.
+
+    Raises:
+        BadInput: What they say is not their password.
+    """
+    return str(_check_own_password(user_id, password, "password").password_hash)
+
+
+def lock_account(connection: Connection, user_id: int, password_hash: str | None) -> None:
+    """Keep everybody else from a user's account until the caller's transaction ends.
+
+    What others write of the user is committed when this returns, or will be refused by
+    `hold_accounts`.
+
+    Args:
+        connection: Of the transaction.
+        user_id: Whose account.
+        password_hash: What `confirm_password` has returned; None if an operator asks.
+
+    Raises:
+        TokenNotValid: It is erased.
+        BadInput: The password was changed meanwhile.
+    """
+    query = select(User.password_hash).where(User.id == user_id, User.deleted_at.is_(None))
+    found = connection.execute(query.with_for_update()).one_or_none()
+    if found is None:
+        raise TokenNotValid
+    if password_hash not in (found.password_hash, None):
+        raise WrongPassword("password")
+
+
+def erase_account(connection: Connection, user_id: int) -> str:
+    """Take from an account all that is personal; the row stays, and nobody can log in to it.
+
+    Args:
+        connection: Of a transaction that has the account locked.
+        user_id: Whose.
+
+    Returns:
+        The username that is left.
+    """
+    username = erased_username(user_id)
+    connection.execute(
+        update(User)
+        .where(User.id == user_id)
+        .values(
+            username=username,
+            username_key=username,
+            email="",
+            email_key=username,
+            password_hash="",
+            is_active=False,
+            is_admin=False,
+            deleted_at=utcnow(),
+        )
+    )
+    sessions.revoke_all(connection, user_id)
+    sessions.forget_devices(connection, user_id)
+    connection.execute(delete(PasswordReset).where(PasswordReset.user_id == user_id))
+    connection.execute(delete(Invitation).where(Invitation.used_by == user_id))
+    return username
 
 
 def get_user_by_name(username: str) -> Row[int, str, str]:

@@ -76,11 +76,11 @@ def begin(connection: Connection, user_id: int, device: Device, lifetime: timede
 
 
 def touch(session_id: int, device: Device) -> None:
-    """Note that a session was used, and where from."""
+    """Note that a session was used, and where from, unless it has just been revoked."""
     with writing() as connection:
         connection.execute(
             update(Session)
-            .where(Session.id == session_id)
+            .where(Session.id == session_id, Session.revoked_at.is_(None))
             .values(last_used_at=utcnow(), **device.columns())
         )
 
@@ -122,6 +122,24 @@ def revoke_all(connection: Connection, user_id: int) -> None:
         update(Session)
         .where(Session.user_id == user_id, Session.revoked_at.is_(None))
         .values(revoked_at=utcnow())
+    )
+
+
+def forget_devices(connection: Connection, user_id: int) -> None:
+    """Forget where a user was logged in; the rows are kept for who has to close their sockets.
+
+    After `revoke_all`, in the same transaction: a session that is revoked is touched no more.
+    """
+    connection.execute(
+        update(Session).where(Session.user_id == user_id).values(address="", client="")
+    )
+
+
+def sweep_erased(connection: Connection) -> None:
+    """Remove the rows of erased users that no worker needs any more: they never log in again."""
+    erased = select(User.id).where(User.deleted_at.is_not(None))
+    connection.execute(
+        delete(Session).where(Session.revoked_at < utcnow() - KEPT, Session.user_id.in_(erased))
     )
 
 

@@ -1,23 +1,26 @@
 """Use cases of talk: open a room, take a seat in one, say something."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from time import sleep
 from typing import Any
 
 from flask import current_app
 from flask_babel import lazy_gettext as _
-from sqlalchemy import ColumnElement, Row, case, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, or_, select, update
 from sqlalchemy.orm import aliased
 
 from app.accounts.models import User
-from app.accounts.names import room_name
-from app.accounts.services import get_user_by_name
+from app.accounts.names import room_names
+from app.accounts.services import get_user_by_name, hold_accounts
 from app.database import insert_once, reading, writing
 from app.errors import ApiError, BadInput
-from app.messenger.models import Room
+from app.messenger.models import Message, Room
 from app.messenger.store import Draft, Stored
 from app.messenger.writer import MessageWriter
 from app.pagination import AnySelect
+
+FORGOTTEN_AT_ONCE = 1000  # client_ids; nobody else stores anything on SQLite meanwhile
 
 
 class RoomNotFound(ApiError):
@@ -96,29 +99,27 @@ def open_room(user_id: int, username: str, recipient: str) -> tuple[Mapping[str,
     Raises:
         UserNotFound: Nobody has that login.
         RoomWithOneself: It is the caller's own.
+        TokenNotValid: The caller's account was erased meanwhile.
     """
     other = get_user_by_name(recipient)
     if other.id == user_id:
         raise RoomWithOneself
     low_id, high_id = sorted((user_id, other.id))
     of_pair = rooms(user_id).where(Room.low_user_id == low_id, Room.high_user_id == high_id)
-    base = room_name(username, other.username)
-    copy = 1
+    names = room_names(username, other.username)
     is_new = False
     while True:
         with reading() as connection:
             room = connection.execute(of_pair).one_or_none()
         if room is not None:
             return room_out(room), is_new
-        # `_` may stand in a name, so another pair may have this name for its room; `~` may not.
-        name = base if copy == 1 else f"{base}~{copy}"
         with writing() as connection:
+            hold_accounts(connection, user_id, other.id)
             room_id = insert_once(
-                connection, Room, name=name, low_user_id=low_id, high_user_id=high_id
+                connection, Room, name=next(names), low_user_id=low_id, high_user_id=high_id
             )
         # None: the pair has a room since a moment ago, or the name is taken.
         is_new = room_id is not None
-        copy += 1
 
 
 def take_seat(name: str, user_id: int, username: str) -> Seat:
@@ -153,3 +154,81 @@ def post_message(seat: Seat, content: str, client_id: str | None = None) -> Stor
     """
     writer: MessageWriter = current_app.extensions["writer"]
     return writer.post(Draft(seat.room_id, seat.user_id, seat.username, content, client_id))
+
+
+def forget_client_ids(user_id: int) -> None:
+    """Take from a user's messages what their client has called them.
+
+    There may be tens of thousands, too many for the one transaction of an erasure. It shows
+    nowhere, so it may well be done before.
+    """
+    some = _with_client_id(user_id).order_by(Message.id).limit(FORGOTTEN_AT_ONCE).with_for_update()
+    while True:
+        with writing() as connection:
+            ids = connection.scalars(some).all()
+            connection.execute(update(Message).where(Message.id.in_(ids)).values(client_id=None))
+        if len(ids) < FORGOTTEN_AT_ONCE:
+            return
+        sleep(0)  # SQLite does not wait, and others want to be served in between
+
+
+def _with_client_id(user_id: int) -> AnySelect:
+    # By room, as the index has it; there is none on the user alone.
+    return select(Message.id).where(
+        Message.room_id.in_(_ids_of_rooms(user_id)),
+        Message.user_id == user_id,
+        Message.client_id.is_not(None),
+    )
+
+
+def _ids_of_rooms(user_id: int) -> AnySelect:
+    return select(Room.id).where(_is_member(user_id))
+
+
+def lock_rooms(connection: Connection, user_id: int) -> Collection[int]:
+    """Let nothing be said in a user's rooms until the transaction ends; return their ids.
+
+    To be done before the user's account is locked, because who stores a message locks its room
+    first, and then its author.
+    """
+    query = _ids_of_rooms(user_id).order_by(Room.id).with_for_update()
+    return set(connection.scalars(query))
+
+
+def has_other_rooms(connection: Connection, user_id: int, room_ids: Collection[int]) -> bool:
+    """Tell whether a user is in more rooms than these."""
+    return not set(connection.scalars(_ids_of_rooms(user_id))).issubset(room_ids)
+
+
+def erase_member(connection: Connection, user_id: int, username: str) -> None:
+    """Take a user's old name from the rooms that they are in; what they said there stays.
+
+    Args:
+        connection: Of a transaction that has the rooms and the account locked.
+        user_id: Whose.
+        username: What they are called now.
+
+    Raises:
+        IntegrityError: Somebody else took a name at the same moment.
+    """
+    left_over = update(Message).where(Message.id.in_(_with_client_id(user_id)))
+    connection.execute(left_over.values(client_id=None))
+    other = aliased(User)
+    other_id = case((Room.low_user_id == user_id, Room.high_user_id), else_=Room.low_user_id)
+    members = select(Room.id, other.username).join(other, other.id == other_id)
+    rows = connection.execute(members.where(_is_member(user_id))).all()
+    nameless = {room_id: room_names(username, other_name) for room_id, other_name in rows}
+    while nameless:
+        wanted = {room_id: next(names) for room_id, names in nameless.items()}
+        taken = set(connection.scalars(select(Room.name).where(Room.name.in_(wanted.values()))))
+        free = []
+        for room_id, name in wanted.items():
+            if name not in taken:
+                taken.add(name)
+                free.append({"room": room_id, "new_name": name})
+                del nameless[room_id]
+        if free:
+            connection.execute(_RENAME, free)
+
+
+_RENAME = update(Room).where(Room.id == bindparam("room")).values(name=bindparam("new_name"))

@@ -1,15 +1,15 @@
 """Use cases of profiles: show and change one, write posts, keep a list of friends."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from flask import current_app
 from flask_babel import lazy_gettext as _
-from sqlalchemy import delete, select, update
+from sqlalchemy import Connection, Row, delete, or_, select, update
 
 from app import offload
 from app.accounts.models import User
-from app.accounts.services import get_user_by_name
+from app.accounts.services import get_user_by_name, hold_accounts
 from app.clock import utcnow
 from app.database import insert_once, reading, writing
 from app.errors import RETRY_SECONDS, ApiError, BadInput
@@ -79,6 +79,7 @@ def change_profile(user_id: int, changes: Mapping[str, Any]) -> None:
     Raises:
         BadInput: It is no picture that we take. All stays as it was.
         StorageUnavailable: The disk does not take it. All stays as it was.
+        TokenNotValid: The user's account was erased meanwhile.
     """
     store: MediaStore = current_app.extensions["media"]
     values = dict(changes)
@@ -106,6 +107,7 @@ def _write_profile(user_id: int, values: Mapping[str, Any]) -> str | None:
     # Returns the name of the picture that was there before. The row is locked first, so of two
     # changes at once the second sees, and removes, the picture of the first.
     with writing() as connection:
+        hold_accounts(connection, user_id)
         insert_once(connection, Profile, user_id=user_id)
         old: str | None = connection.execute(
             select(Profile.image).where(Profile.user_id == user_id).with_for_update()
@@ -130,9 +132,13 @@ def write_post(
     Returns:
         The post as the API shows it, the earlier one if the `client_id` is known, and
         whether it is new.
+
+    Raises:
+        TokenNotValid: The author's account was erased meanwhile.
     """
     post = {"title": title, "content": content, "created_at": utcnow()}
     with writing() as connection:
+        hold_accounts(connection, author_id)
         post_id = insert_once(connection, Post, author_id=author_id, client_id=client_id, **post)
     if post_id is not None:
         return {"id": post_id} | post | {"author": author}, True
@@ -164,6 +170,7 @@ def befriend(user_id: int, username: str) -> str:
     if friend.id == user_id:
         raise FriendOfOneself
     with writing() as connection:
+        hold_accounts(connection, user_id, friend.id)
         insert_once(connection, Friendship, owner_id=user_id, friend_id=friend.id)
     return str(friend.username)
 
@@ -188,3 +195,47 @@ def unfriend(user_id: int, username: str) -> str:
             )
         )
     return str(friend.username)
+
+
+def erase_profile(connection: Connection, user_id: int) -> None:
+    """Delete what a user has shown and whom they know, on their list and on others'.
+
+    The row of the profile stays, empty, until its picture is removed too: that is a file, and
+    can only be once the transaction is committed. See `find_erased`.
+
+    Args:
+        connection: Of a transaction that has the user's account locked.
+        user_id: Whose.
+    """
+    insert_once(connection, Profile, user_id=user_id)
+    connection.execute(update(Profile).where(Profile.user_id == user_id).values(bio=""))
+    connection.execute(delete(Post).where(Post.author_id == user_id))
+    connection.execute(
+        delete(Friendship).where(
+            or_(Friendship.owner_id == user_id, Friendship.friend_id == user_id)
+        )
+    )
+
+
+def find_erased() -> Sequence[Row[int, str | None]]:
+    """Return user_id and image of the profiles that `erase_profile` has left."""
+    query = select(Profile.user_id, Profile.image).join(User, User.id == Profile.user_id)
+    with reading() as connection:
+        return connection.execute(query.where(User.deleted_at.is_not(None))).all()
+
+
+def remove_pictures(names: Iterable[str | None]) -> None:
+    """Remove pictures from the media store.
+
+    Raises:
+        OSError: It cannot be done at the moment.
+    """
+    store: MediaStore = current_app.extensions["media"]
+    for name in names:
+        store.delete(name)
+
+
+def forget_profiles(user_ids: Iterable[int]) -> None:
+    """Delete the profiles of users, whose pictures have to be gone."""
+    with writing() as connection:
+        connection.execute(delete(Profile).where(Profile.user_id.in_(user_ids)))

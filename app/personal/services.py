@@ -1,0 +1,81 @@
+"""Use cases of what is somebody's in all domains together: erase it.
+
+An erasure is one transaction, and a remainder that no transaction can hold: the picture,
+which is a file, and what SQLite keeps of deleted rows. Until that is done an emptied row in
+`profiles` says that it is to be done, so whoever comes next can: the next erasure, or a
+worker that starts.
+"""
+
+import logging
+import sqlite3
+
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from app.accounts import sessions
+from app.accounts.services import confirm_password, erase_account, lock_account
+from app.database import scrub, writing
+from app.messenger.services import erase_member, forget_client_ids, has_other_rooms, lock_rooms
+from app.profiles.services import erase_profile, find_erased, forget_profiles, remove_pictures
+
+log = logging.getLogger(__name__)
+
+
+def erase_own(user_id: int, password: str) -> None:
+    """Erase a user's account on their own word.
+
+    Args:
+        user_id: Whose.
+        password: What they say their password is.
+
+    Raises:
+        BadInput: It is not.
+        TokenNotValid: The account was erased meanwhile.
+    """
+    _erase(user_id, confirm_password(user_id, password))
+
+
+def erase(user_id: int) -> None:
+    """Erase a user's account on an operator's word.
+
+    Raises:
+        TokenNotValid: It was erased meanwhile.
+    """
+    _erase(user_id, None)
+
+
+def _erase(user_id: int, password_hash: str | None) -> None:
+    forget_client_ids(user_id)
+    while not _is_erased(user_id, password_hash):
+        pass
+    log.info("account erased", extra={"user_id": user_id})
+    finish()
+
+
+def _is_erased(user_id: int, password_hash: str | None) -> bool:
+    try:
+        with writing() as connection:
+            room_ids = lock_rooms(connection, user_id)
+            lock_account(connection, user_id, password_hash)
+            if has_other_rooms(connection, user_id, room_ids):
+                return False  # one was opened in between: it has to be locked before the account
+            username = erase_account(connection, user_id)
+            erase_profile(connection, user_id)
+            erase_member(connection, user_id, username)
+    except IntegrityError:  # another erasure has just taken the name of a room
+        return False
+    return True
+
+
+def finish() -> None:
+    """Do what is left to do of erasures, if it can be done now."""
+    try:
+        with writing() as connection:
+            sessions.sweep_erased(connection)
+        left = find_erased()
+        if left:
+            remove_pictures(row.image for row in left)
+            if scrub():
+                forget_profiles([row.user_id for row in left])
+    except (OSError, SQLAlchemyError, sqlite3.Error) as error:
+        # The account is erased all the same, and what is left shows nowhere.
+        log.warning("an erasure is to be finished later: %s", type(error).__name__)
