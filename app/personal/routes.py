@@ -1,14 +1,18 @@
-"""`/accounts/api/users/me/`: what is somebody's in all domains together."""
+"""`/accounts/api/users/me/`: what is somebody's in all domains together, erased or taken along."""
 
 from apiflask import APIBlueprint
-from flask import Response
+from flask import Response, current_app, request
 from flask_jwt_extended import current_user, jwt_required
 
+from app.database import current_engine
 from app.personal import services
-from app.personal.schemas import ErasureIn
+from app.personal.export import export
+from app.personal.schemas import ErasureIn, ExportOut
 from app.validation import JSON_OR_FORM
 
 bp = APIBlueprint("personal", __name__, url_prefix="/accounts/api/users/me")
+
+STALLED_SECONDS = 30  # that a reader may take for one piece of an export
 
 
 @bp.delete("/")
@@ -19,3 +23,20 @@ def erase_self(json_or_form_data: ErasureIn) -> Response:
     """Erase the caller's account; messages stay with those they were sent to, without a name."""
     services.erase_own(current_user.id, json_or_form_data.password)
     return Response(status=204)
+
+
+@bp.get("/export/")
+@jwt_required()
+@bp.output(ExportOut)
+def export_self() -> Response:
+    """Give the caller all that is theirs, as one JSON document."""
+    pieces = export(current_engine(), current_app.extensions["media"], current_user.id)
+    response = Response(pieces, mimetype="application/json")
+    response.headers["Content-Disposition"] = (
+        f'attachment; filename="beseda-{current_user.id}.json"'
+    )
+    if socket := request.environ.get("gunicorn.socket"):
+        # For writes as well: who reads no more is hung up on.
+        socket.settimeout(STALLED_SECONDS)
+        response.call_on_close(lambda: socket.settimeout(None))
+    return response

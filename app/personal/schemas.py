@@ -1,9 +1,12 @@
-"""The shapes of the wire: what is somebody's."""
+"""The shapes of the wire: what is somebody's, to be erased or taken along."""
 
+from datetime import datetime
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
+from app.messenger.schemas import RoomOut
+from app.profiles.schemas import PostOut
 from app.validation import Body, Text
 
 
@@ -11,3 +14,73 @@ class ErasureIn(Body):
     """The password says that its owner wants it, and not who found the token."""
 
     password: Annotated[Text, Field(min_length=1, examples=["yourpassword"])]
+
+
+class OwnAccountOut(BaseModel):
+    id: int = Field(examples=[1])
+    username: str = Field(examples=["user1"])
+    email: str = Field(examples=["user1@example.com"])
+    is_admin: bool = Field(examples=[False])
+    created_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
+
+
+class PictureOut(BaseModel):
+    """A picture itself: who takes it along may lose the way to where it is served."""
+
+    content_type: str = Field(examples=["image/jpeg"])
+    base64: str = Field(examples=["/9j/4AAQSkZJRg=="])
+
+
+class FriendOut(BaseModel):
+    id: int = Field(examples=[2])
+    username: str = Field(examples=["user2"])
+
+
+class OwnProfileOut(BaseModel):
+    bio: str = Field(examples=["Био"])
+    image: PictureOut | None  # null: the default one
+    friends: list[FriendOut]
+
+
+class OwnSessionOut(BaseModel):
+    """A login; those that are over are kept for some time."""
+
+    id: int = Field(examples=[1])
+    created_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
+    last_used_at: datetime = Field(examples=["2024-12-12T12:00:00Z"])
+    expires_at: datetime = Field(examples=["2025-01-11T10:00:00Z"])
+    revoked_at: datetime | None
+    address: str = Field(examples=["192.0.2.7"])
+    client: str = Field(examples=["Mozilla/5.0"])
+
+
+class OwnPostOut(PostOut):
+    client_id: str | None
+
+
+class OwnRoomOut(RoomOut):
+    created_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
+
+
+class OwnMessageOut(BaseModel):
+    id: int = Field(examples=[1])
+    room: str = Field(examples=["user1_user2"])
+    content: str = Field(examples=["Привет!"])
+    timestamp: datetime = Field(examples=["2024-12-12T10:00:00Z"])
+    client_id: str | None
+
+
+class ExportOut(BaseModel):
+    """All that the system holds of a person, and nothing of others but their names.
+
+    It is sent while it is read, so an error in the middle, or a reader who takes too long, cuts
+    it off. Then it is no valid JSON, and over HTTP/1.1 its last chunk is missing.
+    """
+
+    exported_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
+    account: OwnAccountOut
+    profile: OwnProfileOut
+    sessions: list[OwnSessionOut]
+    posts: list[OwnPostOut]
+    rooms: list[OwnRoomOut]
+    messages: list[OwnMessageOut] = Field(description="By room; within one, oldest first.")

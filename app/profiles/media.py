@@ -8,6 +8,7 @@ import re
 import secrets
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Protocol
@@ -134,6 +135,21 @@ class FolderStore:
             return path if stat.S_ISREG(path.lstat().st_mode) else None
         except FileNotFoundError:
             return None
+
+
+def read_picture(store: MediaStore, name: str) -> bytes | None:
+    """Return the picture of this name, or None if it is gone.
+
+    Raises:
+        OSError: The store cannot be asked at the moment.
+    """
+    match store.find(name):
+        case BytesIO() as file:
+            return file.getvalue()
+        case Path() as path:
+            with suppress(FileNotFoundError):  # its owner has just replaced it
+                return path.read_bytes()
+    return None
 
 
 def image_url(name: str | None) -> str:
