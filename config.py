@@ -148,7 +148,7 @@ class Config(BaseModel):
         }
         try:
             if "JWT_SECRET_KEY" not in settings and _is_sqlite(settings):
-                settings["JWT_SECRET_KEY"] = _kept_secret(INSTANCE / "jwt_secret_key")
+                settings["JWT_SECRET_KEY"] = _kept_secret(kept_key())
             return cls(**settings)
         except ValidationError as error:
             raise ConfigError(_complaint(error, settings)) from None
@@ -162,6 +162,11 @@ class Config(BaseModel):
     def workers(self) -> int:
         """How many worker processes may serve."""
         return 1 if self.is_sqlite else self.WEB_CONCURRENCY
+
+
+def kept_key() -> Path:
+    """Return the file with the signing key of an installation that was given none."""
+    return INSTANCE / "jwt_secret_key"
 
 
 def _is_sqlite(settings: Mapping[str, str]) -> bool:

@@ -2,10 +2,10 @@
 
 from flask import Flask
 
-from app.commands import imports, users
+from app.commands import data, imports, users
 
 
 def init_app(app: Flask) -> None:
     """Let an application be operated."""
-    app.cli.add_command(imports.import_users)
-    app.cli.add_command(users.users)
+    for command in (data.backup, data.restore, imports.import_users, users.users):
+        app.cli.add_command(command)
