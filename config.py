@@ -38,7 +38,12 @@ class ConfigError(SystemExit):
     """
 
 
-def _database_url(text: str) -> str:
+def database_url(text: str) -> str:
+    """Return the URL of a database as SQLAlchemy wants it.
+
+    Raises:
+        ValueError: It is none that we can use; the text says what was expected.
+    """
     try:
         url = make_url(text)
     except ArgumentError:
@@ -113,7 +118,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True, validate_default=True)
 
-    DATABASE_URL: Annotated[str, AfterValidator(_database_url), Field(repr=False)] = (
+    DATABASE_URL: Annotated[str, AfterValidator(database_url), Field(repr=False)] = (
         f"sqlite:///{INSTANCE / 'beseda.db'}"
     )
     DATABASE_POOL_SIZE: Annotated[int, Field(ge=1, le=1000)] = 5  # a worker; twice that in a rush

@@ -3,6 +3,8 @@
 from functools import cache
 from pathlib import Path
 
+from alembic import command
+from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
@@ -29,3 +31,11 @@ def found_in(connection: Connection) -> frozenset[str]:
         SQLAlchemyError: Nobody has migrated it, or it is away.
     """
     return frozenset(connection.scalars(text("SELECT version_num FROM alembic_version")))
+
+
+def upgrade(connection: Connection) -> None:
+    """Make the tables of this release, in the transaction that the connection has begun."""
+    config = Config(MIGRATIONS / "alembic.ini")
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -36,5 +36,8 @@ def run(connection: Connection) -> None:
 if context.is_offline_mode():
     raise SystemExit("--sql is not supported: a migration may have to look at the data.")
 
-with current_app.extensions["engine"].begin() as connection:
-    run(connection)
+if (lent := config.attributes.get("connection")) is not None:
+    run(lent)  # of somebody who has more to do in the same transaction
+else:
+    with current_app.extensions["engine"].begin() as connection:
+        run(connection)

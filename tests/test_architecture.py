@@ -207,7 +207,9 @@ def test_only_two_files_know_gevent() -> None:
 def test_transactions_are_begun_by_services_and_the_store_of_messages() -> None:
     writers = {module for module in SOURCES if "app.database.writing" in imported(module)}
     assert writers
-    assert all(module.endswith((".services", ".sessions", ".store")) for module in writers), writers
+    # Whole databases are copied row for row, whatever the rows mean.
+    others = {each for each in writers if not each.endswith((".services", ".sessions", ".store"))}
+    assert others <= {"app.transfer"}
     for module, tree in SOURCES.items():
         commits = [
             node.lineno

@@ -2,10 +2,16 @@
 
 from flask import Flask
 
-from app.commands import data, imports, users
+from app.commands import copying, data, imports, users
 
 
 def init_app(app: Flask) -> None:
     """Let an application be operated."""
-    for command in (data.backup, data.restore, imports.import_users, users.users):
+    for command in (
+        copying.copy_database,
+        data.backup,
+        data.restore,
+        imports.import_users,
+        users.users,
+    ):
         app.cli.add_command(command)
