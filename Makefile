@@ -6,7 +6,7 @@ PORT ?= 8000
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint format lock migration translations soak bench bench-quick clean
+.PHONY: help run demo test check lint format lock migration translations soak bench bench-quick clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -14,6 +14,10 @@ help: ## List the targets
 run: $(VENV)/installed ## Serve on http://127.0.0.1:$PORT, on SQLite unless DATABASE_URL says otherwise
 	@$(BIN)/flask --app wsgi db upgrade
 	@exec $(BIN)/gunicorn -c gunicorn.conf.py --bind 127.0.0.1:$(PORT) wsgi:app
+
+demo: $(VENV)/installed ## Fill an empty database with people and conversations to look at
+	@$(BIN)/flask --app wsgi db upgrade
+	@$(BIN)/flask --app wsgi demo
 
 test: $(VENV)/installed-dev ## Run the whole test suite
 	@$(BIN)/python -m pytest

@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from app.commands import copying, data, imports, users
+from app.commands import copying, data, demo, imports, users
 
 
 def init_app(app: Flask) -> None:
@@ -11,6 +11,7 @@ def init_app(app: Flask) -> None:
         copying.copy_database,
         data.backup,
         data.restore,
+        demo.demo,
         imports.import_users,
         users.users,
     ):
