@@ -34,7 +34,7 @@ format: $(VENV)/installed-dev ## Put the code into its format
 	@$(BIN)/ruff check --fix .
 
 lock: $(VENV)/installed-dev ## Resolve requirements*.in into requirements*.txt, with hashes
-	@for name in requirements requirements-dev; do \
+	@for name in requirements requirements-s3 requirements-dev; do \
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 			--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 			$(UPGRADE) --output-file $$name.txt $$name.in || exit; \

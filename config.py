@@ -5,10 +5,12 @@ import re
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -27,6 +29,10 @@ INSTANCE = ROOT / "instance"  # what a fresh installation keeps of its own
 SECRET_BYTES = 32  # of a key for HS256 at least (RFC 7518, section 3.2)
 
 _SECRET_EXPECTED = f"at least {SECRET_BYTES} bytes, such as `openssl rand -hex 32` prints"
+_BUCKET_EXPECTED = (
+    "s3://bucket/prefix?endpoint=https://host&region=name; all but the bucket may be left out, and"
+    " keys stand in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+)
 
 _POSTGRESQL = "postgresql+psycopg"
 
@@ -67,6 +73,43 @@ def _redis_url(text: str) -> str:
     if urlsplit(text).scheme not in ("redis", "rediss", "unix"):
         raise ValueError("a URL beginning with redis://, rediss:// or unix://")
     return text
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Where an S3-compatible storage keeps pictures; who may is for its own variables to say.
+
+    Attributes:
+        prefix: What their names begin with there: empty, or with a slash at its end.
+        endpoint: The URL of the storage; None is Amazon's.
+    """
+
+    name: str
+    prefix: str
+    endpoint: str | None
+    region: str | None
+
+
+def _bucket(text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
+    parts = urlsplit(text)
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    endpoint, region = options.pop("endpoint", None), options.pop("region", None)
+    if (
+        parts.scheme != "s3"
+        or not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", parts.netloc)
+        or not re.fullmatch(r"[A-Za-z0-9!_.*'()/-]*", parts.path)
+        or (endpoint is not None and not re.fullmatch(r"https?://[^\s@?#]+", endpoint))
+        or region == ""
+        or options
+        or parts.fragment
+    ):
+        raise ValueError(_BUCKET_EXPECTED)
+    if find_spec("boto3") is None:
+        raise ValueError("boto3 to be installed for it: pip install -r requirements-s3.txt")
+    prefix = parts.path.strip("/")
+    return Bucket(parts.netloc, f"{prefix}/" if prefix else "", endpoint, region)
 
 
 def _secret(key: SecretStr) -> SecretStr:
@@ -135,6 +178,7 @@ class Config(BaseModel):
         tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_origins)
     ] = ()
     MEDIA_ROOT: Path = INSTANCE / "media"
+    MEDIA_URL: Annotated[Bucket | None, BeforeValidator(_bucket)] = None  # in place of MEDIA_ROOT
     RATELIMIT_ENABLED: bool = True
     PROXY_HOPS: Annotated[int, Field(ge=0, le=10)] = 0
     LOG_LEVEL: LogLevel = "INFO"

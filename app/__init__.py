@@ -3,6 +3,7 @@
 import hmac
 import re
 import threading
+from importlib import import_module
 from pathlib import Path
 
 from apiflask import APIFlask
@@ -25,7 +26,7 @@ from app.openapi import routes as docs
 from app.personal import routes as personal
 from app.personal import services as erasures
 from app.profiles import routes as profiles
-from app.profiles.media import FolderStore, media
+from app.profiles.media import FolderStore, MediaStore, media
 from app.realtime import (
     Bus,
     LineBus,
@@ -118,11 +119,19 @@ def _connect(app: APIFlask, config: Config) -> None:
     app.extensions |= {
         "attendance": Attendance(engine),
         "engine": engine,
-        "media": FolderStore(config.MEDIA_ROOT),
+        "media": _store(config),
         "metrics": Metrics(),
         "realtime": realtime,
         "writer": MessageWriter(engine, realtime.ring),
     }
+
+
+def _store(config: Config) -> MediaStore:
+    if config.MEDIA_URL is None:
+        return FolderStore(config.MEDIA_ROOT)
+    # Only here, because boto3 is not installed where nobody asks for it.
+    store: MediaStore = import_module("app.profiles.bucket").BucketStore(config.MEDIA_URL)
+    return store
 
 
 def _bus(config: Config) -> Bus:

@@ -61,6 +61,7 @@ def test_every_wrong_variable_is_named_at_once_with_what_was_expected() -> None:
         "WEB_CONCURRENCY": "many",
         "SOCKETS_MAX": "0",
         "CORS_ORIGINS": "https://a.example/path",
+        "MEDIA_URL": "s3://key:hidden@pictures",
         "RATELIMIT_ENABLED": "perhaps",
         "PROXY_HOPS": "-1",
         "LOG_LEVEL": "LOUD",

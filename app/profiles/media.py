@@ -9,22 +9,23 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from flask import Blueprint, Response, current_app, send_file
 from flask_babel import lazy_gettext as _
 
 from app.conditional import has_validator
-from app.errors import ApiError
+from app.errors import RETRY_SECONDS, ApiError
 from app.openapi import answers, in_path, raises
 
 MEDIA_URL = "/media/"
 FOLDER = "user_images"
 DEFAULT = f"{FOLDER}/default.jpg"
 
-_SHIPPED = Path(__file__).with_name("default.jpg")
+SHIPPED = Path(__file__).with_name("default.jpg")
 _NAME = re.compile(FOLDER + r"/[0-9a-f]{32}\.jpg\Z")
 _MODE = 0o644  # whatever the umask: another server may be the one that serves them
 _YEAR_SECONDS = 31_536_000
@@ -41,6 +42,24 @@ class PictureNotFound(ApiError):
     detail = _("There is no such picture.")
 
 
+class PicturesUnavailable(ApiError):
+    """The store of pictures is away."""
+
+    status = 503
+    code = "storage_unavailable"
+    detail = _("Pictures cannot be shown at the moment.")
+
+    def __init__(self) -> None:
+        super().__init__({"Retry-After": str(RETRY_SECONDS)})
+
+
+class Fetched(NamedTuple):
+    """A picture that is no file of this machine."""
+
+    data: bytes
+    modified: datetime | None
+
+
 class MediaStore(Protocol):
     """Where pictures are kept."""
 
@@ -54,7 +73,7 @@ class MediaStore(Protocol):
     def delete(self, name: str | None) -> None:
         """Remove a picture; one that is gone, or the default one, is left as it is."""
 
-    def find(self, name: str) -> Path | BytesIO | None:
+    def find(self, name: str) -> Path | Fetched | None:
         """Return the picture of this name, or None.
 
         Raises:
@@ -126,7 +145,7 @@ class FolderStore:
     def find(self, name: str) -> Path | None:
         """Return where the file of this name is, or None."""
         if name == DEFAULT:
-            return _SHIPPED
+            return SHIPPED
         if not is_name(name):
             return None
         path = self._root / name
@@ -165,16 +184,32 @@ def image_url(name: str | None) -> str:
 def show_picture(name: str) -> Response:
     """Serve a picture."""
     store: MediaStore = current_app.extensions["media"]
-    path = store.find(name)
-    if path is None:
-        raise PictureNotFound
-    # A name is never given to another picture, so it may be kept for as long as one likes.
-    max_age = _HOUR_SECONDS if name == DEFAULT else _YEAR_SECONDS
     try:
-        response = send_file(path, mimetype="image/jpeg", max_age=max_age)
+        found = store.find(name)
+    except OSError as error:
+        raise PicturesUnavailable from error
+    if found is None:
+        raise PictureNotFound
+    try:
+        response = _sent(name, found)
     except FileNotFoundError:  # its owner has just replaced it
         raise PictureNotFound from None
     response.cache_control.immutable = name != DEFAULT
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     return response
+
+
+def _sent(name: str, found: Path | Fetched) -> Response:
+    # A name is never given to another picture, so it may be kept for as long as one likes.
+    max_age = _HOUR_SECONDS if name == DEFAULT else _YEAR_SECONDS
+    if isinstance(found, Path):
+        return send_file(found, mimetype="image/jpeg", max_age=max_age)
+    return send_file(
+        BytesIO(found.data),
+        mimetype="image/jpeg",
+        max_age=max_age,
+        download_name=Path(name).name,
+        etag=Path(name).stem,
+        last_modified=found.modified,
+    )

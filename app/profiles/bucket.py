@@ -1,0 +1,108 @@
+"""Keeps the pictures of profiles in a bucket of an S3-compatible storage.
+
+For machines whose disk vanishes with a restart, or several that have no disk in common. Nobody
+is sent to the bucket, which therefore need not be public: pictures go through us. The only file
+that knows boto3, which is installed only where `MEDIA_URL` is used.
+"""
+
+import logging
+from typing import Any
+
+import boto3
+from botocore.config import Config as ClientConfig
+from botocore.exceptions import BotoCoreError, ClientError
+
+from app.profiles.media import DEFAULT, SHIPPED, Fetched, is_name, new_name
+from config import Bucket
+
+log = logging.getLogger(__name__)
+
+_OPTIONS: dict[str, Any] = {
+    # With one retry a request is told within about 5 s that the storage is away.
+    "connect_timeout": 1,
+    "read_timeout": 2,
+    "retries": {"total_max_attempts": 2, "mode": "standard"},
+    "max_pool_connections": 50,
+    # Others than Amazon do not know the checksums that boto3 (from 1.36) adds by itself.
+    "request_checksum_calculation": "when_required",
+    "response_checksum_validation": "when_required",
+}
+
+
+class BucketStore:
+    """Objects in a bucket, which several machines may share.
+
+    Args:
+        bucket: Which one. Keys come from the environment, as boto3 reads it.
+    """
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        options = _OPTIONS | ({"s3": {"addressing_style": "path"}} if bucket.endpoint else {})
+        self._client = boto3.session.Session().client(
+            "s3",
+            endpoint_url=bucket.endpoint,
+            region_name=bucket.region,
+            config=ClientConfig(**options),
+        )
+
+    def save(self, data: bytes) -> str:
+        """Store a JPEG and return its name, which nobody can guess.
+
+        Raises:
+            OSError: The storage is away or refuses; nothing is left behind.
+        """
+        name = new_name()
+        try:
+            self._client.put_object(**self._object(name), Body=data, ContentType="image/jpeg")
+        except (BotoCoreError, ClientError) as error:
+            self.delete(name)  # perhaps it is there, and only the answer was lost
+            raise _unavailable(error) from error
+        return name
+
+    def delete(self, name: str | None) -> None:
+        """Remove an object; one that is gone, or the default picture, is left as it is.
+
+        What cannot be removed is an object too many, and no reason to fail whoever asks.
+        """
+        if name is None or not is_name(name):
+            return
+        try:
+            self._client.delete_object(**self._object(name))
+        except (BotoCoreError, ClientError) as error:
+            log.warning("a picture may be left behind in the bucket: %s (%s)", name, _word(error))
+
+    def find(self, name: str) -> Any:
+        """Return the picture of this name, or None.
+
+        Raises:
+            OSError: The storage is away or refuses.
+        """
+        if name == DEFAULT:
+            return SHIPPED
+        if not is_name(name):
+            return None
+        try:
+            found = self._client.get_object(**self._object(name))
+            with found["Body"] as body:
+                return Fetched(body.read(), found.get("LastModified"))
+        except ClientError as error:
+            if _word(error) == "NoSuchKey":
+                return None
+            raise _unavailable(error) from error
+        except BotoCoreError as error:
+            raise _unavailable(error) from error
+
+    def _object(self, name: str) -> dict[str, str]:
+        return {"Bucket": self._bucket.name, "Key": self._bucket.prefix + name}
+
+
+def _unavailable(error: Exception) -> OSError:
+    log.warning("the storage of pictures cannot be used: %s", _word(error))
+    return OSError(str(error))
+
+
+def _word(error: Exception) -> str:
+    if isinstance(error, ClientError):
+        return str(error.response.get("Error", {}).get("Code"))
+    return type(error).__name__
