@@ -1,6 +1,6 @@
 """Lists: a bare JSON array, oldest first, with a `Link` to what lies on either side (RFC 8288)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeAlias
@@ -9,11 +9,19 @@ from urllib.parse import quote, urlencode
 from flask import Request, Response, request
 from flask_babel import LazyString
 from flask_babel import lazy_gettext as _
-from sqlalchemy import Connection, Row, Select, SQLColumnExpression, literal
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Row,
+    Select,
+    SQLColumnExpression,
+    bindparam,
+    tuple_,
+)
 
 from app.errors import BadInput
 from app.openapi import carries, notes_of
-from app.validation import whole_number
+from app.validation import LARGEST_ID, whole_number
 
 MOST_USERS = MOST_ROOMS = MOST_ITEMS = 1000
 DEFAULT_ITEMS = 100
@@ -140,35 +148,67 @@ def _link(relation: str, window: Window, **cursor: int) -> str:
     return f'<{path}?{query}>; rel="{relation}"'
 
 
-def read_page(
-    connection: Connection, query: AnySelect, identity: SQLColumnExpression[int], window: Window
-) -> Page:
-    """Read one window of a list.
+class Listing:
+    """A list that is read window by window.
+
+    Make it once, with the module: building a query takes longer than asking it.
 
     Args:
-        connection: Where from.
-        query: The whole list, its id first, without an order.
-        identity: The column that the list is ordered by; an index has to lead to it.
-        window: Which part.
-
-    Returns:
-        The rows in ascending order, even where the newest were asked for.
+        query: The whole list, its id first, without an order. What differs from caller to
+            caller stands in it as a `bindparam`.
+        identity: The column that the list is ordered by.
+        of: The column that says which list it is, such as the room of messages, if there are
+            many in one table. An index on both, in this order, has to lead to it.
     """
-    if window.after is not None:
-        rows = connection.execute(
-            query.where(identity > window.after).order_by(identity).limit(window.limit + 1)
-        ).all()
-        older = _any(connection, query.where(identity <= window.after))
-        return Page(rows[: window.limit], older, newer=len(rows) > window.limit)
-    newest_first = query.order_by(identity.desc()).limit(window.limit + 1)
-    newer = False
-    if window.before is not None:
-        newest_first = newest_first.where(identity < window.before)
-        newer = _any(connection, query.where(identity >= window.before))
-    rows = connection.execute(newest_first).all()
-    return Page(rows[: window.limit][::-1], older=len(rows) > window.limit, newer=newer)
 
+    def __init__(
+        self,
+        query: AnySelect,
+        identity: SQLColumnExpression[int],
+        of: SQLColumnExpression[int] | None = None,
+    ) -> None:
+        above, up_to = bindparam("above", type_=BigInteger), bindparam("up_to", type_=BigInteger)
+        order = (identity,) if of is None else (of, identity)
+        if of is None:
+            query = query.where(identity > above, identity <= up_to)
+        else:
+            # Comparing rows, and not `of = …`, which PostgreSQL would leave out of the order:
+            # it may then walk the primary key, through everybody's newer rows, to an old list.
+            which = bindparam("of", type_=BigInteger)
+            query = query.where(
+                tuple_(*order) > tuple_(which, above), tuple_(*order) <= tuple_(which, up_to)
+            )
+        most = bindparam("most", type_=BigInteger)
+        self._oldest = query.order_by(*order).limit(most)
+        self._newest = query.order_by(*(column.desc() for column in order)).limit(most)
 
-def _any(connection: Connection, query: AnySelect) -> bool:
-    found = query.with_only_columns(literal(1), maintain_column_froms=True).limit(1)
-    return connection.execute(found).first() is not None
+    def read(self, connection: Connection, window: Window, **parameters: Any) -> Page:
+        """Read one window, its rows in ascending order, even where the newest are asked for.
+
+        Args:
+            connection: Where from.
+            window: Which part.
+            parameters: Of the query; `of` among them, if the list has one.
+        """
+        if window.after is not None:
+            rows = self.after(connection, window.after, window.limit + 1, **parameters)
+            older = self._any(connection, 0, window.after, parameters)
+            return Page(rows[: window.limit], older, newer=len(rows) > window.limit)
+        up_to = LARGEST_ID if window.before is None else window.before - 1
+        bounds = {"above": 0, "up_to": up_to, "most": window.limit + 1}
+        rows = connection.execute(self._newest, parameters | bounds).all()
+        newer = up_to < LARGEST_ID and self._any(connection, up_to, LARGEST_ID, parameters)
+        return Page(rows[: window.limit][::-1], older=len(rows) > window.limit, newer=newer)
+
+    def after(
+        self, connection: Connection, item_id: int, most: int, **parameters: Any
+    ) -> Sequence[Row[*tuple[Any, ...]]]:
+        """Return the oldest rows that are newer than an id, in ascending order."""
+        bounds = {"above": item_id, "up_to": LARGEST_ID, "most": most}
+        return connection.execute(self._oldest, parameters | bounds).all()
+
+    def _any(
+        self, connection: Connection, above: int, up_to: int, parameters: Mapping[str, Any]
+    ) -> bool:
+        bounds = {"above": above, "up_to": up_to, "most": 1}
+        return connection.execute(self._oldest, {**parameters, **bounds}).first() is not None

@@ -36,7 +36,7 @@ FORM_AND_FILES = "form_and_files"
 QUERY = "query"
 HEADERS = "headers"
 
-_LARGEST_ID = 2**63 - 1
+LARGEST_ID = 2**63 - 1
 
 # The words for what pydantic finds; a type that is not here says only that the value is wrong.
 _SENTENCES = {
@@ -255,4 +255,4 @@ def whole_number(text: str) -> int | None:
     """Return the number that ASCII digits stand for, cut to the largest id; None if it is none."""
     if not (text.isascii() and text.isdigit()):
         return None
-    return int(text) if len(text) < len(str(_LARGEST_ID)) else _LARGEST_ID
+    return int(text) if len(text) < len(str(LARGEST_ID)) else LARGEST_ID

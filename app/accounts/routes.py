@@ -5,7 +5,6 @@ from flask import Response, current_app, request
 from flask_jwt_extended import current_user, jwt_required
 
 from app.accounts import services, sessions, tokens
-from app.accounts.models import Session, User
 from app.accounts.schemas import (
     AccessOut,
     CredentialsIn,
@@ -22,11 +21,12 @@ from app.accounts.schemas import (
 from app.accounts.services import WrongPassword
 from app.accounts.sessions import Device, SessionNotFound
 from app.accounts.tokens import NoActiveAccount, TokenNotValid
+from app.clock import utcnow
 from app.conditional import conditional
 from app.database import reading
 from app.errors import Overloaded
 from app.openapi import carries, in_path, raises
-from app.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_USERS, Window, paged, read_page
+from app.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_USERS, Window, paged
 from app.responses import json_response
 from app.validation import JSON_OR_FORM, whole_number
 
@@ -43,7 +43,7 @@ _CHAT_COOKIE = {"header": "Set-Cookie", "sentence": "The access token again, for
 def list_users(window: Window) -> Response:
     """List the users, ascending by id."""
     with reading() as connection:
-        page = read_page(connection, services.USERS, User.id, window)
+        page = services.EVERYBODY.read(connection, window)
     return json_response([row._asdict() for row in page.rows], headers=page.link(window))
 
 
@@ -105,7 +105,7 @@ def change_password(json_or_form_data: PasswordChangeIn) -> Response:
 def list_sessions(window: Window) -> Response:
     """List the sessions with which the caller is logged in."""
     with reading() as connection:
-        page = read_page(connection, sessions.alive(current_user.id), Session.id, window)
+        page = sessions.ALIVE.read(connection, window, of=current_user.id, now=utcnow())
     shown = [row._asdict() | {"current": row.id == current_user.session_id} for row in page.rows]
     return json_response(shown, headers=page.link(window))
 

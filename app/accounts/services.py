@@ -8,7 +8,7 @@ from typing import Any
 from flask import current_app
 from flask_babel import LazyString
 from flask_babel import lazy_gettext as _
-from sqlalchemy import Connection, Row, delete, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from app.accounts import passwords, sessions
@@ -19,9 +19,16 @@ from app.accounts.tokens import NoActiveAccount, TokenNotValid
 from app.clock import utcnow
 from app.database import insert_once, reading, writing
 from app.errors import ApiError, BadInput, FieldErrors
+from app.pagination import Listing
 
 # Everybody whom others may see: not those who have erased their account.
 USERS = select(User.id, User.username, User.email).where(User.deleted_at.is_(None))
+EVERYBODY = Listing(USERS, User.id)
+
+_BY_NAME = USERS.where(User.username_key == bindparam("key"))
+_CREDENTIALS = select(User.id, User.password_hash, User.is_active).where(
+    User.username_key == bindparam("key")
+)
 
 _NAME_TAKEN = _("A user with this name already exists.")
 _EMAIL_TAKEN = _("A user with this e-mail address already exists.")
@@ -112,11 +119,8 @@ def log_in(username: str, password: str, device: Device) -> tuple[int, int]:
     Raises:
         NoActiveAccount: One of the three.
     """
-    query = select(User.id, User.password_hash, User.is_active).where(
-        User.username_key == folded(username)
-    )
     with reading() as connection:
-        user = connection.execute(query).one_or_none()
+        user = connection.execute(_CREDENTIALS, {"key": folded(username)}).one_or_none()
     verdict = passwords.check_password(password, user.password_hash if user else None)
     if user is None or not verdict.ok or not user.is_active:
         raise NoActiveAccount
@@ -296,9 +300,8 @@ def get_user_by_name(username: str) -> Row[int, str, str]:
     Raises:
         UserNotFound: Nobody has.
     """
-    query = USERS.where(User.username_key == folded(username))
     with reading() as connection:
-        user = connection.execute(query).one_or_none()
+        user = connection.execute(_BY_NAME, {"key": folded(username)}).one_or_none()
     if user is None:
         raise UserNotFound
     return user

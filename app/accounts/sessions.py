@@ -11,12 +11,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask_babel import lazy_gettext as _
-from sqlalchemy import Connection, Engine, delete, or_, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, or_, select, update
 
 from app.accounts.models import ADDRESS_CHARS, CLIENT_CHARS, Session, User
 from app.clock import utcnow
 from app.database import insert_once, reading, writing
 from app.errors import ApiError
+from app.pagination import Listing
 
 # How long a session that is over stays in the table. Workers that could not reach the database
 # for so long have closed their sockets, or will hear of it from whoever tries to use a token.
@@ -24,6 +25,13 @@ KEPT = timedelta(days=1)
 
 SESSIONS = select(
     Session.id, Session.created_at, Session.last_used_at, Session.address, Session.client
+)
+
+# With which a user (`of`) is logged in at a moment (`now`).
+ALIVE = Listing(
+    SESSIONS.where(Session.revoked_at.is_(None), Session.expires_at > bindparam("now")),
+    Session.id,
+    of=Session.user_id,
 )
 
 
@@ -83,13 +91,6 @@ def touch(session_id: int, device: Device) -> None:
             .where(Session.id == session_id, Session.revoked_at.is_(None))
             .values(last_used_at=utcnow(), **device.columns())
         )
-
-
-def alive(user_id: int) -> Any:
-    """Return the query for the sessions with which a user is logged in."""
-    return SESSIONS.where(
-        Session.user_id == user_id, Session.revoked_at.is_(None), Session.expires_at > utcnow()
-    )
 
 
 def revoke(user_id: int, session_id: int) -> None:

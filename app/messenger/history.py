@@ -2,16 +2,25 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, bindparam, select
 
 from app.accounts.models import User
 from app.database import reading
 from app.messenger.models import Message, Room
 from app.messenger.schemas import message_bytes
+from app.pagination import Listing
 
-MESSAGES = select(
-    Message.id, User.username, Message.content, Message.timestamp, Message.client_id
-).join(User, User.id == Message.user_id)
+# Those of a room (`of`).
+MESSAGES = Listing(
+    select(Message.id, User.username, Message.content, Message.timestamp, Message.client_id).join(
+        User, User.id == Message.user_id
+    ),
+    Message.id,
+    of=Message.room_id,
+)
+_LAST_IDS = select(Room.id, Room.last_message_id).where(
+    Room.id.in_(bindparam("room_ids", expanding=True))
+)
 
 
 class MessageHistory:
@@ -22,16 +31,11 @@ class MessageHistory:
 
     def last_ids(self, room_ids: Collection[int]) -> Mapping[int, int]:
         """Return the newest message id of each room; 0 where nothing was said yet."""
-        query = select(Room.id, Room.last_message_id).where(Room.id.in_(room_ids))
         with reading(self._engine) as connection:
-            return dict(connection.execute(query).all())
+            return dict(connection.execute(_LAST_IDS, {"room_ids": tuple(room_ids)}).all())
 
     def after(self, room_id: int, message_id: int, limit: int) -> Sequence[tuple[int, bytes]]:
         """Return the oldest messages of a room newer than an id, ascending, with their payloads."""
-        query = (
-            MESSAGES.where(Message.room_id == room_id, Message.id > message_id)
-            .order_by(Message.id)
-            .limit(limit)
-        )
         with reading(self._engine) as connection:
-            return [(row.id, message_bytes(*row)) for row in connection.execute(query)]
+            rows = MESSAGES.after(connection, message_id, limit, of=room_id)
+        return [(row[0], message_bytes(*row)) for row in rows]

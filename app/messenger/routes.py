@@ -12,7 +12,6 @@ from app.database import reading
 from app.errors import Overloaded
 from app.messenger import services
 from app.messenger.history import MESSAGES
-from app.messenger.models import Message, Room
 from app.messenger.schemas import (
     MessageIn,
     MessageOut,
@@ -23,15 +22,7 @@ from app.messenger.schemas import (
 from app.messenger.services import RoomNotFound, RoomWithOneself
 from app.messenger.writer import OutcomeUnknown
 from app.openapi import answers, in_path, raises
-from app.pagination import (
-    DEFAULT_ITEMS,
-    MOST_ITEMS,
-    MOST_ROOMS,
-    AnySelect,
-    Window,
-    paged,
-    read_page,
-)
+from app.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_ROOMS, Listing, Window, paged
 from app.responses import json_response
 from app.validation import HEADERS, JSON_OR_FORM, RetryIn
 
@@ -51,7 +42,7 @@ _ROOM_NAME: dict[str, Any] = {
 @paged(default=MOST_ROOMS, most=MOST_ROOMS)
 def list_rooms(window: Window) -> Response:
     """List the caller's rooms; an administrator's list has all rooms."""
-    return _room_page(window, services.rooms(current_user.id, everybodys=current_user.is_admin))
+    return _room_page(window, services.ALL_ROOMS if current_user.is_admin else services.OWN_ROOMS)
 
 
 @bp.get("/user/chatrooms/")
@@ -61,12 +52,12 @@ def list_rooms(window: Window) -> Response:
 @paged(default=MOST_ROOMS, most=MOST_ROOMS)
 def list_own_rooms(window: Window) -> Response:
     """List the caller's rooms."""
-    return _room_page(window, services.rooms(current_user.id))
+    return _room_page(window, services.OWN_ROOMS)
 
 
-def _room_page(window: Window, query: AnySelect) -> Response:
+def _room_page(window: Window, listing: Listing) -> Response:
     with reading() as connection:
-        page = read_page(connection, query, Room.id, window)
+        page = listing.read(connection, window, user_id=current_user.id)
     return json_response([services.room_out(room) for room in page.rows], headers=page.link(window))
 
 
@@ -94,9 +85,8 @@ def open_room(json_or_form_data: RoomIn) -> Response:
 def list_messages(window: Window, room_name: str) -> Response:
     """List the messages of one of the caller's rooms."""
     seat = services.take_seat(room_name, current_user.id, current_user.username)
-    in_room = MESSAGES.where(Message.room_id == seat.room_id)
     with reading() as connection:
-        page = read_page(connection, in_room, Message.id, window)
+        page = MESSAGES.read(connection, window, of=seat.room_id)
     return json_response([message_out(*row) for row in page.rows], headers=page.link(window))
 
 

@@ -7,7 +7,18 @@ from typing import Any
 
 from flask import current_app
 from flask_babel import lazy_gettext as _
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Row,
+    bindparam,
+    case,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import aliased
 
 from app.accounts.models import User
@@ -18,7 +29,7 @@ from app.errors import ApiError, BadInput
 from app.messenger.models import Message, Room
 from app.messenger.store import Draft, Stored
 from app.messenger.writer import MessageWriter
-from app.pagination import AnySelect
+from app.pagination import AnySelect, Listing
 
 FORGOTTEN_AT_ONCE = 1000  # client_ids; nobody else stores anything on SQLite meanwhile
 
@@ -52,37 +63,44 @@ class Seat:
     latest: int
 
 
-def rooms(user_id: int, *, everybodys: bool = False) -> AnySelect:
-    """Return the query for a user's rooms, or for all rooms, as `user_id` sees them.
-
-    Its columns are id, name, low_user_id, high_user_id, display_name.
-    """
-    other = aliased(User)
-    other_id = case((Room.low_user_id == user_id, Room.high_user_id), else_=Room.low_user_id)
-    is_member = _is_member(user_id)
-    display_name: ColumnElement[str] = case((is_member, other.username), else_=Room.name)
-    query = select(
-        Room.id,
-        Room.name,
-        Room.low_user_id,
-        Room.high_user_id,
-        display_name.label("display_name"),
-    ).join(other, other.id == other_id)
-    return query if everybodys else query.where(is_member)
+def _is_member(user_id: int | BindParameter[int]) -> ColumnElement[bool]:
+    return or_(Room.low_user_id == user_id, Room.high_user_id == user_id)
 
 
-def room_out(room: Row[Any]) -> Mapping[str, Any]:
-    """Return a row of `rooms` as the API shows it."""
+_VIEWER = bindparam("user_id", type_=BigInteger)
+_IS_MEMBER = _is_member(_VIEWER)
+_other = aliased(User)
+_display_name: ColumnElement[str] = case((_IS_MEMBER, _other.username), else_=Room.name)
+
+# Rooms as the user `user_id` sees them.
+_ROOMS = select(
+    Room.id,
+    Room.name,
+    Room.low_user_id,
+    Room.high_user_id,
+    Room.created_at,
+    _display_name.label("display_name"),
+).join(
+    _other,
+    _other.id == case((Room.low_user_id == _VIEWER, Room.high_user_id), else_=Room.low_user_id),
+)
+ALL_ROOMS = Listing(_ROOMS, Room.id)
+OWN_ROOMS = Listing(_ROOMS.where(_IS_MEMBER), Room.id)
+
+_OF_PAIR = _ROOMS.where(
+    Room.low_user_id == bindparam("low"), Room.high_user_id == bindparam("high")
+)
+_SEAT = select(Room.id, Room.last_message_id).where(Room.name == bindparam("name"), _IS_MEMBER)
+
+
+def room_out(room: Row[*tuple[Any, ...]]) -> Mapping[str, Any]:
+    """Return a row of a list of rooms as the API shows it."""
     return {
         "id": room.id,
         "name": room.name,
         "members": [room.low_user_id, room.high_user_id],
         "display_name": room.display_name,
     }
-
-
-def _is_member(user_id: int) -> ColumnElement[bool]:
-    return or_(Room.low_user_id == user_id, Room.high_user_id == user_id)
 
 
 def open_room(user_id: int, username: str, recipient: str) -> tuple[Mapping[str, Any], bool]:
@@ -105,12 +123,12 @@ def open_room(user_id: int, username: str, recipient: str) -> tuple[Mapping[str,
     if other.id == user_id:
         raise RoomWithOneself
     low_id, high_id = sorted((user_id, other.id))
-    of_pair = rooms(user_id).where(Room.low_user_id == low_id, Room.high_user_id == high_id)
+    pair = {"user_id": user_id, "low": low_id, "high": high_id}
     names = room_names(username, other.username)
     is_new = False
     while True:
         with reading() as connection:
-            room = connection.execute(of_pair).one_or_none()
+            room = connection.execute(_OF_PAIR, pair).one_or_none()
         if room is not None:
             return room_out(room), is_new
         with writing() as connection:
@@ -128,11 +146,10 @@ def take_seat(name: str, user_id: int, username: str) -> Seat:
     Raises:
         RoomNotFound: There is none, or it is other people's.
     """
-    query = select(Room.id, Room.last_message_id).where(Room.name == name, _is_member(user_id))
     room = None
     if "\0" not in name:  # which PostgreSQL would not even compare
         with reading() as connection:
-            room = connection.execute(query).one_or_none()
+            room = connection.execute(_SEAT, {"name": name, "user_id": user_id}).one_or_none()
     if room is None:
         raise RoomNotFound
     return Seat(room.id, user_id, username, room.last_message_id)

@@ -10,15 +10,15 @@ from itertools import chain
 from time import monotonic, sleep
 from typing import Any, TypeAlias
 
-from sqlalchemy import Engine, Row, SQLColumnExpression, case, select
+from sqlalchemy import Engine, Row, bindparam, case, select
 
 from app.accounts.models import Session, User
 from app.accounts.sessions import SESSIONS
 from app.clock import utcnow
 from app.database import reading
-from app.messenger.models import Message, Room
-from app.messenger.services import room_out, rooms
-from app.pagination import AnySelect
+from app.messenger.models import Message
+from app.messenger.services import OWN_ROOMS, room_out
+from app.pagination import Listing
 from app.profiles.media import MediaStore, read_picture
 from app.profiles.models import Friendship, Post, Profile
 from app.profiles.services import POSTS
@@ -26,6 +26,25 @@ from app.responses import encode
 
 PAGE_ROWS = 200
 EXPORT_SECONDS = 600.0  # that all of it may take
+
+_SESSIONS = Listing(
+    SESSIONS.add_columns(Session.expires_at, Session.revoked_at), Session.id, of=Session.user_id
+)
+_POSTS = Listing(POSTS.add_columns(Post.client_id), Post.id, of=Post.author_id)
+# The other's messages are counted in a page, and left out of it: there is no index on the
+# author, and a page that looked for one's own in a long room would take as long as the room.
+_is_own = Message.user_id == bindparam("user_id")
+_MESSAGES = Listing(
+    select(
+        Message.id,
+        Message.user_id,
+        Message.timestamp,
+        case((_is_own, Message.content)).label("content"),
+        case((_is_own, Message.client_id)).label("client_id"),
+    ),
+    Message.id,
+    of=Message.room_id,
+)
 
 _Items: TypeAlias = Sequence[Mapping[str, Any]]
 
@@ -104,36 +123,24 @@ def _profile(engine: Engine, store: MediaStore, user_id: int) -> Mapping[str, An
 
 
 def _sessions(engine: Engine, user_id: int) -> Iterator[_Items]:
-    query = SESSIONS.add_columns(Session.expires_at, Session.revoked_at)
-    for rows in _pages(engine, query.where(Session.user_id == user_id), Session.id):
+    for rows in _pages(engine, _SESSIONS, of=user_id):
         yield [row._asdict() for row in rows]
 
 
 def _posts(engine: Engine, user_id: int) -> Iterator[_Items]:
-    query = POSTS.add_columns(Post.client_id).where(Post.author_id == user_id)
-    for rows in _pages(engine, query, Post.id):
+    for rows in _pages(engine, _POSTS, of=user_id):
         yield [row._asdict() for row in rows]
 
 
 def _rooms(engine: Engine, user_id: int) -> Iterator[_Items]:
-    for rows in _pages(engine, rooms(user_id).add_columns(Room.created_at), Room.id):
+    for rows in _pages(engine, OWN_ROOMS, user_id=user_id):
         yield [{**room_out(row), "created_at": row.created_at} for row in rows]
 
 
 def _messages(engine: Engine, user_id: int) -> Iterator[_Items]:
-    # The other's messages are counted in a page, and left out of it: there is no index on the
-    # author, and a page that looked for one's own in a long room would take as long as the room.
-    is_own = Message.user_id == user_id
-    query = select(
-        Message.id,
-        Message.user_id,
-        Message.timestamp,
-        case((is_own, Message.content)).label("content"),
-        case((is_own, Message.client_id)).label("client_id"),
-    )
-    for of_rooms in _pages(engine, rooms(user_id), Room.id):
+    for of_rooms in _pages(engine, OWN_ROOMS, user_id=user_id):
         for room in of_rooms:
-            for rows in _pages(engine, query.where(Message.room_id == room.id), Message.id):
+            for rows in _pages(engine, _MESSAGES, of=room.id, user_id=user_id):
                 yield [
                     {
                         "id": row.id,
@@ -148,14 +155,12 @@ def _messages(engine: Engine, user_id: int) -> Iterator[_Items]:
 
 
 def _pages(
-    engine: Engine, query: AnySelect, identity: SQLColumnExpression[int]
-) -> Iterator[Sequence[Row[Any]]]:
-    # The identity is the query's first column.
+    engine: Engine, listing: Listing, **parameters: int
+) -> Iterator[Sequence[Row[*tuple[Any, ...]]]]:
     after, is_last = 0, False
     while not is_last:
-        page = query.where(identity > after).order_by(identity).limit(PAGE_ROWS)
         with reading(engine) as connection:
-            rows = connection.execute(page).all()
+            rows = listing.after(connection, after, PAGE_ROWS, **parameters)
         if rows:
             yield rows
             after = rows[-1][0]

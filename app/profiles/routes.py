@@ -10,9 +10,8 @@ from app.conditional import conditional
 from app.database import reading
 from app.errors import Overloaded
 from app.openapi import answers, raises
-from app.pagination import DEFAULT_ITEMS, MOST_ITEMS, Window, paged, read_page
+from app.pagination import DEFAULT_ITEMS, MOST_ITEMS, Window, paged
 from app.profiles import services
-from app.profiles.models import Post
 from app.profiles.schemas import (
     JANE,
     NEW_POST,
@@ -70,7 +69,7 @@ def update_profile(form_and_files_data: ProfileIn) -> Response:
 def list_posts(window: Window) -> Response:
     """List everybody's posts."""
     with reading() as connection:
-        page = read_page(connection, services.POSTS, Post.id, window)
+        page = services.ALL_POSTS.read(connection, window)
     return json_response([row._asdict() for row in page.rows], headers=page.link(window))
 
 

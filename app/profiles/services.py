@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from flask import current_app
 from flask_babel import lazy_gettext as _
-from sqlalchemy import Connection, Row, delete, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, or_, select, update
 
 from app import offload
 from app.accounts.models import User
@@ -13,13 +13,22 @@ from app.accounts.services import get_user_by_name, hold_accounts
 from app.clock import utcnow
 from app.database import insert_once, reading, writing
 from app.errors import RETRY_SECONDS, ApiError, BadInput
-from app.pagination import DEFAULT_ITEMS, Window, read_page
+from app.pagination import DEFAULT_ITEMS, Listing, Window
 from app.profiles.media import MediaStore, image_url
 from app.profiles.models import Friendship, Post, Profile
 from app.profiles.pictures import InvalidPicture, avatar_from
 
-POSTS = select(Post.id, Post.title, Post.content, Post.created_at, User.username.label("author"))
-POSTS = POSTS.join(User, User.id == Post.author_id)
+_POST = select(Post.id, Post.title, Post.content, Post.created_at)
+POSTS = _POST.add_columns(User.username.label("author")).join(User, User.id == Post.author_id)
+ALL_POSTS = Listing(POSTS, Post.id)
+OWN_POSTS = Listing(_POST, Post.id, of=Post.author_id)  # whose author is known
+
+_PROFILE = select(Profile.image, Profile.bio).where(Profile.user_id == bindparam("user_id"))
+_FRIENDS = (
+    select(Friendship.friend_id)
+    .where(Friendship.owner_id == bindparam("user_id"))
+    .order_by(Friendship.friend_id)
+)
 
 
 class FriendOfOneself(BadInput):
@@ -48,14 +57,11 @@ class _Person(Protocol):
 
 def profile_of(person: _Person) -> dict[str, Any]:
     """Return a user's profile as the API shows it, with their newest posts, oldest first."""
-    own_posts = POSTS.where(Post.author_id == person.id)
-    friends = select(Friendship.friend_id).where(Friendship.owner_id == person.id)
+    whose = {"user_id": person.id}
     with reading() as connection:
-        profile = connection.execute(
-            select(Profile.image, Profile.bio).where(Profile.user_id == person.id)
-        ).one_or_none()
-        friend_ids = connection.scalars(friends.order_by(Friendship.friend_id)).all()
-        posts = read_page(connection, own_posts, Post.id, Window(DEFAULT_ITEMS)).rows
+        profile = connection.execute(_PROFILE, whose).one_or_none()
+        friend_ids = connection.scalars(_FRIENDS, whose).all()
+        posts = OWN_POSTS.read(connection, Window(DEFAULT_ITEMS), of=person.id).rows
     return {
         "id": person.id,
         "username": person.username,
@@ -65,7 +71,7 @@ def profile_of(person: _Person) -> dict[str, Any]:
             "bio": profile.bio if profile else "",
             "friends": friend_ids,
         },
-        "posts": [post._asdict() for post in posts],
+        "posts": [post._asdict() | {"author": person.username} for post in posts],
     }
 
 
