@@ -11,8 +11,13 @@ from app.accounts.models import EMAIL_CHARS, USERNAME_CHARS
 from app.validation import RefusedField
 
 _SYMBOLS = frozenset("@.+-_")  # as Django permits; no `~`, which tells rooms of one name apart
-# Scripts whose letters look like each other's: `а` (Cyrillic), `a` (Latin), `α` (Greek).
-_LOOK_ALIKES = ("LATIN", "CYRILLIC", "GREEK")
+# Scripts whose letters look like each other's: `а` (Cyrillic), `a` (Latin), `α` (Greek), and the
+# lesser ones that borrowed from them.
+_LOOK_ALIKES = ("LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU")
+# Letters that lose their dot to a mark above them: another dot there puts it back, and the name
+# looks like the one without it (Soft_Dotted in Unicode's tables).
+_DOTTED = frozenset("ijįɉɨʝϳіјḭị")
+_DOT_ABOVE = "\u0307"
 # Letters and marks that show nothing (RFC 8264, 9.13; Default_Ignorable_Code_Point in Unicode's
 # tables): with one of them at its end, a name looks like somebody else's.
 _INVISIBLE = frozenset(
@@ -39,17 +44,19 @@ def normal_username(raw: str) -> str:
     if not 1 <= len(name) <= USERNAME_CHARS:
         raise RefusedField(_("A username has 1 to 150 characters."))
     after_letter = False
+    previous = ""
     for character in name:
         category = unicodedata.category(character)
         is_mark = category.startswith("M")
         if character in _INVISIBLE or not (
             category.startswith("L")
-            or (is_mark and after_letter)
+            or (is_mark and after_letter and not (character == _DOT_ABOVE and previous in _DOTTED))
             or category == "Nd"
             or character in _SYMBOLS
         ):
             raise RefusedField(_("A username has only letters, digits and @ . + - _."))
         after_letter = is_mark or category.startswith("L")
+        previous = character
     if len(_scripts(name)) > 1:
         raise RefusedField(
             _("Latin, Cyrillic and Greek letters look alike; a username has only one of them.")

@@ -150,12 +150,35 @@ def test_username_has_no_letter_or_mark_that_shows_nothing(invisible: str) -> No
         "µm",  # the micro sign becomes a Greek letter
         "Kот",  # K is Latin
         "анн\u1d43",  # a raised Latin letter
+        "gօօgle",  # օ is Armenian
+        "аննա",
+        "Ꭺnn",  # Ꭺ is Cherokee
+        "annⲟ",  # ⲟ is Coptic
+        "ꓮnn",  # ꓮ is Lisu
     ],
 )
 def test_scripts_that_look_alike_do_not_mix(raw: str) -> None:
     with pytest.raises(RefusedField) as refused:
         normal_username(raw)
     assert "Latin" in str(refused.value.sentence)
+
+
+@pytest.mark.parametrize(
+    "raw", ["admi\u0307n", "j\u0307an", "\u0456\u0307gor", "\u012f\u0307", "i\u0323\u0307"]
+)
+def test_letter_that_loses_its_dot_to_a_mark_gets_no_dot_for_a_mark(raw: str) -> None:
+    with pytest.raises(RefusedField):
+        normal_username(raw)
+
+
+@pytest.mark.parametrize("name", ["İpek", "Ċ", "ż", "i\u0308x", "Ann\u0307"])
+def test_other_letters_have_their_dots(name: str) -> None:
+    assert normal_username(name) == unicodedata.normalize("NFC", name)
+
+
+@pytest.mark.parametrize("name", ["Արամ", "ꓮꓐ", "ᎠᏂ"])
+def test_alphabets_that_look_like_others_have_names_of_their_own(name: str) -> None:
+    assert normal_username(name) == name
 
 
 @pytest.mark.parametrize("name", ["ann山田", "анна_山田", "an٣", "анна@2.0"])
