@@ -3,6 +3,9 @@
 A token names its user twice: `sub` as RFC 7519 has it, a string, and `user_id`, a
 number, which the clients of Django SimpleJWT read, together with `token_type`. `sid` is
 the session that it belongs to: with that one revoked, it is worth nothing.
+
+There is no `iss` and no `aud`: the key is that of one installation, and whoever has another
+one has no token of ours. A token that names either was made for somebody else.
 """
 
 from collections.abc import Callable
@@ -26,7 +29,7 @@ from app.accounts.models import Session, User
 from app.database import reading
 from app.errors import ApiError
 from app.extensions import jwt
-from app.validation import whole_number
+from app.validation import LARGEST_ID
 from config import Config
 
 ACCESS = "access"
@@ -114,7 +117,7 @@ _CALLER = (
     select(User.id, User.username, User.email, User.is_admin, Session.id)
     .join(Session, Session.user_id == User.id)
     .where(
-        Session.id == bindparam("session_id"),
+        Session.id == bindparam("sid"),
         Session.revoked_at.is_(None),
         User.id == bindparam("user_id"),
         User.is_active,
@@ -123,14 +126,25 @@ _CALLER = (
 
 
 def _find_caller(claims: dict[str, Any]) -> Caller | None:
-    user_id, session_id = whole_number(claims["sub"]), claims.get("sid")
-    if user_id is None or not isinstance(session_id, int):
+    if not _are_ours(claims):
         return None
     with reading() as connection:
-        row = connection.execute(
-            _CALLER, {"user_id": user_id, "session_id": session_id}
-        ).one_or_none()
+        row = connection.execute(_CALLER, claims).one_or_none()
     return None if row is None else Caller(*row)
+
+
+def _are_ours(claims: dict[str, Any]) -> bool:
+    # The key may have signed other things: the tokens of a server that stood here before, say.
+    # A claim that is not as we make it would mean something else here, or nothing at all.
+    ids = (claims.get("user_id"), claims.get("sid"))
+    return (
+        all(type(each) is int and 0 < each <= LARGEST_ID for each in ids)
+        and claims["sub"] == str(claims["user_id"])
+        and claims.get("token_type") in (ACCESS, REFRESH)
+        and claims["type"] == claims["token_type"]
+        and "exp" in claims
+        and not claims.keys() & {"iss", "aud"}  # RFC 7519, section 4.1.3
+    )
 
 
 _ASKS = jwt_required()(lambda: None).__code__  # what runs, whatever view it guards
