@@ -59,6 +59,10 @@ class Body(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True, arbitrary_types_allowed=True)
 
+    def __repr_args__(self) -> list[tuple[str | None, Any]]:
+        # Passwords and tokens are among it, and what is printed ends up in a log.
+        return []
+
     @classmethod
     def parse(cls, data: Any) -> Self:
         """Check a decoded body.
