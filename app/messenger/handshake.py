@@ -6,7 +6,7 @@ Checked before the upgrade, where HTTP can still say what is wrong (RFC 6455, se
 import base64
 import binascii
 from collections.abc import Collection
-from urllib.parse import urlsplit
+from typing import Any
 
 from flask import Request
 from flask_babel import lazy_gettext as _
@@ -63,6 +63,25 @@ def check_handshake(request: Request) -> None:
         raise UpgradeRequired
 
 
+def tidy(environ: dict[str, Any]) -> None:
+    """Leave of a handshake that was checked what is needed to answer it.
+
+    wsproto (1.3.2) reads the headers once more, and raises where one of them is not as it
+    expects: a host that is no IDNA, a protocol that is no ASCII, a body.
+    """
+    offered = _tokens(environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL", ""))
+    # Compression would be done for each socket anew; a frame is encoded once for all of them.
+    for unused in ("SEC_WEBSOCKET_PROTOCOL", "SEC_WEBSOCKET_EXTENSIONS", "TRANSFER_ENCODING"):
+        environ.pop(f"HTTP_{unused}", None)
+    environ |= {
+        "HTTP_HOST": "localhost",
+        "HTTP_UPGRADE": "websocket",
+        "HTTP_CONNECTION": "Upgrade",
+    }
+    if SUBPROTOCOL in offered:
+        environ["HTTP_SEC_WEBSOCKET_PROTOCOL"] = SUBPROTOCOL
+
+
 def _tokens(header: str) -> list[str]:
     return [token.strip() for token in header.lower().split(",")]
 
@@ -100,9 +119,10 @@ def credentials_of(request: Request, origins: Collection[str]) -> str | None:
 
 def _is_trusted(request: Request, origins: Collection[str]) -> bool:
     origin = request.headers.get("Origin", "").lower()
-    if origin in origins:
-        return True
-    parts = urlsplit(origin)
-    # Behind a proxy that ends TLS and is not counted in PROXY_HOPS the scheme is not known, so
-    # the host decides: a page of our own host is ours.
-    return parts.scheme in ("http", "https") and parts.netloc == request.host.lower()
+    host = request.host.lower()
+    own = {f"https://{host}"}
+    if not request.is_secure:
+        # Behind a proxy that ends TLS and is not counted in PROXY_HOPS the scheme is not known,
+        # so the host decides: a page of our own host is ours.
+        own.add(f"http://{host}")
+    return origin in origins or origin in own

@@ -27,6 +27,7 @@ from app.messenger.handshake import (
     UpgradeRequired,
     check_handshake,
     credentials_of,
+    tidy,
 )
 from app.messenger.schemas import ChatIn
 from app.messenger.services import RoomNotFound, Seat
@@ -82,8 +83,7 @@ def admit() -> None:
     if not _realtime().has_room():
         raise TooManySockets
     g.admission = _admission(request.view_args["room_name"] if request.view_args else "")
-    # Compression would be done for each socket anew; a frame is encoded once for all of them.
-    request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
+    tidy(request.environ)
 
 
 def _admission(room_name: str) -> Admission:
