@@ -174,6 +174,7 @@ class Config(BaseModel):
     PORT: Annotated[int, Field(ge=1, le=65535)] = 8000
     WEB_CONCURRENCY: Annotated[int, Field(ge=1, le=1000)] = 1
     SOCKETS_MAX: Annotated[int, Field(ge=1)] = 10_000  # open WebSockets a worker
+    REQUEST_SECONDS: Annotated[int, Field(ge=1)] = 120  # a request and its answer, body included
     CORS_ORIGINS: Annotated[
         tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_origins)
     ] = ()

@@ -7,12 +7,16 @@ at its import how it waits. So there is no preload, and the hooks import late.
 import os
 import resource
 import shutil
+import socket
 import sys
 import tempfile
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
+from gevent import get_hub
 from gunicorn import glogging
+from gunicorn.workers.ggevent import GeventWorker
 
 # SIGHUP reads this file once more, and the release beside it may be a new one by then.
 for _name in ("config", "logs"):
@@ -24,7 +28,33 @@ from config import Config  # noqa: E402
 _config = Config.from_env(os.environ)  # a wrong setting stops the start here
 
 bind = f"0.0.0.0:{_config.PORT}"
-worker_class = "gevent"
+
+
+class BoundedGeventWorker(GeventWorker):
+    """Serves until a client has had its time.
+
+    gunicorn gives the head of a request `keepalive` seconds, and waits for its body and for
+    whoever reads the answer for ever: some thousand clients that do nothing would be enough.
+    """
+
+    def handle_request(self, listener_name, req, sock, addr):
+        timer = get_hub().loop.timer(_config.REQUEST_SECONDS)
+        timer.start(_cut_off, sock)
+        try:
+            return super().handle_request(listener_name, req, sock, addr)
+        finally:
+            timer.stop()
+            timer.close()
+
+
+def _cut_off(sock):
+    # Whoever reads from it comes to an end, and whoever writes to it has nobody to write to. By
+    # another object: gevent's own (26.9) raises in those who wait as if the socket were closed.
+    with suppress(OSError), socket.socket(fileno=os.dup(sock.fileno())) as end:
+        end.shutdown(socket.SHUT_RDWR)
+
+
+worker_class = BoundedGeventWorker
 workers = _config.workers
 
 # A socket is a descriptor, so as many as the system permits.
@@ -37,6 +67,13 @@ limit_request_line = 8190  # bytes, the most: 600 letters of any script in a que
 timeout = 60  # a worker that does not answer its master for so long is replaced
 graceful_timeout = 4  # within 5 s of SIGTERM the process is gone
 keepalive = 2  # seconds; an idle connection keeps a worker that has to leave for as long
+
+# Who may say for whom a request is, and over what, is told by PROXY_HOPS alone. Of itself
+# gunicorn believes any process of this machine, so also a proxy that hands on what it was sent.
+forwarded_allow_ips = ""
+forwarder_headers = ""
+secure_scheme_headers = {}
+
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 control_socket_disable = True  # it would be one path for all instances of a user
 
