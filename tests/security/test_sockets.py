@@ -1,0 +1,168 @@
+"""Sockets that are misused: they are slowed or closed, alone, while others talk on.
+
+The rules, byte by byte, are in tests/realtime/test_frames.py and tests/realtime/test_connection.py.
+"""
+
+import json
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.delivery.machines import children
+from tests.factories import Person, make_person
+from tests.security.raw import dial, handshake, head_of
+from tests.servers import Server
+from tests.talk import SECONDS, chat_path, hear, join, say
+
+MEBIBYTE = 1024 * 1024
+ATTACK_SECONDS = 0.6
+UNREAD_BYTES = 20 * MEBIBYTE  # more than kernels keep for who does not read
+MOST_MEMORY = 48 * MEBIBYTE  # that one attacker may cost
+SLOW_READER = (
+    b"\x88" + bytes((2 + len("Too much was waiting to be read."),)) + struct.pack("!H", 4408)
+)
+
+
+def frame(head: int, payload: bytes, length: int | None = None) -> bytes:
+    """Return a masked frame, with a mask of nought; `length` is what it says it has."""
+    said = len(payload) if length is None else length
+    if said < 126:
+        size = bytes((0x80 | said,))
+    elif said < 65536:
+        size = b"\xfe" + struct.pack("!H", said)
+    else:
+        size = b"\xff" + struct.pack("!Q", said)
+    return bytes((head,)) + size + b"\0\0\0\0" + payload
+
+
+def text(message: str) -> bytes:
+    return frame(0x81, json.dumps({"message": message}).encode())
+
+
+@contextmanager
+def opened(server: Server, person: Person, room: str) -> Iterator[socket.socket]:
+    """Open a socket of somebody who keeps to no rule."""
+    with closing(dial(server)) as connection:
+        bearer = f"Authorization: Bearer {person.access}"
+        connection.sendall(handshake(server, chat_path(room), bearer))
+        assert b" 101 " in head_of(connection)
+        connection.settimeout(0.05)
+        yield connection
+
+
+def memory_of(server: Server) -> int:
+    assert server.process
+    (worker,) = children(server.process.pid)
+    return int(Path(f"/proc/{worker}/statm").read_text().split()[1]) * 4096
+
+
+def pour(connection: socket.socket, piece: bytes, seconds: float = ATTACK_SECONDS) -> None:
+    """Send the same thing for a while, or until nobody takes it."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            connection.sendall(piece)
+        except TimeoutError:
+            continue  # it is not read: that is how one is slowed
+        except OSError:
+            return
+
+
+ATTACKS: dict[str, Callable[[socket.socket], None]] = {
+    "texts without a pause": lambda it: pour(it, text("flood") * 50),
+    "what is no message": lambda it: pour(it, frame(0x81, b"[" * 2000) * 20),
+    "pings without a pause": lambda it: pour(it, frame(0x89, b"x" * 125) * 200),
+    "pongs without a pause": lambda it: pour(it, frame(0x8A, b"x" * 125) * 200),
+    "empty fragments for ever": lambda it: pour(it, frame(0x01, b"") + frame(0x00, b"") * 5000),
+    "a letter a fragment": lambda it: pour(it, frame(0x01, b"x") + frame(0x00, b"x") * 5000),
+    "a fragment of a gigabyte": lambda it: pour(it, frame(0x01, b"x" * MEBIBYTE, 2**30)),
+    "a frame beyond all sizes": lambda it: pour(it, frame(0x81, b"x" * MEBIBYTE, 2**62)),
+    "fragments that grow and grow": lambda it: pour(
+        it, frame(0x01, b"x" * 60_000) + frame(0x00, b"x" * 60_000) * 3
+    ),
+    "half a frame": lambda it: pour(it, frame(0x81, b"x" * 1000, 100_000), 0.2),
+    "bytes of no sense": lambda it: pour(it, bytes(range(256)) * 100),
+    "goodbyes": lambda it: pour(it, frame(0x88, struct.pack("!H", 1000)) * 100),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_others_talk_on_while_one_socket_is_misused(server: Server, attack: str) -> None:
+    ann, bob, eve = (make_person(server.url) for _ in range(3))
+    room, eves = ann.open_room(bob), eve.open_room(bob)
+    delays = []
+    with opened(server, eve, eves["name"]) as attacker, join(ann, room) as hers:
+        memory = memory_of(server)
+        thread = threading.Thread(target=ATTACKS[attack], args=(attacker,))
+        thread.start()
+
+        while not delays or thread.is_alive():
+            began = time.monotonic()
+            say(hers, "still here")
+            assert hear(hers)["content"] == "still here"
+            delays.append(time.monotonic() - began)
+            time.sleep(0.02)
+
+        thread.join()
+        assert memory_of(server) - memory < MOST_MEMORY
+
+    assert sorted(delays)[len(delays) // 2] < 1, delays
+
+
+def test_flooder_who_does_not_read_is_told_so_and_closed(server: Server) -> None:
+    eve, bob = make_person(server.url), make_person(server.url)
+    with opened(server, eve, eve.open_room(bob)["name"]) as attacker:
+        # Each ping is answered: more of them than the kernel and the outbox keep together.
+        attacker.settimeout(SECONDS)
+        attacker.sendall(frame(0x89, b"x" * 125) * 130_000)
+        received = b""
+        while SLOW_READER not in received[-MEBIBYTE:]:
+            piece = attacker.recv(MEBIBYTE)
+            assert piece, received[-400:]
+            received += piece
+
+    assert len(received) < 12 * MEBIBYTE  # of the 16 that they would be
+
+
+def test_flooder_is_not_read_while_what_was_said_is_not_stored(
+    postgresql_url: str, tmp_path: Path
+) -> None:
+    with Server(tmp_path, {"DATABASE_URL": postgresql_url}) as server:
+        eve, bob = make_person(server.url), make_person(server.url)
+        room = eve.open_room(bob)
+        with psycopg.connect(postgresql_url) as holder, opened(server, eve, room["name"]) as it:
+            holder.execute("SELECT 1 FROM chat_rooms WHERE id = %s FOR UPDATE", (room["id"],))
+            sent, message = 0, text("x" * 9_000)
+            with suppress(TimeoutError):  # nobody takes it any more
+                it.settimeout(0.5)
+                while sent < 2 * UNREAD_BYTES:
+                    sent += it.send(message)
+
+    assert sent < UNREAD_BYTES
+
+
+def test_sockets_of_nobody_are_closed_at_once_and_take_no_place(server: Server) -> None:
+    eve = make_person(server.url)
+    room = eve.open_room(make_person(server.url))
+    strangers = []
+    try:
+        for _ in range(200):
+            connection = dial(server)
+            strangers.append(connection)
+            connection.sendall(handshake(server, chat_path(room["name"])))
+            assert b" 101 " in head_of(connection)
+            assert connection.recv(1) == b"\x88"
+
+        with join(eve, room) as hers:
+            say(hers, "still room")
+            assert hear(hers)["content"] == "still room"
+    finally:
+        for connection in strangers:
+            connection.close()
