@@ -58,6 +58,8 @@ def _finish(response: Response) -> Response:
     response.headers[REQUEST_ID] = g.request_id
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
+    if response.mimetype == "text/html" and response.calculate_content_length() == 0:
+        del response.headers["Content-Type"]  # Flask takes what is empty for a page
     _log(response)
     return response
 
