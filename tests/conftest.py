@@ -28,8 +28,9 @@ from app.responses import encode
 from config import Config
 from tests import services
 from tests.factories import close_clients
+from tests.leaks import leaks_of
 from tests.openapi.documented import Document
-from tests.servers import Server
+from tests.servers import STARTED, Server
 from tests.talk import SECONDS
 
 IN_CI = os.environ.get("CI") == "true"
@@ -47,6 +48,15 @@ def clients() -> Iterator[None]:
     """Close what `make_person` has opened."""
     yield
     close_clients()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_secret_is_logged() -> Iterator[None]:
+    """Look through the logs of all servers for secrets, when all tests are over."""
+    yield
+    leaks = {str(log): found for log in STARTED if (found := leaks_of(log))}
+    if leaks:
+        pytest.fail(f"the logs say what they must not: {leaks}", pytrace=False)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ import httpx
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 30
+STARTED: set[Path] = set()  # the logs of all servers of this run
 
 
 def free_port() -> int:
@@ -84,6 +85,7 @@ class Server:
 
     def start(self) -> None:
         """Start the process and wait until it is ready."""
+        STARTED.add(self.log)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.web,
