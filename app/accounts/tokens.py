@@ -129,7 +129,9 @@ def _find_caller(claims: dict[str, Any]) -> Caller | None:
     if not _are_ours(claims):
         return None
     with reading() as connection:
-        row = connection.execute(_CALLER, claims).one_or_none()
+        row = connection.execute(
+            _CALLER, {"sid": claims["sid"], "user_id": claims["user_id"]}
+        ).one_or_none()
     return None if row is None else Caller(*row)
 
 
