@@ -141,6 +141,12 @@ def _seconds(text: Any) -> Any:
     return timedelta(seconds=int(text)) if isinstance(text, str) and text.isdecimal() else text
 
 
+def _rate(text: str) -> str:
+    if not re.fullmatch(r"[1-9][0-9]{0,6}/([1-9][0-9]{0,3} ?)?(second|minute|hour|day)s?", text):
+        raise ValueError("how often in how long, such as 10/minute or 100/15 minutes")
+    return text
+
+
 def _upper(text: Any) -> Any:
     return text.upper() if isinstance(text, str) else text
 
@@ -151,6 +157,7 @@ def _lower(text: Any) -> Any:
 
 Seconds = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0))]
 LogFormat = Annotated[Literal["json", "text"], BeforeValidator(_lower)]
+Rate = Annotated[str, AfterValidator(_rate)]
 LogLevel = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)
 ]
@@ -181,6 +188,17 @@ class Config(BaseModel):
     MEDIA_ROOT: Path = INSTANCE / "media"
     MEDIA_URL: Annotated[Bucket | None, BeforeValidator(_bucket)] = None  # in place of MEDIA_ROOT
     RATELIMIT_ENABLED: bool = True
+    RATELIMIT_LOGIN: Rate = "200/minute"
+    RATELIMIT_LOGIN_ACCOUNT: Rate = "20/hour"
+    RATELIMIT_REGISTRATION: Rate = "300/hour"
+    RATELIMIT_RESET: Rate = "100/hour"
+    RATELIMIT_RESET_ACCOUNT: Rate = "5/hour"
+    RATELIMIT_SEARCH: Rate = "300/minute"
+    RATELIMIT_POSTS: Rate = "60/minute"
+    RATELIMIT_UPLOADS: Rate = "60/hour"
+    RATELIMIT_MESSAGES: Rate = "300/minute"
+    RATELIMIT_HANDSHAKES: Rate = "3000/minute"
+    SOCKETS_PER_USER: Annotated[int, Field(ge=1)] = 20  # open WebSockets a worker
     PROXY_HOPS: Annotated[int, Field(ge=0, le=10)] = 0
     LOG_LEVEL: LogLevel = "INFO"
     METRICS_TOKEN: Annotated[SecretStr, AfterValidator(_metrics_token)] | None = None

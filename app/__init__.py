@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import logs
-from app import answers, commands, errors, health, languages, metrics
+from app import answers, commands, errors, health, languages, limits, metrics
 from app.accounts import routes as accounts
 from app.accounts import tokens
 from app.database import engine_options, prepare, watch
@@ -71,6 +71,7 @@ def create_app(config: Config) -> APIFlask:
     errors.init_app(app)
     answers.init_app(app)
     metrics.init_app(app, config.METRICS_TOKEN)
+    limits.init_app(app, config, f"beseda:{_installation(config)}:limit")
     if config.CORS_ORIGINS:
         # As patterns, because flask-cors takes `http://[::1]:3000` for one.
         origins = [re.compile(re.escape(origin) + r"\Z") for origin in config.CORS_ORIGINS]
@@ -137,14 +138,18 @@ def _store(config: Config) -> MediaStore:
 def _bus(config: Config) -> Bus:
     url = make_url(config.DATABASE_URL)
     if config.REDIS_URL:
-        # Rooms are known by their ids, so installations that share a Redis must not hear each
-        # other. All machines of one have the same key and the same database.
-        secret = config.JWT_SECRET_KEY.get_secret_value().encode()
-        name = hmac.digest(secret, f"bus of {url.database}".encode(), "sha256").hex()[:32]
-        return LineBus(RedisExchange(config.REDIS_URL, f"beseda:{name}"))
+        return LineBus(RedisExchange(config.REDIS_URL, f"beseda:{_installation(config)}"))
     if config.is_sqlite:
         return MemoryBus()
     libpq_url = url.set(drivername="postgresql").render_as_string(hide_password=False)
     return LineBus(
         PostgresExchange(libpq_url, engine_options(config.DATABASE_URL, 1)["connect_args"])
     )
+
+
+def _installation(config: Config) -> str:
+    # Rooms are known by their ids, so installations that share a Redis must not hear each
+    # other. All machines of one have the same key and the same database.
+    secret = config.JWT_SECRET_KEY.get_secret_value().encode()
+    database = make_url(config.DATABASE_URL).database
+    return hmac.digest(secret, f"bus of {database}".encode(), "sha256").hex()[:32]

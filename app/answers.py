@@ -13,7 +13,16 @@ from flask_jwt_extended import get_jwt
 log = logging.getLogger(__name__)
 
 REQUEST_ID = "X-Request-ID"
-EXPOSED = ["ETag", "Link", "Retry-After", REQUEST_ID]  # what scripts of other origins may read
+# What scripts of other origins may read.
+EXPOSED = [
+    "ETag",
+    "Link",
+    "Retry-After",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+    REQUEST_ID,
+]
 
 _PLAIN = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 _HEADERS = {

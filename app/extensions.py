@@ -3,6 +3,8 @@
 from flask_babel import Babel
 from flask_cors import CORS
 from flask_jwt_extended import JWTManager
+from flask_limiter import Limiter
+from flask_limiter.util import get_remote_address
 from flask_migrate import Migrate
 from flask_sock import Sock
 from flask_sqlalchemy import SQLAlchemy
@@ -15,3 +17,5 @@ jwt = JWTManager()
 babel = Babel()
 cors = CORS()
 sock = Sock()
+# It counts with the `Counts` of the application that answers, see `app/limits.py`.
+limiter = Limiter(get_remote_address, strategy="fixed-window", storage_uri="counts://")

@@ -85,6 +85,7 @@ def make_config(folder: Path, database_url: str, **settings: str) -> Config:
             "JWT_SECRET_KEY": "a secret of the tests, not of yours",
             "MEDIA_ROOT": str(folder / "media"),
             "LOG_LEVEL": "WARNING",
+            "RATELIMIT_ENABLED": "false",
         }
         | settings
     )

@@ -2,6 +2,7 @@
 
 import itertools
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -48,27 +49,38 @@ class Person:
         return room
 
 
-def make_person(url: str, username: str | None = None) -> Person:
-    """Register somebody with a running server and log in."""
+def make_person(
+    url: str, username: str | None = None, headers: Mapping[str, str] | None = None
+) -> Person:
+    """Register somebody with a running server and log in.
+
+    Args:
+        url: Of the server.
+        username: A new one, if it is not given.
+        headers: Of all their requests.
+    """
     username = username or new_name()
     email = f"{secrets.token_hex(6)}@example.com"
-    http = _client(url)
+    http = _client(url, headers)
     created = http.post(
         "/accounts/api/users/",
         json={"username": username, "email": email, "password": PASSWORD},
     )
     assert created.status_code == 201, created.text
-    return log_in(Person(url, username, created.json()["id"], "", "", email, http))
+    return log_in(Person(url, username, created.json()["id"], "", "", email, http), headers=headers)
 
 
-def log_in(person: Person, client: str = "tests") -> Person:
+def log_in(
+    person: Person, client: str = "tests", headers: Mapping[str, str] | None = None
+) -> Person:
     """Return somebody logged in once more, in a session of its own.
 
     Args:
         person: Who.
         client: What they call their program.
+        headers: More headers of all their requests.
     """
-    http = _client(person.url, {"User-Agent": client})
+    http = _client(person.url, {"User-Agent": client, **(headers or {})})
     tokens = http.post(
         "/accounts/api/token/", json={"username": person.username, "password": PASSWORD}
     ).json()
@@ -76,7 +88,7 @@ def log_in(person: Person, client: str = "tests") -> Person:
     return replace(person, http=http, **tokens)
 
 
-def _client(url: str, headers: dict[str, str] | None = None) -> httpx.Client:
+def _client(url: str, headers: Mapping[str, str] | None = None) -> httpx.Client:
     # No TLS here: loading it takes 0.1 s.
     http = httpx.Client(base_url=url, headers=headers, timeout=30, verify=False)
     _clients.append(http)

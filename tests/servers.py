@@ -30,7 +30,8 @@ class Server:
 
     Args:
         folder: Where its database, pictures and log go.
-        settings: Its environment; the default is that of `make run` on a fresh machine.
+        settings: Its environment; the default is that of `make run` on a fresh machine, but
+            without limits, because all people of the tests come from one address.
 
     Attributes:
         home: Where its commands are run.
@@ -50,6 +51,7 @@ class Server:
             "DATABASE_URL": f"sqlite:///{folder / 'beseda.db'}",
             "JWT_SECRET_KEY": "a secret of the tests, not of yours",
             "MEDIA_ROOT": str(folder / "media"),
+            "RATELIMIT_ENABLED": "false",
         } | dict(settings or {})
         self.process: subprocess.Popen[bytes] | None = None
 

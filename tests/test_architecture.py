@@ -147,7 +147,9 @@ def test_layers_of_a_domain_rest_on_lower_ones(
         "conditional",
         "openapi",
         "answers",
+        "counts",
         "languages",
+        "limits",
     ],
 )
 def test_foundations_know_no_domain(foundation: str) -> None:
@@ -187,6 +189,7 @@ def test_only_tokens_know_jwt() -> None:
     allowed = {
         "app.extensions": {"flask_jwt_extended.JWTManager"},
         "app.answers": {"flask_jwt_extended.get_jwt"},
+        "app.limits": {"flask_jwt_extended.get_jwt_identity"},  # some limits are by user
     }
     of_routes = {"flask_jwt_extended.jwt_required", "flask_jwt_extended.current_user"}
     for module in SOURCES.keys() - {"app.accounts.tokens"}:

@@ -83,9 +83,16 @@ MESSAGE = {"id": 1, "user": "user1", "content": "Привет!", "timestamp": "2
 
 
 @pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the limits that it ships with, which nobody here meets."""
+    with Server(tmp_path_factory.mktemp("contract"), {"RATELIMIT_ENABLED": "true"}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
     """The people of the document on a server of their own, so that even their ids are its ids."""
-    with Server(tmp_path_factory.mktemp("document")) as server:
+    with Server(tmp_path_factory.mktemp("document"), {"RATELIMIT_ENABLED": "true"}) as server:
         world = SimpleNamespace(url=server.url)
         for name in ("user1", "user2", "jane_doe"):
             setattr(world, name, make_person(server.url, name))

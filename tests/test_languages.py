@@ -80,6 +80,7 @@ def test_codes_are_stable() -> None:
         "room_not_found",
         "session_not_found",
         "storage_unavailable",
+        "throttled",
         "token_not_valid",
         "too_many_sockets",
         "upgrade_required",

@@ -45,7 +45,8 @@ def test_listed_origin_may_read_answers_and_errors(client, origin, method, path,
     assert answer.status_code == status
     assert answer.headers["Access-Control-Allow-Origin"] == origin
     exposed = {each.strip() for each in answer.headers["Access-Control-Expose-Headers"].split(",")}
-    assert exposed == {"ETag", "Link", "Retry-After", "X-Request-ID"}
+    of_limits = {"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"}
+    assert exposed == {"ETag", "Link", "Retry-After", "X-Request-ID"} | of_limits
     assert "Origin" in answer.headers["Vary"]
 
 

@@ -8,6 +8,7 @@ from config import Config
 from tests.servers import ROOT, Server
 
 README = (ROOT / "README.md").read_text()
+LIMITS = (ROOT / "docs" / "limits.md").read_text()
 
 
 def test_first_conversation_with_curl_goes_as_it_says(tmp_path: Path) -> None:
@@ -15,7 +16,7 @@ def test_first_conversation_with_curl_goes_as_it_says(tmp_path: Path) -> None:
         block for block in re.findall(r"```sh\n(.*?)```", README, re.S) if "curl" in block
     )
 
-    with Server(tmp_path) as server:
+    with Server(tmp_path, {"RATELIMIT_ENABLED": "true"}) as server:
         done = subprocess.run(
             ["bash", "-euc", commands.replace("http://127.0.0.1:8000", server.url)],
             capture_output=True,
@@ -33,7 +34,7 @@ def test_first_conversation_with_curl_goes_as_it_says(tmp_path: Path) -> None:
 
 def test_every_setting_is_in_the_table() -> None:
     settings = README.partition("## Settings")[2].partition("## ")[0]
-    named = set(re.findall(r"`([A-Z_]{4,})`", settings))
+    named = set(re.findall(r"`([A-Z_]{4,})`", settings + LIMITS))
 
     assert set(Config.model_fields) <= named
 
@@ -46,8 +47,22 @@ def test_defaults_in_the_table_are_those_of_the_code() -> None:
     }
 
     for name, default in defaults.items():
-        row = next(line for line in README.splitlines() if line.startswith(f"| `{name}`"))
+        lines = [*README.splitlines(), *LIMITS.splitlines()]
+        row = next(line for line in lines if line.startswith(f"| `{name}`"))
         assert row.rstrip(" |").endswith(f"| {default}"), row
+
+
+def test_limits_in_the_table_are_those_of_the_code() -> None:
+    rates = {
+        name: field.get_default()
+        for name, field in Config.model_fields.items()
+        if name.startswith("RATELIMIT_") and isinstance(field.get_default(), str)
+    }
+
+    assert len(rates) == 10
+    for name, rate in rates.items():
+        (row,) = [line for line in LIMITS.splitlines() if line.startswith(f"| `{name}`")]
+        assert row.endswith(f"| `{rate}` |"), row
 
 
 def test_every_path_in_the_map_is_there() -> None:

@@ -5,6 +5,7 @@ from flask import Response, current_app, request
 from flask_jwt_extended import current_user, jwt_required
 
 from app.accounts import services, sessions, tokens
+from app.accounts.names import folded
 from app.accounts.schemas import (
     AccessOut,
     CredentialsIn,
@@ -25,6 +26,7 @@ from app.clock import utcnow
 from app.conditional import conditional
 from app.database import reading
 from app.errors import Overloaded
+from app.limits import limited, may_throttle, one_guess
 from app.openapi import carries, in_path, raises
 from app.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_USERS, Window, paged
 from app.responses import json_response
@@ -48,6 +50,7 @@ def list_users(window: Window) -> Response:
 
 
 @bp.post("/users/")
+@limited("registration")
 @bp.input(RegistrationIn, location=JSON_OR_FORM)
 @bp.output(UserOut, 201)
 @raises(Overloaded)
@@ -71,10 +74,12 @@ def show_self() -> Response:
 @bp.input(EmailChangeIn, location=JSON_OR_FORM)
 @bp.output(UserOut)
 @raises(WrongPassword("password"), Overloaded)
+@may_throttle
 def update_self(json_or_form_data: EmailChangeIn) -> Response:
     """Change the caller's e-mail address."""
     body = json_or_form_data
-    services.change_email(current_user.id, body.email, body.password)
+    with one_guess(folded(current_user.username), wrong=WrongPassword):
+        services.change_email(current_user.id, body.email, body.password)
     return _account(body.email)
 
 
@@ -88,12 +93,14 @@ def _account(email: str) -> Response:
 @bp.output(TokensOut)
 @carries(**_CHAT_COOKIE)
 @raises(WrongPassword("old_password"), Overloaded)
+@may_throttle
 def change_password(json_or_form_data: PasswordChangeIn) -> Response:
     """Change the caller's password: all sessions end, and a new one begins."""
     body = json_or_form_data
-    session_id = services.change_password(
-        current_user.id, body.old_password, body.new_password, _device()
-    )
+    with one_guess(folded(current_user.username), wrong=WrongPassword):
+        session_id = services.change_password(
+            current_user.id, body.old_password, body.new_password, _device()
+        )
     return _logged_in(current_user.id, session_id)
 
 
@@ -122,6 +129,7 @@ def revoke_session(session_id: str) -> Response:
 
 
 @bp.post("/token/")
+@limited("login")
 @bp.input(CredentialsIn, location=JSON_OR_FORM)
 @bp.output(TokensOut)
 @carries(**_CHAT_COOKIE)
@@ -129,7 +137,9 @@ def revoke_session(session_id: str) -> Response:
 def create_token(json_or_form_data: CredentialsIn) -> Response:
     """Log in: get a refresh token and an access token."""
     body = json_or_form_data
-    return _logged_in(*services.log_in(body.username, body.password, _device()))
+    with one_guess(folded(body.username), wrong=NoActiveAccount):
+        user_id, session_id = services.log_in(body.username, body.password, _device())
+    return _logged_in(user_id, session_id)
 
 
 @bp.post("/token/refresh/")

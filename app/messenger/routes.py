@@ -10,6 +10,7 @@ from app.accounts.services import UserNotFound
 from app.conditional import conditional
 from app.database import reading
 from app.errors import Overloaded
+from app.limits import may_throttle, spend_message
 from app.messenger import services
 from app.messenger.history import MESSAGES
 from app.messenger.schemas import (
@@ -98,9 +99,11 @@ def list_messages(window: Window, room_name: str) -> Response:
 @in_path(**_ROOM_NAME)
 @answers(200, "It is stored already, under the same `client_id`.")
 @raises(RoomNotFound, OutcomeUnknown, Overloaded)
+@may_throttle
 def create_message(room_name: str, json_or_form_data: MessageIn, headers_data: RetryIn) -> Response:
     """Send a message to one of the caller's rooms."""
     body = json_or_form_data
+    spend_message(current_user.id)
     client_id = body.client_id or headers_data.key
     seat = services.take_seat(room_name, current_user.id, current_user.username)
     stored = services.post_message(seat, body.content, client_id)

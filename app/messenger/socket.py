@@ -8,6 +8,7 @@ gunicorn are free again.
 
 import logging
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Never
 
@@ -19,6 +20,7 @@ from app.accounts import tokens
 from app.accounts.tokens import TokenNotValid
 from app.errors import ApiError
 from app.extensions import sock
+from app.limits import Limits, Standing, Throttled, network, spend
 from app.messenger import services
 from app.messenger.attendance import Attendance
 from app.messenger.handshake import (
@@ -80,6 +82,7 @@ class Admission:
 def admit() -> None:
     """Decide about a handshake before it is answered."""
     check_handshake(request)
+    spend("handshakes", network())
     if not _realtime().has_room():
         raise TooManySockets
     g.admission = _admission(request.view_args["room_name"] if request.view_args else "")
@@ -134,6 +137,7 @@ class Conversation:
         "_admission",
         "_app",
         "_connection",
+        "_is_flooded",
         "_locale",
         "_request_id",
         "_seat",
@@ -149,6 +153,7 @@ class Conversation:
         self._request_id = g.request_id
         self._since = monotonic()
         self._unstored = 0
+        self._is_flooded = False
         self._connection: Connection
 
     def begin(self, descriptor: int) -> None:
@@ -157,6 +162,12 @@ class Conversation:
         self._connection = _realtime(self._app).open(descriptor, self)
         if admission.refusal is not None or self._seat is None:
             self._connection.close(admission.refusal or closing.DEFECT)
+            return
+        if not _limits(self._app).may_open_socket(
+            _attendance(self._app).sockets_of(self._seat.user_id)
+        ):
+            self._seat = None
+            self._connection.close(closing.TOO_MANY)
             return
         _attendance(self._app).enter(self._seat.user_id, admission.session_id, self._connection)
         _realtime(self._app).join(
@@ -167,7 +178,11 @@ class Conversation:
 
     def heard(self, text: str) -> None:
         """Hand a text to the writer, or say what is wrong with it."""
-        if self._seat is None or _realtime(self._app).is_stopping:
+        if self._seat is None or self._is_flooded or _realtime(self._app).is_stopping:
+            return
+        seat = self._seat
+        if wait := _limits(self._app).message_wait(seat.user_id):
+            self._throttle(seat.user_id, text, wait)
             return
         data: Any = None
         try:
@@ -176,7 +191,6 @@ class Conversation:
         except ApiError as error:
             self._tell(error, _client_id_of(data))
             return
-        seat = self._seat
         draft = Draft(seat.room_id, seat.user_id, seat.username, chat_in.message, chat_in.client_id)
         self._unstored += 1
         if self._unstored >= UNSTORED_MAX:
@@ -205,7 +219,7 @@ class Conversation:
 
     def _stored(self, client_id: str | None, outcome: Outcome) -> None:
         self._unstored -= 1
-        if self._unstored <= UNSTORED_FEW:
+        if self._unstored <= UNSTORED_FEW and not self._is_flooded:
             self._connection.resume()
         if isinstance(outcome, Stored):
             if outcome.is_repeat:
@@ -214,6 +228,24 @@ class Conversation:
                 )
         else:
             self._tell(outcome, client_id)
+        self._part_with_flooder()
+
+    def _throttle(self, user_id: int, text: str, wait: float) -> None:
+        if _limits(self._app).is_flood(user_id):
+            self._is_flooded = True
+            self._connection.hold()
+            self._part_with_flooder()
+            return
+        data: Any = None
+        with suppress(ApiError):
+            data = decode_json(text)
+        standing = _limits(self._app).message_standing(user_id)
+        self._tell(Throttled(Standing(standing.amount, 0, wait)), _client_id_of(data))
+
+    def _part_with_flooder(self) -> None:
+        # What was taken in is told before, or its sender would not know that it is stored.
+        if self._is_flooded and not self._unstored:
+            self._connection.close(closing.TOO_MANY)
 
     def _tell(self, error: ApiError, client_id: str | None) -> None:
         # The request is long gone; sentences need to know the language that it asked for.
@@ -232,6 +264,11 @@ def _client_id_of(data: Any) -> str | None:
 def _attendance(app: Flask) -> Attendance:
     attendance: Attendance = app.extensions["attendance"]
     return attendance
+
+
+def _limits(app: Flask) -> Limits:
+    limits: Limits = app.extensions["limits"]
+    return limits
 
 
 def _realtime(app: Flask | Any = current_app) -> Realtime:

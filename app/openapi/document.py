@@ -20,6 +20,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 from werkzeug.routing import Rule
 
+from app import limits
 from app.accounts import tokens
 from app.errors import ApiError, BadInput, DatabaseUnavailable, as_api_error
 from app.openapi import Notes, notes_of
@@ -90,6 +91,18 @@ _HEADERS: Json = {
     },
     "Retry-After": {
         "description": "Seconds after which it may work.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "X-RateLimit-Limit": {
+        "description": "How often this may be done.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    "X-RateLimit-Remaining": {
+        "description": "How often it still may.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "X-RateLimit-Reset": {
+        "description": "Until when, in seconds since 1970.",
         "schema": {"type": "integer", "minimum": 0},
     },
     "WWW-Authenticate": {
@@ -216,9 +229,14 @@ class _Operation:
             "parameters": self._parameters(),
             "requestBody": body and self._request(body),
         }
+        responses = dict(sorted((self._good_answers() | self._refusals()).items()))
+        if "429" in responses:  # what is limited says with every answer how much is left
+            of_limits = {name: responses["429"]["headers"][name] for name in limits.HEADERS}
+            for answer in responses.values():
+                answer["headers"] = answer["headers"] | of_limits
         return _filled(operation) | {
             "security": [{"bearer": []}] if self._needs_token else [],
-            "responses": dict(sorted((self._good_answers() | self._refusals()).items())),
+            "responses": responses,
         }
 
     def _parameters(self) -> list[Json]:

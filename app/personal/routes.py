@@ -4,7 +4,10 @@ from apiflask import APIBlueprint
 from flask import Response, current_app, request
 from flask_jwt_extended import current_user, jwt_required
 
+from app.accounts.names import folded
+from app.accounts.services import WrongPassword
 from app.database import current_engine
+from app.limits import may_throttle, one_guess
 from app.personal import services
 from app.personal.export import export
 from app.personal.schemas import ErasureIn, ExportOut
@@ -19,9 +22,11 @@ STALLED_SECONDS = 30  # that a reader may take for one piece of an export
 @jwt_required()
 @bp.input(ErasureIn, location=JSON_OR_FORM)
 @bp.output({}, 204)
+@may_throttle
 def erase_self(json_or_form_data: ErasureIn) -> Response:
     """Erase the caller's account; messages stay with those they were sent to, without a name."""
-    services.erase_own(current_user.id, json_or_form_data.password)
+    with one_guess(folded(current_user.username), wrong=WrongPassword):
+        services.erase_own(current_user.id, json_or_form_data.password)
     return Response(status=204)
 
 

@@ -9,6 +9,7 @@ from app.accounts.services import UserNotFound, get_user_by_name
 from app.conditional import conditional
 from app.database import reading
 from app.errors import Overloaded
+from app.limits import limited
 from app.openapi import answers, raises
 from app.pagination import DEFAULT_ITEMS, MOST_ITEMS, Window, paged
 from app.profiles import services
@@ -48,6 +49,7 @@ def show_profile() -> Response:
 
 @bp.patch("/profile/")
 @jwt_required()
+@limited("uploads", exempt_when=lambda: request.mimetype != "multipart/form-data")
 @bp.input(ProfileIn, location=FORM_AND_FILES)
 @bp.output(ProfileOut)
 @raises(StorageUnavailable, Overloaded)
@@ -75,6 +77,7 @@ def list_posts(window: Window) -> Response:
 
 @bp.post("/posts/")
 @jwt_required()
+@limited("posts")
 @bp.input(PostIn, location=JSON_OR_FORM)
 @bp.input(RetryIn, location=HEADERS)
 @bp.output(PostOut, 201, example=NEW_POST)
@@ -91,6 +94,7 @@ def create_post(json_or_form_data: PostIn, headers_data: RetryIn) -> Response:
 
 @bp.get("/search-user/")
 @jwt_required()
+@limited("search")
 @bp.input(UsernameIn, location=QUERY)
 @bp.output(ProfileOut, example=JANE)
 @conditional
