@@ -42,7 +42,8 @@ Accounts, profiles, friends, posts and live chat.
   with each operation: 405 for another method, 404 for another path, and 500 for a defect of ours.
 - **Sentences** are Russian, or English where `Accept-Language` prefers it.
 - **Retries** are safe with a `client_id` or an `Idempotency-Key`: nothing is stored twice.
-- **Live chat** is a WebSocket, `/messenger/ws/ws/chat/<room_name>/`, which OpenAPI cannot describe.
+- **Live chat** is a WebSocket, `/messenger/ws/ws/chat/<room_name>/`, which OpenAPI cannot describe;
+  `docs/websocket.md` does.
 """
 _REF = "#/components/schemas/"
 _JSON = "application/json"
@@ -348,7 +349,12 @@ class _Operation:
                 name: self._example(each, index)
                 for name, each in schema.get("properties", {}).items()
             }
-            return {name: value for name, value in fields.items() if value is not None}
+            required = schema.get("required", ())
+            return {
+                name: value
+                for name, value in fields.items()
+                if value is not None or name in required  # which may be null, then
+            }
         if "items" in schema:
             count = self._count_examples(schema["items"])
             return [self._example(schema["items"], each) for each in range(count)]

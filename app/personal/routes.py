@@ -7,7 +7,9 @@ from flask_jwt_extended import current_user, jwt_required
 from app.accounts.names import folded
 from app.accounts.services import WrongPassword
 from app.database import current_engine
+from app.errors import Overloaded
 from app.limits import may_throttle, one_guess
+from app.openapi import carries, raises
 from app.personal import services
 from app.personal.export import export
 from app.personal.schemas import ErasureIn, ExportOut
@@ -23,6 +25,7 @@ STALLED_SECONDS = 30  # that a reader may take for one piece of an export
 @bp.input(ErasureIn, location=JSON_OR_FORM)
 @bp.output({}, 204)
 @may_throttle
+@raises(WrongPassword("password"), Overloaded)
 def erase_self(json_or_form_data: ErasureIn) -> Response:
     """Erase the caller's account; messages stay with those they were sent to, without a name."""
     with one_guess(folded(current_user.username), wrong=WrongPassword):
@@ -33,6 +36,7 @@ def erase_self(json_or_form_data: ErasureIn) -> Response:
 @bp.get("/export/")
 @jwt_required()
 @bp.output(ExportOut)
+@carries("Content-Disposition", "A name for the file.")
 def export_self() -> Response:
     """Give the caller all that is theirs, as one JSON document."""
     pieces = export(current_engine(), current_app.extensions["media"], current_user.id)

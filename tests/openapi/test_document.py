@@ -344,6 +344,10 @@ GOOD: dict[str, Callable[[World], Request]] = {
     "update_self": lambda world: Request(
         body={"email": f"{secrets.token_hex(6)}@example.com", "password": PASSWORD}
     ),
+    "erase_self": lambda world: Request(
+        body={"password": PASSWORD}, headers=make_person(world.ann.url).bearer
+    ),
+    "export_self": lambda world: Request(),
     "change_password": lambda world: Request(
         body={"old_password": PASSWORD, "new_password": PASSWORD},
         headers=make_person(world.ann.url).bearer,
