@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from email.errors import HeaderParseError
+from email.headerregistry import Address
+from email.utils import parseaddr
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -112,6 +115,72 @@ def _bucket(text: Any) -> Any:
     return Bucket(parts.netloc, f"{prefix}/" if prefix else "", endpoint, region)
 
 
+@dataclass(frozen=True, slots=True)
+class SmtpServer:
+    """Who takes our mail.
+
+    Attributes:
+        is_tls: Whether the connection begins with TLS; otherwise STARTTLS is asked for.
+        sender: The address that letters are from.
+        sender_name: What it is called, or nothing.
+    """
+
+    host: str
+    port: int
+    is_tls: bool
+    username: str
+    password: SecretStr
+    sender: str
+    sender_name: str
+
+
+_SMTP_PORTS = {"smtp": 587, "smtps": 465}  # RFC 6409, RFC 8314
+_SMTP_EXPECTED = (
+    "smtp://user:password@host:587?from=beseda@example.com, or smtps://…:465…; in the password "
+    "write %40 for @, %2F for / and so on"
+)
+
+
+def _smtp_server(text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
+    try:
+        parts = urlsplit(text)
+        query = parse_qs(parts.query, strict_parsing=True)
+        (sender,) = query["from"]
+        name, address = parseaddr(sender)
+        Address(name, addr_spec=address)  # refuses what is no address, and line breaks
+        server = SmtpServer(
+            host=parts.hostname or "",
+            port=parts.port or _SMTP_PORTS[parts.scheme],
+            is_tls=parts.scheme == "smtps",
+            username=unquote(parts.username or ""),
+            password=SecretStr(unquote(parts.password or "")),
+            sender=address,
+            sender_name=name,
+        )
+    except (ValueError, KeyError, IndexError, HeaderParseError):
+        raise ValueError(_SMTP_EXPECTED) from None
+    is_whole = (
+        parts.scheme in _SMTP_PORTS
+        and server.host
+        and all(address.rpartition("@"))
+        and set(query) == {"from"}
+    )
+    # smtplib (3.11) can send no other password, and not every mail server takes another sender.
+    is_ascii = (address + server.username + server.password.get_secret_value()).isascii()
+    if not (is_whole and is_ascii) or parts.path not in ("", "/") or parts.fragment:
+        raise ValueError(_SMTP_EXPECTED)
+    return server
+
+
+def _page(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or "#" in text:
+        raise ValueError("the address of a page, such as https://example.com/password; no #")
+    return text
+
+
 def _secret(key: SecretStr) -> SecretStr:
     if len(key.get_secret_value().encode()) < SECRET_BYTES:
         raise ValueError(_SECRET_EXPECTED)
@@ -158,6 +227,7 @@ def _lower(text: Any) -> Any:
 Seconds = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0))]
 LogFormat = Annotated[Literal["json", "text"], BeforeValidator(_lower)]
 Rate = Annotated[str, AfterValidator(_rate)]
+Registration = Annotated[Literal["open", "invite", "closed"], BeforeValidator(_lower)]
 LogLevel = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)
 ]
@@ -199,6 +269,11 @@ class Config(BaseModel):
     RATELIMIT_MESSAGES: Rate = "300/minute"
     RATELIMIT_HANDSHAKES: Rate = "3000/minute"
     SOCKETS_PER_USER: Annotated[int, Field(ge=1)] = 20  # open WebSockets a worker
+    REGISTRATION: Registration = "open"
+    SMTP_URL: Annotated[
+        Annotated[SmtpServer, BeforeValidator(_smtp_server)] | None, Field(repr=False)
+    ] = None
+    PASSWORD_RESET_URL: Annotated[str, AfterValidator(_page)] | None = None
     PROXY_HOPS: Annotated[int, Field(ge=0, le=10)] = 0
     LOG_LEVEL: LogLevel = "INFO"
     METRICS_TOKEN: Annotated[SecretStr, AfterValidator(_metrics_token)] | None = None

@@ -16,6 +16,7 @@ from app.accounts import routes as accounts
 from app.accounts import tokens
 from app.database import engine_options, prepare, watch
 from app.extensions import cors, db, migrate, sock
+from app.mail import Mailer
 from app.messenger import routes as messenger
 from app.messenger import socket as chat
 from app.messenger.attendance import Attendance
@@ -57,6 +58,8 @@ def create_app(config: Config) -> APIFlask:
         "MAX_CONTENT_LENGTH": BODY_BYTES,
         "MAX_FORM_MEMORY_SIZE": BODY_BYTES,
         "CORS_ORIGINS": config.CORS_ORIGINS,
+        "PASSWORD_RESET_URL": config.PASSWORD_RESET_URL,
+        "REGISTRATION": config.REGISTRATION,
         "SOCK_SERVER_OPTIONS": chat.SERVER_OPTIONS,
         "SQLALCHEMY_DATABASE_URI": config.DATABASE_URL,
         "SQLALCHEMY_ENGINE_OPTIONS": engine_options(config.DATABASE_URL, config.DATABASE_POOL_SIZE),
@@ -120,6 +123,7 @@ def _connect(app: APIFlask, config: Config) -> None:
     app.extensions |= {
         "attendance": Attendance(engine),
         "engine": engine,
+        "mailer": Mailer(config.SMTP_URL, app.app_context) if config.SMTP_URL else None,
         "media": _store(config),
         "metrics": Metrics(),
         "realtime": realtime,

@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 BUSY_SECONDS = (
     1.0  # how long SQLite waits for another process's write; the worker stands still meanwhile
 )
+PATIENT_SECONDS = 10.0  # the same, for what is done from the command line
 
 # Within five seconds a request is told that the database is away, so together these are less.
 POOL_SECONDS = 1.5  # how long a request waits for a free connection
@@ -164,6 +165,21 @@ def watch(engine: Engine) -> None:
     event.listen(engine, "checkout", lend)
     event.listen(engine, "checkin", take_back)
     threading.Thread(target=cut_forever, name="database watch", daemon=True).start()
+
+
+def be_patient(engine: Engine) -> None:
+    """Let what an operator does from the command line wait for a server that writes much.
+
+    It holds nobody up, unlike a worker, which stands still while SQLite waits.
+    """
+    if engine.dialect.name == "sqlite":
+
+        def wait_longer(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+            cursor = connection.cursor()
+            cursor.execute(f"PRAGMA busy_timeout = {PATIENT_SECONDS * 1000:.0f}")
+            cursor.close()
+
+        event.listen(engine, "connect", wait_longer)
 
 
 def _cut_off(connection: Any) -> None:

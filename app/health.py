@@ -41,6 +41,22 @@ class StatusOut(BaseModel):
     status: Literal["ok", "degraded"] = Field(examples=["ok"])
 
 
+def check_tables() -> None:
+    """Check that the database is there, with the tables that this release was written for.
+
+    Raises:
+        DatabaseUnavailable: It is away.
+        NotMigrated: The tables are others.
+    """
+    try:
+        with reading() as connection:
+            found = revisions.found_in(connection)
+    except SQLAlchemyError as error:
+        raise (DatabaseUnavailable if is_unavailable(error) else NotMigrated) from error
+    if found != revisions.heads():
+        raise NotMigrated
+
+
 @bp.get("/healthz")
 @bp.output(StatusOut)
 def show_life() -> Response:
@@ -56,11 +72,5 @@ def show_readiness() -> Response:
     realtime: Realtime = current_app.extensions["realtime"]
     if realtime.is_stopping:
         raise Draining
-    try:
-        with reading() as connection:
-            found = revisions.found_in(connection)
-    except SQLAlchemyError as error:
-        raise (DatabaseUnavailable if is_unavailable(error) else NotMigrated) from error
-    if found != revisions.heads():
-        raise NotMigrated
+    check_tables()
     return json_response({"status": "ok" if realtime.bus_is_well() else "degraded"})

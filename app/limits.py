@@ -207,6 +207,19 @@ def spend(rule: Rule, who: str) -> Standing | None:
     return standing
 
 
+def spend_of_account(rule: Rule, account: str) -> None:
+    """Count what was done to an account, whether there is one of that name or not.
+
+    Args:
+        rule: What it was.
+        account: A folded name or address.
+
+    Raises:
+        Throttled: It was too often.
+    """
+    spend(rule, _limits().digest(account))
+
+
 def spend_message(user_id: int) -> None:
     """Count a message that comes by REST, together with those that come by sockets.
 

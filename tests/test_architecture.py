@@ -150,6 +150,7 @@ def test_layers_of_a_domain_rest_on_lower_ones(
         "counts",
         "languages",
         "limits",
+        "mail",
     ],
 )
 def test_foundations_know_no_domain(foundation: str) -> None:
@@ -176,6 +177,10 @@ def test_only_create_app_joins_the_parts() -> None:
         "names",
         "passwords",
         "pictures",
+        "invitations",
+        "operators",
+        "resets",
+        "vouchers",
     ],
 )
 def test_use_cases_are_given_values_and_see_no_request(layer: str) -> None:
@@ -210,8 +215,9 @@ def test_only_two_files_know_gevent() -> None:
 def test_transactions_are_begun_by_services_and_the_store_of_messages() -> None:
     writers = {module for module in SOURCES if "app.database.writing" in imported(module)}
     assert writers
+    suffixes = (".invitations", ".operators", ".resets", ".services", ".sessions", ".store")
     # Whole databases are copied row for row, whatever the rows mean.
-    others = {each for each in writers if not each.endswith((".services", ".sessions", ".store"))}
+    others = {each for each in writers if not each.endswith(suffixes)}
     assert others <= {"app.transfer"}
     for module, tree in SOURCES.items():
         commits = [

@@ -62,6 +62,7 @@ ENDPOINTS = {
         "POST", "/accounts/api/token/", {"username": "not.yet.there", "password": PASSWORD}
     ),
     "refresh": Endpoint("POST", "/accounts/api/token/refresh/", {"refresh": "x.y.z"}),
+    "reset": Endpoint("POST", "/accounts/api/password/reset/", {"email": "not.yet@example.com"}),
     "profile": Endpoint(
         "PATCH", "/profiles/api/profile/", {"bio": "", "image": None}, optional=("bio", "image")
     ),
@@ -715,6 +716,8 @@ METHODS_OF_PATHS = {
     "/accounts/api/users/": {"GET", "POST"},
     "/accounts/api/token/": {"POST"},
     "/accounts/api/token/refresh/": {"POST"},
+    "/accounts/api/password/reset/": {"POST"},
+    "/accounts/api/password/reset/confirm/": {"POST"},
     "/profiles/api/profile/": {"GET", "PATCH"},
     "/profiles/api/posts/": {"GET", "POST"},
     "/profiles/api/search-user/": {"GET"},

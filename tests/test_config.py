@@ -66,6 +66,9 @@ def test_every_wrong_variable_is_named_at_once_with_what_was_expected() -> None:
         "RATELIMIT_LOGIN": "often",
         "RATELIMIT_MESSAGES": "0/minute",
         "SOCKETS_PER_USER": "0",
+        "REGISTRATION": "sometimes",
+        "SMTP_URL": "smtp://beseda:hidden@mail.example",
+        "PASSWORD_RESET_URL": "javascript:hidden",
         "PROXY_HOPS": "-1",
         "LOG_LEVEL": "LOUD",
         "LOG_FORMAT": "xml",
@@ -115,12 +118,85 @@ def test_origins_are_a_list() -> None:
     assert "no *" in complaint(CORS_ORIGINS="*")
 
 
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        (
+            "smtp://mail.example?from=b@c.example",
+            ("mail.example", 587, False, "", "", "b@c.example", ""),
+        ),
+        (
+            "smtps://u%40x:p%2F%25+@mail.example/?from=Беседа <b%2Ba@c.example>",
+            ("mail.example", 465, True, "u@x", "p/%+", "b+a@c.example", "Беседа"),
+        ),
+        (
+            "smtp://[::1]:2525?from=b@c.example",
+            ("::1", 2525, False, "", "", "b@c.example", ""),
+        ),
+    ],
+)
+def test_a_mail_server_is_a_url(url: str, server: tuple[object, ...]) -> None:
+    found = Config.from_env({"SMTP_URL": url}).SMTP_URL
+
+    assert found is not None
+    assert (
+        found.host,
+        found.port,
+        found.is_tls,
+        found.username,
+        found.password.get_secret_value(),
+        found.sender,
+        found.sender_name,
+    ) == server
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mail.example",
+        "http://mail.example:25?from=b@c.example",
+        "smtp://?from=b@c.example",
+        "smtp://mail.example",
+        "smtp://mail.example?from=",
+        "smtp://mail.example?from=b",
+        "smtp://mail.example?from=@c.example",
+        "smtp://mail.example?from=b@c.example&from=d@c.example",
+        "smtp://mail.example?from=b@c.example&tls=no",
+        "smtp://mail.example?from=b@почта.рф",
+        "smtp://mail.example:x?from=b@c.example",
+        "smtp://mail.example:70000?from=b@c.example",
+        "smtp://u:hid/den@mail.example?from=b@c.example",
+        "smtp://u:hid#den@mail.example?from=b@c.example",
+        "smtp://u:hidден@mail.example?from=b@c.example",
+    ],
+)
+def test_a_mail_server_that_cannot_be_used_is_refused(url: str) -> None:
+    message = complaint(SMTP_URL=url)
+
+    assert "SMTP_URL" in message
+    assert "?from=beseda@example.com" in message
+    assert "hid" not in message
+
+
+@pytest.mark.parametrize(
+    "url", ["chat.example", "/new", "ftp://chat.example", "https://", "https://a.example/#/new"]
+)
+def test_a_page_that_is_none_is_refused(url: str) -> None:
+    assert "PASSWORD_RESET_URL" in complaint(PASSWORD_RESET_URL=url)
+
+
+def test_registration_is_open_unless_it_is_said_otherwise() -> None:
+    assert Config.from_env({}).REGISTRATION == "open"
+    assert Config.from_env({"REGISTRATION": "Invite"}).REGISTRATION == "invite"
+
+
 def test_secrets_are_not_in_its_representation() -> None:
     settings = Config.from_env(
         {
             "DATABASE_URL": POSTGRESQL,
             "REDIS_URL": "redis://:hidden@cache/0",
             "JWT_SECRET_KEY": "hidden" * 6,
+            "SMTP_URL": "smtp://beseda:hidden@mail.example?from=beseda@example.com",
         }
     )
 

@@ -1,13 +1,11 @@
 """What many do at the same moment: real threads that start together, on both databases and a real server."""
 
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import httpx
 import pytest
@@ -17,13 +15,10 @@ from PIL import Image
 from app.clock import utcnow
 from app.messenger.store import Draft, Stored, store
 from app.profiles.media import FolderStore
+from tests.crowds import CROWD, all_at_once
 from tests.factories import PASSWORD, new_name
 from tests.servers import Server
 from tests.talk import messages_path
-
-CROWD = 20
-
-T = TypeVar("T")
 
 
 class Answer(NamedTuple):
@@ -103,18 +98,6 @@ def join(site: Site, username: str | None = None) -> Person:
     )
     tokens = site.ask("POST", "/accounts/api/token/", json=body)
     return Person(body["username"], created.body["id"], tokens.body["access"])
-
-
-def all_at_once(jobs: Sequence[Callable[[], T]]) -> list[T]:
-    """Do all jobs in threads that start together; return their results in the order given."""
-    barrier = threading.Barrier(len(jobs))
-
-    def run(job: Callable[[], T]) -> T:
-        barrier.wait(30)
-        return job()
-
-    with ThreadPoolExecutor(len(jobs)) as pool:
-        return list(pool.map(run, jobs, timeout=60))
 
 
 def statuses(answers: Sequence[Answer]) -> dict[int, int]:

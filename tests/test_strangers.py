@@ -232,6 +232,8 @@ PUBLIC = {
     ("POST", "/accounts/api/users/"),
     ("POST", "/accounts/api/token/"),
     ("POST", "/accounts/api/token/refresh/"),
+    ("POST", "/accounts/api/password/reset/"),
+    ("POST", "/accounts/api/password/reset/confirm/"),
     # SimpleJWT's: the token stands in the body.
     ("POST", "/accounts/api/token/verify/"),
     ("POST", "/accounts/api/token/blacklist/"),

@@ -2,31 +2,37 @@
 
 from apiflask import APIBlueprint
 from flask import Response, current_app, request
+from flask_babel import gettext
 from flask_jwt_extended import current_user, jwt_required
 
-from app.accounts import services, sessions, tokens
+from app.accounts import resets, services, sessions, tokens
 from app.accounts.names import folded
+from app.accounts.resets import NoMail
 from app.accounts.schemas import (
     AccessOut,
     CredentialsIn,
+    DetailOut,
     EmailChangeIn,
     NothingOut,
     PasswordChangeIn,
     RefreshIn,
     RegistrationIn,
+    ResetConfirmIn,
+    ResetIn,
     SessionOut,
     TokenIn,
     TokensOut,
     UserOut,
 )
-from app.accounts.services import WrongPassword
+from app.accounts.services import RegistrationClosed, WrongPassword
 from app.accounts.sessions import Device, SessionNotFound
 from app.accounts.tokens import NoActiveAccount, TokenNotValid
 from app.clock import utcnow
 from app.conditional import conditional
 from app.database import reading
 from app.errors import Overloaded
-from app.limits import limited, may_throttle, one_guess
+from app.languages import preferred
+from app.limits import limited, make_familiar, may_throttle, one_guess, spend_of_account
 from app.openapi import carries, in_path, raises
 from app.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_USERS, Window, paged
 from app.responses import json_response
@@ -53,11 +59,12 @@ def list_users(window: Window) -> Response:
 @limited("registration")
 @bp.input(RegistrationIn, location=JSON_OR_FORM)
 @bp.output(UserOut, 201)
-@raises(Overloaded)
+@raises(RegistrationClosed, Overloaded)
 def create_user(json_or_form_data: RegistrationIn) -> Response:
     """Create an account."""
     body = json_or_form_data
-    return json_response(services.register(body.username, body.email, body.password), 201)
+    user = services.register(body.username, body.email, body.password, body.invitation)
+    return json_response(user, 201)
 
 
 @bp.get("/users/me/")
@@ -102,6 +109,32 @@ def change_password(json_or_form_data: PasswordChangeIn) -> Response:
             current_user.id, body.old_password, body.new_password, _device()
         )
     return _logged_in(current_user.id, session_id)
+
+
+@bp.post("/password/reset/")
+@limited("reset")
+@bp.input(ResetIn, location=JSON_OR_FORM)
+@bp.output(DetailOut, 202)
+@raises(NoMail, Overloaded)
+def ask_for_reset(json_or_form_data: ResetIn) -> Response:
+    """Have a token for a new password sent by mail, if there is an account with this address."""
+    email = json_or_form_data.email
+    spend_of_account("reset_account", folded(email))  # whether there is one or not
+    resets.ask_by_mail(email, preferred())
+    sentence = gettext("If there is an account with this address, a letter is on its way to it.")
+    return json_response({"detail": sentence}, 202)
+
+
+@bp.post("/password/reset/confirm/")
+@limited("reset")
+@bp.input(ResetConfirmIn, location=JSON_OR_FORM)
+@bp.output(DetailOut)
+@raises(Overloaded)
+def confirm_reset(json_or_form_data: ResetConfirmIn) -> Response:
+    """Set a new password with a token: all sessions end."""
+    body = json_or_form_data
+    make_familiar(folded(resets.reset_password(body.token, body.new_password)))
+    return json_response({"detail": gettext("The password is changed. Please log in with it.")})
 
 
 @bp.get("/sessions/")

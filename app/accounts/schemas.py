@@ -8,7 +8,8 @@ from pydantic import AfterValidator, BaseModel, Field
 from app.accounts.models import EMAIL_CHARS, USERNAME_CHARS
 from app.accounts.names import normal_email, normal_username
 from app.accounts.passwords import PASSWORD_CHARS_LEAST, PASSWORD_CHARS_MOST, strong_password
-from app.accounts.services import find_taken
+from app.accounts.resets import find_token_errors
+from app.accounts.services import find_taken, find_uninvited
 from app.errors import BadInput
 from app.validation import Body, InSchema, NameText, Text, TrimmedText
 
@@ -39,7 +40,7 @@ NewPassword = Annotated[
 ]
 
 
-class RegistrationIn(Body):
+class AccountIn(Body):
     """A new account."""
 
     username: Username = Field(examples=["newuser"])
@@ -60,6 +61,28 @@ class RegistrationIn(Body):
             raise BadInput({**error.errors, **find_taken(name, email)}) from None
 
 
+class RegistrationIn(AccountIn):
+    """A new account, for who may have one."""
+
+    invitation: Text | None = Field(
+        None,
+        description="The code of an invitation, where registration needs one.",
+    )
+
+    @classmethod
+    def parse(cls, data: Any) -> Self:
+        """Check a body; who may not register learns what is wrong, but not what is taken."""
+        invitation = data.get("invitation") if isinstance(data, dict) else None
+        errors = find_uninvited(invitation if isinstance(invitation, str) else None)
+        if not errors or not isinstance(data, dict):
+            return super().parse(data)
+        try:
+            super(AccountIn, cls).parse(data)  # without a look at what is taken
+        except BadInput as error:
+            errors = {**errors, **error.errors}
+        raise BadInput(errors)
+
+
 class CredentialsIn(Body):
     username: NameText = Field(examples=["yourusername"])
     password: Annotated[Text, Field(min_length=1, examples=["yourpassword"])]
@@ -78,6 +101,33 @@ class PasswordChangeIn(Body):
     new_password: NewPassword = Field(examples=["correct horse battery"])
 
 
+class NewPasswordIn(Body):
+    """What an operator types."""
+
+    password: NewPassword
+
+
+class ResetIn(Body):
+    email: Email = Field(examples=["newuser@example.com"])
+
+
+class ResetConfirmIn(Body):
+    """A token for a new password, and that password."""
+
+    token: TrimmedText = Field(examples=["0f1e2d3c4b5a69788796a5b4c3d2e1f0"])
+    new_password: NewPassword = Field(examples=["correct horse battery"])
+
+    @classmethod
+    def parse(cls, data: Any) -> Self:
+        """Check a body; a token that is not good is named as well, whatever else is wrong."""
+        try:
+            return super().parse(data)
+        except BadInput as error:
+            if not isinstance(data, dict) or "token" in error.errors:
+                raise
+            raise BadInput({**error.errors, **find_token_errors(data["token"])}) from None
+
+
 class EmailChangeIn(Body):
     """A new address; the password says that its owner wants it, and not who found the token."""
 
@@ -92,6 +142,10 @@ class SessionOut(BaseModel):
     address: str = Field(examples=["192.0.2.7"])
     client: str = Field(examples=["Mozilla/5.0"])
     current: bool = Field(examples=[True])
+
+
+class DetailOut(BaseModel):
+    detail: str = Field(examples=["Пароль изменён."])
 
 
 class NothingOut(BaseModel):

@@ -11,7 +11,7 @@ from flask_babel import lazy_gettext as _
 from sqlalchemy import Connection, Row, bindparam, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from app.accounts import passwords, sessions
+from app.accounts import invitations, passwords, sessions
 from app.accounts.models import Invitation, PasswordReset, User
 from app.accounts.names import erased_username, folded
 from app.accounts.sessions import Device
@@ -32,8 +32,9 @@ _CREDENTIALS = select(User.id, User.password_hash, User.is_active).where(
 
 _NAME_TAKEN = _("A user with this name already exists.")
 _EMAIL_TAKEN = _("A user with this e-mail address already exists.")
-_OWN_NAME = _("The password must not be your name or your e-mail address.")
+_BAD_INVITATION: FieldErrors = {"invitation": [_("This invitation is unknown, used or expired.")]}
 _KEYS_AT_ONCE = 500  # of one question
+OWN_NAME = _("The password must not be your name or your e-mail address.")
 
 
 class UserNotFound(ApiError):
@@ -51,25 +52,81 @@ class WrongPassword(BadInput):
         super().__init__({field: [_("This is not your password.")]})
 
 
-def register(username: str, email: str, password: str) -> Mapping[str, Any]:
+class RegistrationClosed(ApiError):
+    """Nobody may register here; an operator makes the accounts."""
+
+    status = 403
+    code = "registration_closed"
+    detail = _("Registration is closed. Ask whoever runs this server for an account.")
+
+
+def register(
+    username: str, email: str, password: str, invitation: str | None = None
+) -> Mapping[str, Any]:
+    """Create an account for whoever asks, if they may have one.
+
+    Args:
+        username: A `normal_username`.
+        email: A `normal_email`.
+        password: A `strong_password`.
+        invitation: The code of one. It is used up where one is needed, and only if an account
+            came of it.
+
+    Returns:
+        The new user as the API shows it: id, username, email.
+
+    Raises:
+        RegistrationClosed: Nobody may.
+        BadInput: The code is not good, also for who loses a race for it; or see `create_user`.
+    """
+    if errors := find_uninvited(invitation):
+        raise BadInput(errors)
+    return create_user(username, email, password, invitation if _needs_invitation() else None)
+
+
+def find_uninvited(invitation: str | None) -> FieldErrors:
+    """Return what stands against a registration, whoever it is for.
+
+    It comes before `find_taken`: who may not register is not told who has an account either.
+
+    Raises:
+        RegistrationClosed: Nobody may register.
+    """
+    if current_app.config["REGISTRATION"] == "closed":
+        raise RegistrationClosed
+    if not _needs_invitation():
+        return {}
+    if not invitation or not invitation.strip():
+        return {"invitation": [_("This field is required.")]}
+    return {} if invitations.is_good(invitation) else _BAD_INVITATION
+
+
+def _needs_invitation() -> bool:
+    return bool(current_app.config["REGISTRATION"] == "invite")
+
+
+def create_user(
+    username: str, email: str, password: str, invitation: str | None = None
+) -> Mapping[str, Any]:
     """Create an account.
 
     Args:
         username: A `normal_username`.
         email: A `normal_email`.
         password: A `strong_password`.
+        invitation: The code that is used up by it, if any.
 
     Returns:
         The new user as the API shows it: id, username, email.
 
     Raises:
         BadInput: The name or the address is taken, also for who loses a race for it; or
-            one of them is the password.
+            one of them is the password; or the invitation is not good any more.
     """
     keys = {"username_key": folded(username), "email_key": folded(email)}
     errors = dict(find_taken(username, email))
-    if _is_own_name(password, username, email):
-        errors["password"] = [_OWN_NAME]
+    if is_own_name(password, username, email):
+        errors["password"] = [OWN_NAME]
     if errors:
         raise BadInput(errors)
     password_hash = passwords.hash_password(password)  # takes long, so it holds no connection
@@ -82,6 +139,8 @@ def register(username: str, email: str, password: str) -> Mapping[str, Any]:
             password_hash=password_hash,
             **keys,
         )
+        if user_id and invitation and not invitations.use_up(connection, invitation, user_id):
+            raise BadInput(_BAD_INVITATION)  # and the user is taken back
     if user_id is None:
         raise BadInput(find_taken(username, email))
     return {"id": user_id, "username": username, "email": email}
@@ -103,7 +162,7 @@ def find_taken(username: str, email: str) -> FieldErrors:
     return errors
 
 
-def _is_own_name(password: str, username: str, email: str) -> bool:
+def is_own_name(password: str, username: str, email: str) -> bool:
     return folded(password) in (folded(username), folded(email))
 
 
@@ -156,19 +215,27 @@ def change_password(user_id: int, old: str, new: str, device: Device) -> int:
         BadInput: The old one is wrong, or the new one is their name or address.
     """
     user = _check_own_password(user_id, old, "old_password")
-    if _is_own_name(new, user.username, user.email):
-        raise BadInput({"new_password": [_OWN_NAME]})
+    if is_own_name(new, user.username, user.email):
+        raise BadInput({"new_password": [OWN_NAME]})
     new_hash = passwords.hash_password(new)
     with writing() as connection:
         if not sessions.lock_credentials(connection, user_id, user.password_hash):
             raise WrongPassword("old_password")  # another one was quicker
-        _replace_password(connection, user_id, new_hash)
+        replace_password(connection, user_id, new_hash)
         return _begin_session(connection, user_id, device)
 
 
-def _replace_password(connection: Connection, user_id: int, password_hash: str) -> None:
-    # Whatever the old password has opened is shut with it, in this order; see `revoke_all`.
+def replace_password(connection: Connection, user_id: int, password_hash: str) -> None:
+    """Give a user a new password in the caller's transaction; what the old one opened is shut."""
     connection.execute(update(User).where(User.id == user_id).values(password_hash=password_hash))
+    end_all_ways_in(connection, user_id)
+
+
+def end_all_ways_in(connection: Connection, user_id: int) -> None:
+    """End what would let a user in, in the transaction that has written the user's row.
+
+    In this order; see `revoke_all` for why.
+    """
     sessions.revoke_all(connection, user_id)
     connection.execute(delete(PasswordReset).where(PasswordReset.user_id == user_id))
 
@@ -202,6 +269,8 @@ def change_email(user_id: int, email: str, password: str) -> None:
             connection.execute(
                 update(User).where(User.id == user_id).values(email=email, email_key=folded(email))
             )
+            # What lies in the mailbox that was left opens nothing any more.
+            connection.execute(delete(PasswordReset).where(PasswordReset.user_id == user_id))
     except IntegrityError:
         raise BadInput({"email": [_EMAIL_TAKEN]}) from None
 
@@ -305,17 +374,6 @@ def get_user_by_name(username: str) -> Row[int, str, str]:
     if user is None:
         raise UserNotFound
     return user
-
-
-def make_admin(username: str) -> None:
-    """Let a user see all rooms.
-
-    Raises:
-        UserNotFound: Nobody has that login.
-    """
-    user = get_user_by_name(username)
-    with writing() as connection:
-        connection.execute(update(User).where(User.id == user.id).values(is_admin=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw
 from sqlalchemy import func, select
 
 from app.accounts.models import User
-from app.accounts.services import make_admin, register
+from app.accounts.operators import set_admin
+from app.accounts.services import register
 from app.commands.failures import told_plainly
 from app.database import reading
 from app.messenger.services import open_room, post_message, take_seat
@@ -68,7 +69,7 @@ def _let_in(people: list[dict[str, Any]]) -> dict[str, int]:
         for friend in person["friends"]:
             befriend(ids[name], friend)
         if person.get("is_admin"):
-            make_admin(name)
+            set_admin(ids[name], is_admin=True)
     return ids
 
 

@@ -9,17 +9,28 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from app.database import is_unavailable
 
 
+class DatabaseFailure(click.ClickException):
+    """Nothing was done; when the database is well again, it may be."""
+
+    exit_code = 3
+
+
 @contextmanager
 def told_plainly() -> Iterator[None]:
     """Tell of a database that cannot be used, without the statement and the data in it."""
     try:
         yield
     except SQLAlchemyError as error:
-        cause = (error.orig if isinstance(error, DBAPIError) else None) or error
-        first_line = str(cause).strip().partition("\n")[0]
+        first_line = first_line_of(error)
         if is_unavailable(error):
-            raise click.ClickException(f"The database cannot be used: {first_line}") from None
-        raise click.ClickException(
+            raise DatabaseFailure(f"The database cannot be used: {first_line}") from None
+        raise DatabaseFailure(
             f"The database refused: {first_line}."
             " If it is not migrated, run: flask --app wsgi db upgrade"
         ) from None
+
+
+def first_line_of(error: BaseException) -> str:
+    """Return what the database says is wrong, without the statement and the data in it."""
+    cause = (error.orig if isinstance(error, DBAPIError) else None) or error
+    return str(cause).strip().partition("\n")[0]

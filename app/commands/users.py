@@ -1,20 +1,313 @@
-"""`flask --app wsgi users …`: how an operator helps people with their accounts."""
+"""`flask --app wsgi users …`: how an operator helps people with their accounts.
+
+What a command prints on stdout is what a script wants to have, and all of it with `--json`;
+what is said besides goes to stderr. It ends with 1 if it was refused (then nothing is
+changed), 2 if it was called wrongly, 3 if the database is away or not migrated.
+"""
+
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from difflib import get_close_matches
+from functools import wraps
+from typing import Any
 
 import click
+from flask import current_app
 from flask.cli import AppGroup
+from flask_babel import force_locale
+from sqlalchemy import Row, select
+from sqlalchemy.exc import SQLAlchemyError
 
-from app.accounts import services
+from app.accounts import invitations, operators, resets, services
+from app.accounts.models import User
+from app.accounts.names import folded
+from app.accounts.schemas import AccountIn, NewPasswordIn
 from app.accounts.services import UserNotFound
+from app.accounts.vouchers import Voucher
+from app.commands.failures import DatabaseFailure, first_line_of
+from app.database import be_patient, is_unavailable, reading
+from app.errors import ApiError, BadInput, DatabaseUnavailable
+from app.health import check_tables
+from app.responses import encode
 
 users = AppGroup("users", help="Help people with their accounts.")
 
+_SHOWN = (
+    User.id,
+    User.username,
+    User.email,
+    User.is_active,
+    User.is_admin,
+    User.created_at,
+)
 
-@users.command("make-admin")
-@click.argument("username")
-def make_admin(username: str) -> None:
-    """Let USERNAME see all chat rooms in their list."""
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a command has to say.
+
+    Attributes:
+        data: For programs.
+        text: For people, and for `$(…)`.
+        note: For people alone.
+    """
+
+    data: Any
+    text: str = ""
+    note: str = ""
+
+
+class _Refusal(click.ClickException):
+    def __init__(self, error: ApiError, cause: BaseException | None, as_json: bool) -> None:
+        text = str(error.detail)
+        if isinstance(error, BadInput):
+            said = ((field, each) for field, all_of in error.errors.items() for each in all_of)
+            text = "\n".join(f"{field}: {sentence}" for field, sentence in said)
+        if isinstance(error, DatabaseUnavailable) and cause:
+            text += f"\n{first_line_of(cause)}"
+        super().__init__(text)
+        if error.status == DatabaseUnavailable.status:
+            self.exit_code = DatabaseFailure.exit_code  # type: ignore[misc]
+        self._problem = error.body() if as_json else None
+
+    def show(self, file: Any = None) -> None:
+        if self._problem is None:
+            super().show(file)
+        else:
+            click.echo(encode(self._problem), err=True)
+
+
+class _NoSuchUser(UserNotFound):
+    def __init__(self, name: str, similar: list[str]) -> None:
+        super().__init__()
+        hint = f" Did you mean {' or '.join(similar)}?" if similar else ""
+        self.detail = f"There is no user {name!r}.{hint}"
+        self.similar = similar
+
+    def body(self) -> dict[str, Any]:
+        return super().body() | {"similar": self.similar}
+
+
+class _UserDeactivated(ApiError):
+    status = 409
+    code = "user_deactivated"
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.detail = f"{name} is deactivated, and could not log in with a new password either."
+
+
+def _command(name: str) -> Callable[[Callable[..., _Said]], Callable[..., None]]:
+    """Make a command of a function that says what came of it, or raises an `ApiError`."""
+
+    def register(function: Callable[..., _Said]) -> Callable[..., None]:
+        @users.command(name)
+        @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+        @wraps(function)
+        def run(as_json: bool, **arguments: Any) -> None:
+            with force_locale("en"):  # as the rest of this command line
+                said = _attempt(function, arguments, as_json)
+            if as_json:
+                click.echo(encode(said.data))
+                return
+            if said.text:
+                click.echo(said.text)
+            if said.note:
+                click.echo(said.note, err=True)
+
+        return run
+
+    return register
+
+
+def _attempt(function: Callable[..., _Said], arguments: Mapping[str, Any], as_json: bool) -> _Said:
+    problem: ApiError
     try:
-        services.make_admin(username)
-    except UserNotFound:
-        raise click.ClickException(f"There is no user {username!r}.") from None
-    click.echo(f"{username} is an administrator now.")
+        be_patient(current_app.extensions["engine"])
+        check_tables()
+        return function(**arguments)
+    except ApiError as error:
+        problem, cause = error, error.__cause__
+    except SQLAlchemyError as error:
+        if not is_unavailable(error):
+            raise
+        problem, cause = DatabaseUnavailable(), error
+    raise _Refusal(problem, cause, as_json)
+
+
+@_command("list")
+def list_users() -> _Said:
+    """List everybody who has an account."""
+    query = select(*_SHOWN).where(User.deleted_at.is_(None)).order_by(User.id)
+    with reading() as connection:
+        rows = connection.execute(query).all()
+    table = [("id", "username", "email", "created", "")]
+    table += [
+        (
+            str(row.id),
+            row.username,
+            row.email,
+            f"{row.created_at:%Y-%m-%d}",
+            _remarks(row.is_active, row.is_admin),
+        )
+        for row in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        for line in table
+    )
+    return _Said([row._asdict() for row in rows], "\n".join(line.rstrip() for line in lines))
+
+
+def _remarks(is_active: bool, is_admin: bool) -> str:
+    remarks = {"administrator": is_admin, "deactivated": not is_active}
+    return ", ".join(remark for remark, holds in remarks.items() if holds)
+
+
+@_command("create")
+@click.argument("name")
+@click.argument("email")
+@click.option("--password-stdin", is_flag=True, help="Read the password from the standard input.")
+@click.option("--password-prompt", is_flag=True, help="Ask for the password.")
+@click.option(
+    "--hours", type=click.IntRange(1, 168), default=24, show_default=True, help="Of the token."
+)
+def create(name: str, email: str, password_stdin: bool, password_prompt: bool, hours: int) -> _Said:
+    """Make an account, whatever REGISTRATION says.
+
+    Without a password it prints a link, or a token, with which its owner chooses one.
+    """
+    has_password = password_stdin or password_prompt
+    password = _read_password(password_stdin) if has_password else secrets.token_urlsafe(32)
+    account = AccountIn.parse({"username": name, "email": email, "password": password})
+    user = services.create_user(account.username, account.email, account.password)
+    if has_password:
+        return _Said(_shown(user["id"]), note=f"{account.username} can log in.")
+    return _reset_link(user["id"], hours)
+
+
+@_command("set-password")
+@click.argument("name")
+@click.option("--password-stdin", is_flag=True, help="Read it from the standard input.")
+def set_password(name: str, password_stdin: bool) -> _Said:
+    """Give NAME a new password, and end their sessions.
+
+    The password is asked for on the terminal, or read from the standard input; never is it
+    an argument, which everybody on this machine could see.
+    """
+    user = _find(name)
+    new = NewPasswordIn.parse({"password": _read_password(password_stdin)})
+    operators.set_password(user.id, new.password)
+    return _Said(
+        _shown(user.id), note=f"{user.username} has a new password; every session has ended."
+    )
+
+
+@_command("deactivate")
+@click.argument("name")
+def deactivate(name: str) -> _Said:
+    """Shut NAME out, at once and of every session."""
+    user = _find(name)
+    operators.deactivate(user.id)
+    return _Said(_shown(user.id), note=f"{user.username} is deactivated; every session has ended.")
+
+
+@_command("activate")
+@click.argument("name")
+def activate(name: str) -> _Said:
+    """Let NAME log in again."""
+    user = _find(name)
+    operators.activate(user.id)
+    return _Said(_shown(user.id), note=f"{user.username} can log in.")
+
+
+@_command("make-admin")
+@click.argument("name")
+@click.option("--revoke", is_flag=True, help="Make an ordinary user of them again.")
+def make_admin(name: str, revoke: bool) -> _Said:
+    """Let NAME see all chat rooms in their list."""
+    user = _find(name)
+    operators.set_admin(user.id, is_admin=not revoke)
+    state = "no administrator any more" if revoke else "an administrator now"
+    return _Said(_shown(user.id), note=f"{user.username} is {state}.")
+
+
+@_command("invite")
+@click.option("--days", type=click.IntRange(1, 365), default=7, show_default=True)
+def invite(days: int) -> _Said:
+    """Print a code with which one person may register."""
+    voucher = invitations.invite(timedelta(days=days))
+    note = f"One person may register with it, until {_spoken(voucher.expires_at)}."
+    mode = current_app.config["REGISTRATION"]
+    if mode != "invite":
+        note += f" But REGISTRATION is {mode}: as long as it is, codes are not asked for."
+    return _Said({"code": voucher.secret, "expires_at": voucher.expires_at}, voucher.secret, note)
+
+
+@_command("reset-link")
+@click.argument("name")
+@click.option("--hours", type=click.IntRange(1, 168), default=1, show_default=True)
+def reset_link(name: str, hours: int) -> _Said:
+    """Print a link to a new password for NAME.
+
+    It is good once. Without PASSWORD_RESET_URL it is a token for the API.
+    """
+    return _reset_link(_find(name).id, hours)
+
+
+def _reset_link(user_id: int, hours: int) -> _Said:
+    user = _shown(user_id)
+    voucher: Voucher | None = resets.issue(user_id, timedelta(hours=hours))
+    if voucher is None:
+        raise _UserDeactivated(user["username"])
+    link = resets.link(voucher.secret)
+    data = user | {"token": voucher.secret, "link": link, "expires_at": voucher.expires_at}
+    until = _spoken(voucher.expires_at)
+    note = f"{user['username']} chooses a password with it, once, until {until}."
+    if link is None:
+        note += (
+            " It is the token of POST /accounts/api/password/reset/confirm/;"
+            " set PASSWORD_RESET_URL to have links to a page of yours."
+        )
+    return _Said(data, link or voucher.secret, note)
+
+
+def _spoken(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def _find(name: str) -> Row[int, str, str]:
+    with suppress(UserNotFound, UnicodeEncodeError):  # the latter: what was typed is no UTF-8
+        return services.get_user_by_name(name)
+    with reading() as connection:
+        rows = connection.execute(
+            select(User.username, User.username_key, User.email_key).where(
+                User.deleted_at.is_(None)
+            )
+        ).all()
+    key = folded(name)
+    similar = [row.username for row in rows if row.email_key == key]
+    if not similar:
+        names = {row.username_key: row.username for row in rows}
+        similar = [names[each] for each in get_close_matches(key, names)]
+    raise _NoSuchUser(name, similar)
+
+
+def _shown(user_id: int) -> dict[str, Any]:
+    with reading() as connection:
+        return connection.execute(select(*_SHOWN).where(User.id == user_id)).one()._asdict()
+
+
+def _read_password(from_stdin: bool) -> str:
+    if from_stdin:
+        typed = sys.stdin.buffer.read().decode(errors="surrogateescape")
+        return typed.removesuffix("\n").removesuffix("\r")
+    if not sys.stdin.isatty():
+        raise click.UsageError("There is no terminal to ask on: use --password-stdin.")
+    password: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    return password

@@ -5,6 +5,8 @@ import inspect
 import json
 import re
 import secrets
+import subprocess
+import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -305,6 +307,7 @@ class Request(NamedTuple):
 class World(NamedTuple):
     """Two people with a room, on a server."""
 
+    server: Server
     ann: Person
     bob: Person
     room: Mapping[str, Any]
@@ -313,7 +316,20 @@ class World(NamedTuple):
 @pytest.fixture(scope="module")
 def world(server: Server) -> World:
     ann, bob = make_person(server.url, new_name("ann")), make_person(server.url, new_name("bob"))
-    return World(ann, bob, ann.open_room(bob))
+    return World(server, ann, bob, ann.open_room(bob))
+
+
+def reset_token(server: Server, person: Person) -> str:
+    """Return a token for a new password, as an operator would print it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "wsgi", "users", "reset-link", person.username],
+        cwd=ROOT,
+        env=server.env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
 
 
 def another_session(person: Person) -> dict[str, Any]:
@@ -352,6 +368,10 @@ GOOD: dict[str, Callable[[World], Request]] = {
         body={"old_password": PASSWORD, "new_password": PASSWORD},
         headers=make_person(world.ann.url).bearer,
     ),
+    "ask_for_reset": lambda world: Request(body={"email": world.ann.email}),
+    "confirm_reset": lambda world: Request(
+        body={"token": reset_token(world.server, world.bob), "new_password": PASSWORD}
+    ),
     "list_sessions": lambda world: Request(),
     "revoke_session": lambda world: Request(path={"session_id": latest_session(world.ann)}),
     "create_token": lambda world: Request(
@@ -387,6 +407,9 @@ GOOD: dict[str, Callable[[World], Request]] = {
 }
 NOBODY = "nobody at all"
 
+# What is answered with other settings alone, see `test_answers_with_other_settings_…`.
+WITH_OTHER_SETTINGS = {("create_user", "403"), ("ask_for_reset", "202")}
+
 
 def test_knows_a_good_request_to_each_operation(document: Document) -> None:
     assert GOOD.keys() == document.operations.keys(), "add what is missing to GOOD"
@@ -399,7 +422,11 @@ def test_every_answer_is_given_as_it_says(
     """All but 503, for which the database has to be away, and 429, which has tests of its own."""
     operation = document.operations[operation_id]
     good = GOOD[operation_id](world)
-    expected = {status for status in operation.said["responses"] if status not in ("429", "503")}
+    expected = {
+        status
+        for status in operation.said["responses"]
+        if status not in ("429", "503") and (operation_id, status) not in WITH_OTHER_SETTINGS
+    }
     with httpx.Client(base_url=world.ann.url, headers=world.ann.bearer, timeout=30) as http:
 
         def ask(request: Request, **options: Any) -> httpx.Response:
@@ -442,7 +469,23 @@ def test_every_answer_is_given_as_it_says(
     assert expected <= seen, f"never answered: {expected - seen}"
 
 
-@pytest.mark.parametrize("operation_id", GOOD)
+def test_answers_with_other_settings_are_as_it_says(document: Document, tmp_path: Path) -> None:
+    settings = {"REGISTRATION": "closed", "SMTP_URL": "smtp://127.0.0.1:1?from=beseda@example.com"}
+    app = create_app(make_config(tmp_path, sqlite_url(tmp_path), **settings))
+
+    for operation_id, status in WITH_OTHER_SETTINGS:
+        operation = document.operations[operation_id]
+        content = operation.said["requestBody"]["content"]["application/json"]
+        answer = app.test_client().post(operation.path, json=content["example"])
+        assert str(answer.status_code) == status
+        document.check("POST", operation.path, answer.status_code, answer.headers, answer.data)
+
+
+# Has its 503, but asks the database later, behind the answer.
+ASKS_LATER = {"ask_for_reset"}
+
+
+@pytest.mark.parametrize("operation_id", sorted(GOOD.keys() - ASKS_LATER))
 def test_is_away_with_the_database_as_it_says(
     document: Document, lonely: APIFlask, operation_id: str
 ) -> None:

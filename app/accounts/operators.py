@@ -1,0 +1,49 @@
+"""Use cases of those who run the server: what they do for people, and with them."""
+
+from sqlalchemy import update
+
+from app.accounts import passwords
+from app.accounts.models import User
+from app.accounts.services import OWN_NAME, USERS, end_all_ways_in, is_own_name, replace_password
+from app.database import reading, writing
+from app.errors import BadInput
+
+
+def set_admin(user_id: int, is_admin: bool) -> None:
+    """Let a user see all rooms in their list, or no longer."""
+    with writing() as connection:
+        connection.execute(update(User).where(User.id == user_id).values(is_admin=is_admin))
+
+
+def set_password(user_id: int, password: str) -> None:
+    """Give a user a new password, and log them out everywhere.
+
+    Args:
+        user_id: Whose.
+        password: A `strong_password`.
+
+    Raises:
+        BadInput: It is their name or their address.
+    """
+    with reading() as connection:
+        user = connection.execute(USERS.where(User.id == user_id)).one()
+    if is_own_name(password, user.username, user.email):
+        raise BadInput({"password": [OWN_NAME]})
+    password_hash = passwords.hash_password(password)
+    with writing() as connection:
+        replace_password(connection, user_id, password_hash)
+
+
+def activate(user_id: int) -> None:
+    """Let a user log in again."""
+    with writing() as connection:
+        connection.execute(
+            update(User).where(User.id == user_id, User.deleted_at.is_(None)).values(is_active=True)
+        )
+
+
+def deactivate(user_id: int) -> None:
+    """Shut a user out: of every session, and of every way to a new password."""
+    with writing() as connection:
+        connection.execute(update(User).where(User.id == user_id).values(is_active=False))
+        end_all_ways_in(connection, user_id)

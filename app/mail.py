@@ -1,0 +1,175 @@
+"""Sends letters, from a thread of its own: nobody waits for a mail server.
+
+What is to be sent is handed in as a function that writes the letter. It is called in that
+thread too, so that an answer tells nothing of what was looked up for it, in its time either.
+Letters live in memory: what a worker has not sent when it leaves is lost, and asked for again.
+"""
+
+import logging
+import smtplib
+import ssl
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.utils import localtime, make_msgid
+from queue import Full, Queue
+from time import perf_counter, sleep
+
+from email_validator import EmailNotValidError, validate_email
+
+from app.errors import Overloaded
+from config import SmtpServer
+
+log = logging.getLogger(__name__)
+
+WAITING_MAX = 100  # letters; after more than that an ill mail server would be asked for too long
+SMTP_SECONDS = 10.0  # how long the mail server may take for each of its answers
+PAUSES_SECONDS = (1.0, 5.0)  # between one attempt and the next
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What is sent to somebody. Its text may hold a secret, so it is not in its representation."""
+
+    to: str = field(repr=False)
+    subject: str
+    text: str = field(repr=False)
+
+
+class PlainConnectionError(Exception):
+    """The mail server offers no encryption, and a password would be read on the way."""
+
+
+class Mailer:
+    """Sends the letters of one worker, one after the other.
+
+    Args:
+        server: Who takes them.
+        context: In which they are written: that of the application.
+    """
+
+    def __init__(
+        self, server: SmtpServer, context: Callable[[], AbstractContextManager[object]]
+    ) -> None:
+        self._server = server
+        self._context = context
+        self._waiting: Queue[Callable[[], Letter | None]] = Queue(WAITING_MAX)
+        self._start_once = threading.Lock()
+        self._is_started = False
+        self._tls = ssl.create_default_context()  # slow, so it is made here and not under way
+
+    def submit(self, write: Callable[[], Letter | None]) -> None:
+        """Have a letter written and sent, later, and return at once.
+
+        Args:
+            write: Returns the letter, or None if there is none to be sent after all.
+
+        Raises:
+            Overloaded: Too many are waiting.
+        """
+        self._start()
+        try:
+            self._waiting.put_nowait(write)
+        except Full:
+            raise Overloaded from None
+
+    def _start(self) -> None:
+        # In the process that uses it: a thread does not survive a fork.
+        with self._start_once:
+            if not self._is_started:
+                self._is_started = True
+                threading.Thread(target=self._send_forever, name="mail", daemon=True).start()
+
+    def _send_forever(self) -> None:
+        while True:
+            self._deliver(self._waiting.get())
+
+    def _deliver(self, write: Callable[[], Letter | None]) -> None:
+        letter = None
+        for pause in (*PAUSES_SECONDS, None):
+            began = perf_counter()
+            try:
+                if letter is None:
+                    with self._context():
+                        letter = write()
+                if letter is not None:
+                    self._send(letter)
+                    _log("a letter was sent", began)
+                return
+            except Exception as error:
+                # Never the text of an error: a mail server may quote in it what it was sent.
+                what = f"{type(error).__name__} {getattr(error, 'smtp_code', '')}".rstrip()
+                if pause is None or _is_final(error):
+                    _log(f"a letter was given up: {what}", began, logging.ERROR)
+                    return
+                _log(f"a letter was not sent yet: {what}", began, logging.WARNING)
+            sleep(pause)
+
+    def _send(self, letter: Letter) -> None:
+        server, message = self._server, self._composed(letter)
+        smtp = self._connect()
+        try:
+            if server.username:
+                smtp.login(server.username, server.password.get_secret_value())
+            smtp.send_message(message, server.sender, [message["To"].addresses[0].addr_spec])
+            with suppress(smtplib.SMTPException, OSError):  # it has the letter by now
+                smtp.quit()
+        finally:
+            smtp.close()
+
+    def _connect(self) -> smtplib.SMTP:
+        server = self._server
+        # The name of this machine is nobody's business, and looking it up would take its time.
+        name = server.sender.rpartition("@")[2]
+        if server.is_tls:
+            return smtplib.SMTP_SSL(
+                server.host, server.port, name, timeout=SMTP_SECONDS, context=self._tls
+            )
+        smtp = smtplib.SMTP(server.host, server.port, name, timeout=SMTP_SECONDS)
+        try:
+            smtp.ehlo()
+            if smtp.has_extn("starttls"):
+                smtp.starttls(context=self._tls)
+            elif server.username:
+                raise PlainConnectionError
+        except BaseException:
+            smtp.close()
+            raise
+        return smtp
+
+    def _composed(self, letter: Letter) -> EmailMessage:
+        server = self._server
+        message = EmailMessage()
+        message["From"] = Address(server.sender_name, addr_spec=server.sender)
+        message["To"] = Address(addr_spec=_on_the_wire(letter.to))
+        message["Subject"] = letter.subject
+        message["Date"] = localtime()
+        message["Message-ID"] = make_msgid(domain=server.sender.rpartition("@")[2])
+        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answer from the absent
+        message.set_content(letter.text, cte="base64")  # no server on its way changes a line of it
+        return message
+
+
+def _on_the_wire(address: str) -> str:
+    # A domain with letters beyond ASCII has a form that every mail server takes.
+    try:
+        valid = validate_email(address, check_deliverability=False, test_environment=True)
+    except EmailNotValidError:
+        return address
+    return valid.ascii_email or address
+
+
+def _is_final(error: Exception) -> bool:
+    """Tell whether a mail server would say the same the next time (RFC 5321, section 4.2.1)."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return all(code >= 500 for code, _ in error.recipients.values())
+    if isinstance(error, smtplib.SMTPResponseException):
+        return error.smtp_code >= 500
+    return isinstance(error, smtplib.SMTPNotSupportedError | PlainConnectionError)
+
+
+def _log(message: str, began: float, level: int = logging.INFO) -> None:
+    log.log(level, message, extra={"milliseconds": round((perf_counter() - began) * 1000, 1)})

@@ -1,0 +1,16 @@
+"""What a database holds, for tests that look for what should not be in it."""
+
+from apiflask import APIFlask
+from sqlalchemy import select
+
+from app.extensions import db
+
+
+def stored(app: APIFlask) -> str:
+    """Return every value of every table, as text."""
+    with app.extensions["engine"].connect() as connection:
+        return "\n".join(
+            repr(tuple(row))
+            for table in db.metadata.sorted_tables
+            for row in connection.execute(select(table))
+        )
