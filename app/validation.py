@@ -149,10 +149,13 @@ Text = Annotated[str, AfterValidator(_storable), InSchema(pattern=r"^[^\x00]*$")
 # quadratic time. Four code points are more than one letter of a name is ever written with.
 NAME_CHARS_TYPED = 600
 
+# All that `str.isspace` knows, character by character: `\s` is more in JavaScript, and less.
+_NOT_VISIBLE = r"\x00\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+
 VisibleText = Annotated[
     Text,
     AfterValidator(_visible),
-    InSchema(pattern=r"^[^\x00]*[^\s\x00][^\x00]*$", minLength=1),
+    InSchema(pattern=rf"^[^\x00]*[^{_NOT_VISIBLE}][^\x00]*$", minLength=1),
 ]
 TrimmedText = Annotated[VisibleText, BeforeValidator(_trimmed)]
 NameText = Annotated[TrimmedText, Field(max_length=NAME_CHARS_TYPED)]

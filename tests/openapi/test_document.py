@@ -186,6 +186,15 @@ def test_has_the_answers_of_the_api_document(
     assert has(example, ANSWERS[operation_id, status]), example
 
 
+def test_has_for_blank_what_is_refused_as_blank(document: Document) -> None:
+    schema = document.body["components"]["schemas"]["MessageIn"]["properties"]["content"]
+    pattern = re.compile(schema["pattern"])
+    for code in (*range(0xD800), *range(0xE000, 0x10000)):
+        text = chr(code)
+
+        assert bool(pattern.search(text)) == (not text.isspace() and text != "\0"), hex(code)
+
+
 def test_every_example_fits_its_schema(document: Document) -> None:
     checked = 0
     for name, operation in document.operations.items():
