@@ -110,10 +110,11 @@ def write_backup(source: Installation, target: Path) -> Manifest:
     if os.path.lexists(target):
         raise _there_already(target)
     with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
-        draft = Path(folder, "draft")
+        draft, snapshot = Path(folder, "draft"), Path(folder, _DATABASE)
         draft.touch(0o600)
         with tarfile.open(draft, "w", format=tarfile.PAX_FORMAT) as tar:
-            _fill(tar, source, Path(folder, _DATABASE))
+            _fill(tar, source, snapshot)
+        snapshot.unlink()  # the check needs its room
         with opened(draft, Path(folder)) as backup:
             manifest = backup.manifest
         _sync(draft)
