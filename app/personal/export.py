@@ -65,6 +65,7 @@ def export(engine: Engine, store: MediaStore, user_id: int) -> Iterator[bytes]:
 
     Raises:
         SQLAlchemyError: The database is away.
+        PicturesUnavailable: The store is.
     """
     beginning = {
         "exported_at": utcnow(),

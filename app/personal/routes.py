@@ -13,6 +13,7 @@ from app.openapi import carries, raises
 from app.personal import services
 from app.personal.export import export
 from app.personal.schemas import ErasureIn, ExportOut
+from app.profiles.media import PicturesUnavailable
 from app.validation import JSON_OR_FORM
 
 bp = APIBlueprint("personal", __name__, url_prefix="/accounts/api/users/me")
@@ -37,6 +38,7 @@ def erase_self(json_or_form_data: ErasureIn) -> Response:
 @jwt_required()
 @bp.output(ExportOut)
 @carries("Content-Disposition", "A name for the file.")
+@raises(PicturesUnavailable)
 def export_self() -> Response:
     """Give the caller all that is theirs, as one JSON document."""
     pieces = export(current_engine(), current_app.extensions["media"], current_user.id)

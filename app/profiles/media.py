@@ -160,15 +160,22 @@ def read_picture(store: MediaStore, name: str) -> bytes | None:
     """Return the picture of this name, or None if it is gone.
 
     Raises:
-        OSError: The store cannot be asked at the moment.
+        PicturesUnavailable: The store cannot be asked at the moment.
     """
-    match store.find(name):
-        case BytesIO() as file:
-            return file.getvalue()
+    match _find(store, name):
+        case Fetched() as fetched:
+            return fetched.data
         case Path() as path:
             with suppress(FileNotFoundError):  # its owner has just replaced it
                 return path.read_bytes()
     return None
+
+
+def _find(store: MediaStore, name: str) -> Path | Fetched | None:
+    try:
+        return store.find(name)
+    except OSError as error:
+        raise PicturesUnavailable from error
 
 
 def image_url(name: str | None) -> str:
@@ -180,14 +187,11 @@ def image_url(name: str | None) -> str:
 @in_path("name", "As `profile.image` has it.", example=DEFAULT)
 @answers(200, "The picture.", {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}})
 @has_validator
-@raises(PictureNotFound)
+@raises(PictureNotFound, PicturesUnavailable)
 def show_picture(name: str) -> Response:
     """Serve a picture."""
     store: MediaStore = current_app.extensions["media"]
-    try:
-        found = store.find(name)
-    except OSError as error:
-        raise PicturesUnavailable from error
+    found = _find(store, name)
     if found is None:
         raise PictureNotFound
     try:

@@ -161,7 +161,7 @@ def test_ids_that_were_given_once_are_given_to_nobody_else(
     start: Callable[..., APIFlask], postgresql: str
 ) -> None:
     def write() -> int:
-        return int(write_post(1, "ann", "Пост", "Текст")["id"])
+        return int(write_post(1, "ann", "Пост", "Текст")[0]["id"])
 
     old = start("old")
     with old.app_context():

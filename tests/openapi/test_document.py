@@ -514,7 +514,10 @@ def test_is_away_with_the_database_as_it_says(
         query_string={"username": "1"} if operation_id == "search_user" else None,
         headers={"Authorization": f"Bearer {access}"},
     ) as answer:
-        assert (answer.status_code == 503) == ("503" in operation.said["responses"]), answer.text
+        says_so = "503" in operation.said["responses"]
+        if operation_id == "show_picture":
+            says_so = False  # of the storage of pictures, which is not away
+        assert (answer.status_code == 503) == says_so, answer.text
         document.check(operation.method, path, answer.status_code, answer.headers, answer.data)
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,10 +19,10 @@ from apiflask import APIFlask
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
 from PIL import Image
-from sqlalchemy.exc import IntegrityError
 
 from app import create_app
 from app.accounts.services import register
+from app.accounts.tokens import TokenNotValid
 from app.profiles.bucket import BucketStore
 from app.profiles.media import DEFAULT, FolderStore, image_url
 from app.profiles.services import change_profile
@@ -227,12 +228,32 @@ def test_old_picture_that_cannot_be_removed_is_no_reason_to_refuse_the_new_one(
     app.extensions["engine"].dispose()
 
 
+def test_picture_is_in_its_owners_export_and_without_the_storage_there_is_none(
+    s3: Any, storage: str, tmp_path: Path
+) -> None:
+    app = app_at(storage, tmp_path)
+    client = app.test_client()
+    bearer = log_in(client)
+    with app.app_context():
+        change_profile(1, {"image": picture().read()})
+    (name,) = objects(s3)
+
+    whole = client.get("/accounts/api/users/me/export/", headers=bearer)
+    app.extensions["media"] = store_at("http://127.0.0.1:1")
+    none = client.get("/accounts/api/users/me/export/", headers=bearer)
+
+    stored = s3.get_object(Bucket=BUCKET, Key=name)["Body"].read()
+    assert b64decode(whole.json["profile"]["image"]["base64"]) == stored
+    assert (none.status_code, none.json["code"]) == (503, "storage_unavailable")
+    app.extensions["engine"].dispose()
+
+
 def test_picture_of_a_change_that_failed_is_not_left_behind(
     s3: Any, storage: str, tmp_path: Path
 ) -> None:
     app = app_at(storage, tmp_path)
 
-    with app.app_context(), pytest.raises(IntegrityError):
+    with app.app_context(), pytest.raises(TokenNotValid):
         change_profile(999, {"image": picture().read()})
 
     assert objects(s3) == []
