@@ -71,8 +71,8 @@ def create_app(config: Config) -> APIFlask:
     _connect(app, config)
     tokens.init_app(app)
     languages.init_app(app)
-    errors.init_app(app)
     answers.init_app(app)
+    errors.init_app(app)  # what it makes of an answer, others add to
     metrics.init_app(app, config.METRICS_TOKEN)
     limits.init_app(app, config, f"beseda:{_installation(config)}:limit")
     if config.CORS_ORIGINS:

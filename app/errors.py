@@ -15,7 +15,7 @@ from flask_babel import LazyString
 from flask_babel import lazy_gettext as _
 from gunicorn.http.errors import ParseException
 from sqlalchemy.exc import SQLAlchemyError
-from werkzeug.exceptions import BadRequest, HTTPException
+from werkzeug.exceptions import BadRequest, HTTPException, PreconditionFailed
 
 from app.clock import utcnow
 from app.database import is_unavailable
@@ -25,6 +25,7 @@ from app.responses import encode
 log = logging.getLogger(__name__)
 
 NON_FIELD = "non_field_errors"  # as Django REST Framework names what belongs to no field
+PROBLEM = "application/problem+json"
 RETRY_SECONDS = 2
 
 FieldErrors = Mapping[str, list[str | LazyString]]
@@ -60,9 +61,7 @@ class ApiError(Exception):
 
     def response(self) -> Response:
         """Return the HTTP answer."""
-        return Response(
-            encode(self.body()), self.status, self.headers, mimetype="application/problem+json"
-        )
+        return Response(encode(self.body()), self.status, self.headers, mimetype=PROBLEM)
 
     def frame(self, client_id: str | None = None) -> bytes:
         """Return the payload of a frame that a client which shows everything can show."""
@@ -134,6 +133,7 @@ class _HttpError(ApiError):
         400: ("bad_request", _("The request cannot be understood.")),
         404: ("not_found", _("There is no such thing here.")),
         405: ("method_not_allowed", _("This method is not allowed here.")),
+        412: ("precondition_failed", _("It is no longer what the request expects.")),
         413: ("too_large", _("The request is too large.")),
         414: ("uri_too_long", _("The address is too long.")),
         415: (
@@ -182,4 +182,12 @@ def init_app(app: APIFlask) -> None:
     def render(error: Exception) -> Response:
         return as_api_error(error).response()
 
+    def render_unmet(response: Response) -> Response:
+        # A file whose `If-Match` is not met is answered by Werkzeug as that file, emptied.
+        if response.status_code == 412 and response.mimetype != PROBLEM:
+            response.close()
+            return render(PreconditionFailed())
+        return response
+
     app.register_error_handler(Exception, render)
+    app.after_request(render_unmet)

@@ -17,6 +17,7 @@ from PIL import Image
 
 from app.errors import as_api_error
 from app.profiles.media import DEFAULT, MEDIA_URL, FolderStore, PictureNotFound, image_url, media
+from tests.problems import check_problem
 
 JPEG = b"\xff\xd8\xff\xe0 not much of a picture, but bytes to ask ranges of \xff\xd9"
 OUTSIDE = "this is nobody's business"
@@ -285,6 +286,13 @@ def test_range_of_a_picture_is_served(store, client, asked, expected):
 
     assert (response.status_code, response.data, response.headers["Content-Range"]) == expected
     assert response.content_type == "image/jpeg"
+
+
+def test_picture_that_is_not_the_expected_one_is_refused_as_all_is(app):
+    answer = app.test_client().get(f"/media/{DEFAULT}", headers={"If-Match": '"another"'})
+
+    check_problem(answer, 412, "precondition_failed")
+    assert answer.headers["Cache-Control"] == "no-store"
 
 
 def test_range_behind_the_end_is_refused(store, client):
