@@ -14,6 +14,7 @@ import os
 import socket
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -28,7 +29,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from app import offload
 from app.sql import Base
@@ -70,6 +71,56 @@ _SQLITE_UNAVAILABLE = (
 _POSTGRES_UNAVAILABLE = ("08", "25006", "53", "57P", "58")
 
 
+class FairPool(QueuePool):
+    """Lends connections to those who wait in the order in which they came.
+
+    SQLAlchemy's own (2.1) wakes the first who waits, but lets whoever asks in that moment take
+    the connection: in a crowd of requests some waited in vain until `POOL_SECONDS` were over.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._free = options["pool_size"] + options["max_overflow"]
+        self._queue: deque[threading.Event] = deque()
+        self._turn = threading.Lock()  # of the two above
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        self._wait_for_place()
+        try:
+            return super()._do_get()
+        except BaseException:
+            self._give_up_place()
+            raise
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        try:
+            super()._do_return_conn(record)
+        finally:
+            self._give_up_place()
+
+    def _wait_for_place(self) -> None:
+        with self._turn:
+            if self._free > 0:
+                self._free -= 1
+                return
+            called = threading.Event()
+            self._queue.append(called)
+        if called.wait(self.timeout()):
+            return
+        with self._turn:
+            if called.is_set():  # at the last moment
+                return
+            self._queue.remove(called)
+        raise PoolTimeout(f"no connection was free for {self.timeout()} s")
+
+    def _give_up_place(self) -> None:
+        with self._turn:
+            if self._queue:
+                self._queue.popleft().set()
+            else:
+                self._free += 1
+
+
 def engine_options(url: str, pool_size: int) -> dict[str, Any]:
     """Say how SQLAlchemy makes its connections to one of our two databases.
 
@@ -78,6 +129,7 @@ def engine_options(url: str, pool_size: int) -> dict[str, Any]:
         pool_size: Connections kept open; as many again may be opened in a rush.
     """
     options: dict[str, Any] = {
+        "poolclass": FairPool,
         "pool_size": pool_size,
         "max_overflow": pool_size,
         "pool_timeout": POOL_SECONDS,

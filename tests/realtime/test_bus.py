@@ -81,6 +81,27 @@ def test_rings_reach_the_others_in_order_and_not_oneself(new_bus: Callable[[], B
     assert one.rings == []
 
 
+def test_whoever_is_alone_sends_no_rings_until_somebody_comes(
+    new_bus: Callable[[], Bus], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.realtime.bus.ALONE_SECONDS", 1.5)  # more than a beat
+    one = Ear(new_bus())
+    exchange = one.bus._exchange  # type: ignore[attr-defined]
+    line = exchange.listening_line()
+    until(lambda: one.bus.is_well() and one.bus._is_alone())  # type: ignore[attr-defined]
+
+    one.bus.publish([ring(1)])
+    heard = [message for _ in range(3) for message in line.receive()]
+    line.close()
+    assert heard  # beats
+    assert all(unpack(message)[1] == [] for message in heard)
+
+    two = Ear(new_bus())
+    until(lambda: two.bus.is_well() and not one.bus._is_alone())  # type: ignore[attr-defined]
+    one.bus.publish([ring(2)])
+    until(lambda: two.rings == [ring(2)])
+
+
 def test_becoming_well_is_told_once(new_bus: Callable[[], Bus]) -> None:
     ear = Ear(new_bus())
     assert not ear.bus.is_well()

@@ -1,0 +1,94 @@
+"""Connections are lent to those who wait in the order in which they came."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from app.database import FairPool, engine_options, reading
+from tests.conftest import sqlite_url
+
+PATIENCE_SECONDS = 10
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    """An engine that lends one connection at a time."""
+    url = sqlite_url(tmp_path)
+    engine = create_engine(url, **engine_options(url, pool_size=1) | {"max_overflow": 0})
+    yield engine
+    engine.dispose()
+
+
+def wait_in_line(engine: Engine, number: int) -> None:
+    """Wait until so many wait."""
+    pool = engine.pool
+    assert isinstance(pool, FairPool)
+    for _ in range(PATIENCE_SECONDS * 100):
+        if len(pool._queue) == number:
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError(f"{len(pool._queue)} are waiting, not {number}")
+
+
+def test_who_comes_first_is_served_first(engine: Engine) -> None:
+    served: list[int] = []
+
+    def ask(number: int) -> None:
+        with reading(engine):
+            served.append(number)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(5)]
+    with reading(engine):
+        for number, thread in enumerate(threads, start=1):
+            thread.start()
+            wait_in_line(engine, number)
+    for thread in threads:
+        thread.join(PATIENCE_SECONDS)
+
+    assert served == [0, 1, 2, 3, 4]
+
+
+def test_who_gives_back_does_not_overtake_those_who_wait(engine: Engine) -> None:
+    served: list[str] = []
+
+    def ask() -> None:
+        with reading(engine):
+            served.append("who waited")
+
+    with reading(engine):
+        thread = threading.Thread(target=ask)
+        thread.start()
+        wait_in_line(engine, 1)
+    with reading(engine):
+        served.append("who gave back")
+    thread.join(PATIENCE_SECONDS)
+
+    assert served == ["who waited", "who gave back"]
+
+
+def test_who_waits_in_vain_is_told_and_forgotten(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine.pool, "_timeout", 0.05)
+
+    with reading(engine), pytest.raises(PoolTimeout), reading(engine):
+        pass
+
+    with reading(engine):  # the place is there again
+        pass
+
+
+def test_place_of_a_connection_that_cannot_be_made_is_free_again(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'no folder' / 'beseda.db'}"
+    engine = create_engine(url, **engine_options(url, pool_size=1))
+
+    for _ in range(5):
+        with pytest.raises(Exception, match="unable to open"), reading(engine):
+            pass
+
+    assert isinstance(engine.pool, FairPool)
+    assert engine.pool._free == 2
