@@ -5,7 +5,7 @@ import threading
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -646,20 +646,23 @@ def test_no_room_keeps_the_name_of_who_was_erased_while_it_was_opened(
 ) -> None:
     for _ in range(ROUNDS):
         ann = sign_up(site, new_name("ann"))
-        crowd = [new_name("crowd") for _ in range(120)]
-        ids = make_users(engine, crowd)
+        *crowd, fresh = [new_name("crowd") for _ in range(100)]
+        ids = make_users(engine, [*crowd, fresh])
 
-        hers, theirs = erase_during(
-            app,
-            ann,
-            [
-                lambda n, a=ann, c=crowd: messenger.open_room(a.id, a.username, c[n]),
-                lambda n, a=ann, c=crowd, i=ids: messenger.open_room(i[-n], c[-n], a.username),
-            ],
-        )
+        def she_opens(number: int, ann: Person = ann, crowd: list[str] = crowd) -> None:
+            messenger.open_room(ann.id, ann.username, crowd[number % len(crowd)])
 
-        assert is_refused([hers])
+        def they_open(
+            number: int, ann: Person = ann, crowd: list[str] = crowd, ids: list[int] = ids
+        ) -> None:
+            index = -1 - number % len(crowd)
+            messenger.open_room(ids[index - 1], crowd[index], ann.username)
+
+        _, theirs = erase_during(app, ann, [she_opens, they_open])
+
         assert is_refused([theirs], accounts.UserNotFound)
+        with app.app_context(), pytest.raises(TokenNotValid):
+            messenger.open_room(ann.id, ann.username, fresh)
         of_ann = or_(Room.low_user_id == ann.id, Room.high_user_id == ann.id)
         with reading(engine) as connection:
             names = connection.scalars(select(Room.name).where(of_ann)).all()
@@ -844,11 +847,11 @@ def test_room_that_is_opened_during_an_erasure_is_not_waited_for_crosswise(
             room = {"name": "new", "low_user_id": ann.id, "high_user_id": bob.id}
             room_id = opening.execute(insert(Room).values(room).returning(Room.id)).scalar_one()
             answer = pool.submit(erase, site, ann)
-            wait_until_waiting(engine)  # for the account; there was no room to be seen yet
+            wait_until_waiting(engine, answer)  # for the account; there was no room to be seen yet
             opening.commit()
             # Somebody speaks in it at once: the room is locked first, then its author.
             storing.execute(select(Room.id).where(Room.id == room_id).with_for_update()).one()
-            wait_until_waiting(engine)
+            wait_until_waiting(engine, answer)
             message = {"room_id": room_id, "user_id": ann.id, "content": "x"}
             storing.execute(insert(Message).values(message))
 
@@ -857,8 +860,8 @@ def test_room_that_is_opened_during_an_erasure_is_not_waited_for_crosswise(
     assert left["display_name"] == ann.erased_name
 
 
-def wait_until_waiting(engine: Engine) -> None:
-    """Wait until somebody waits for a lock of somebody else in this database."""
+def wait_until_waiting(engine: Engine, answer: Future[Answer]) -> None:
+    """Wait until somebody waits for a lock in this database, or needs to no more."""
     waiting = text(
         "SELECT count(*) FROM pg_stat_activity"
         " WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -866,7 +869,7 @@ def wait_until_waiting(engine: Engine) -> None:
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         with reading(engine) as connection:
-            if connection.scalar(waiting):
+            if connection.scalar(waiting) or answer.done():
                 return
         time.sleep(0.01)
     raise AssertionError("nobody waits")
