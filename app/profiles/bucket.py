@@ -6,6 +6,7 @@ that knows boto3, which is installed only where `MEDIA_URL` is used.
 """
 
 import logging
+from contextlib import suppress
 from typing import Any
 
 import boto3
@@ -56,21 +57,23 @@ class BucketStore:
         try:
             self._client.put_object(**self._object(name), Body=data, ContentType="image/jpeg")
         except (BotoCoreError, ClientError) as error:
-            self.delete(name)  # perhaps it is there, and only the answer was lost
+            with suppress(OSError):  # perhaps it is there, and only the answer was lost
+                self.delete(name)
             raise _unavailable(error) from error
         return name
 
     def delete(self, name: str | None) -> None:
         """Remove an object; one that is gone, or the default picture, is left as it is.
 
-        What cannot be removed is an object too many, and no reason to fail whoever asks.
+        Raises:
+            OSError: The storage is away or refuses.
         """
         if name is None or not is_name(name):
             return
         try:
             self._client.delete_object(**self._object(name))
         except (BotoCoreError, ClientError) as error:
-            log.warning("a picture may be left behind in the bucket: %s (%s)", name, _word(error))
+            raise _unavailable(error) from error
 
     def find(self, name: str) -> Any:
         """Return the picture of this name, or None.

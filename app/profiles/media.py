@@ -71,7 +71,11 @@ class MediaStore(Protocol):
         """
 
     def delete(self, name: str | None) -> None:
-        """Remove a picture; one that is gone, or the default one, is left as it is."""
+        """Remove a picture; one that is gone, or the default one, is left as it is.
+
+        Raises:
+            OSError: It cannot be removed at the moment.
+        """
 
     def find(self, name: str) -> Path | Fetched | None:
         """Return the picture of this name, or None.

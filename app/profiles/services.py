@@ -1,5 +1,6 @@
 """Use cases of profiles: show and change one, write posts, keep a list of friends."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -17,6 +18,8 @@ from app.pagination import DEFAULT_ITEMS, Listing, Window
 from app.profiles.media import MediaStore, image_url
 from app.profiles.models import Friendship, Post, Profile
 from app.profiles.pictures import InvalidPicture, avatar_from
+
+log = logging.getLogger(__name__)
 
 _POST = select(Post.id, Post.title, Post.content, Post.created_at)
 POSTS = _POST.add_columns(User.username.label("author")).join(User, User.id == Post.author_id)
@@ -94,10 +97,17 @@ def change_profile(user_id: int, changes: Mapping[str, Any]) -> None:
     try:
         old = _write_profile(user_id, values)
     except BaseException:
-        store.delete(values.get("image"))
+        _remove(store, values.get("image"))
         raise
     if "image" in values:
-        store.delete(old)
+        _remove(store, old)
+
+
+def _remove(store: MediaStore, name: str | None) -> None:
+    try:
+        store.delete(name)
+    except OSError:  # one picture too many is no reason to fail whoever has another now
+        log.warning("a picture is left behind: %s", name)
 
 
 def _save(store: MediaStore, data: bytes) -> str:

@@ -24,7 +24,7 @@ from app import create_app
 from app.accounts.services import register
 from app.accounts.tokens import TokenNotValid
 from app.profiles.bucket import BucketStore
-from app.profiles.media import DEFAULT, FolderStore, image_url
+from app.profiles.media import DEFAULT, FolderStore, PicturesUnavailable, image_url, read_picture
 from app.profiles.services import change_profile
 from config import Bucket, ConfigError
 from tests.conftest import make_config, sqlite_url
@@ -168,7 +168,23 @@ def test_unknown_picture_is_not_found(store: BucketStore) -> None:
     assert (response.status_code, response.json["code"]) == (404, "not_found")
 
 
+def test_picture_is_read_for_who_takes_it_along(store: BucketStore) -> None:
+    name = store.save(JPEG)
+
+    assert read_picture(store, name) == JPEG
+    assert read_picture(store, f"user_images/{HEX}.jpg") is None
+
+
 # A storage that is away
+
+
+def test_who_asks_to_read_or_remove_a_picture_is_told() -> None:
+    store = store_at("http://127.0.0.1:1")
+
+    with pytest.raises(PicturesUnavailable):
+        read_picture(store, f"user_images/{HEX}.jpg")
+    with pytest.raises(OSError):  # noqa: PT011 - which one is not said
+        store.delete(f"user_images/{HEX}.jpg")
 
 
 def app_at(endpoint: str, folder: Path) -> APIFlask:
