@@ -32,6 +32,7 @@ from app.commands.failures import DatabaseFailure, first_line_of
 from app.database import be_patient, is_unavailable, reading
 from app.errors import ApiError, BadInput, DatabaseUnavailable
 from app.health import check_tables
+from app.personal import services as personal
 from app.responses import encode
 
 users = AppGroup("users", help="Help people with their accounts.")
@@ -224,6 +225,23 @@ def activate(name: str) -> _Said:
     user = _find(name)
     operators.activate(user.id)
     return _Said(_shown(user.id), note=f"{user.username} can log in.")
+
+
+@_command("delete")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def delete(name: str, yes: bool) -> _Said:
+    """Erase the account of NAME, as its owner could; nothing brings it back.
+
+    What they said to others stays with those, as from a deleted user.
+    """
+    user = _find(name)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("There is no terminal to ask on: use --yes.")
+        click.confirm(f"Erase the account of {user.username} for ever?", abort=True, err=True)
+    personal.erase(user.id)
+    return _Said({"id": user.id}, note=f"The account of {user.username} is erased.")
 
 
 @_command("make-admin")

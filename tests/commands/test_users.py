@@ -274,6 +274,58 @@ def read_until(descriptor: int, expected: bytes) -> bytes:
     return said
 
 
+# delete
+
+
+def test_deleted_user_is_gone(client: FlaskClient, operate: Callable[..., Result]) -> None:
+    ann = register(client, "ann")
+    register(client, "bob")
+    headers = bearer(client, "ann")
+
+    gone = operate("delete", "ANN", "--yes", "--json")
+
+    assert (gone.exit_code, json.loads(gone.stdout)) == (0, {"id": ann["id"]})
+    assert not is_in(client, headers)
+    assert log_in(client, "ann") == 401
+    assert [user["username"] for user in json.loads(operate("list", "--json").stdout)] == ["bob"]
+    assert operate("delete", f"deleted~{ann['id']}", "--yes").exit_code == 1
+
+
+def test_nobody_is_deleted_unasked(client: FlaskClient, operate: Callable[..., Result]) -> None:
+    register(client, "ann")
+
+    result = operate("delete", "ann", stdin="y\n")
+
+    assert result.exit_code == 2
+    assert "--yes" in result.stderr
+    assert log_in(client, "ann") == 200
+
+
+@pytest.mark.parametrize(("answer", "is_gone"), [("n", False), ("y", True)])
+def test_who_is_deleted_is_asked_about_on_a_terminal(
+    server: Server, answer: str, is_gone: bool
+) -> None:
+    ann = make_person(server.url)
+    mine, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "delete", ann.username],
+        cwd=ROOT,
+        env=server.env,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    with closing(os.fdopen(mine, "r+b", buffering=0)) as terminal:
+        read_until(terminal.fileno(), b"for ever? [y/N]: ")
+        terminal.write(f"{answer}\n".encode())
+        read_until(terminal.fileno(), b"is erased" if is_gone else b"Aborted")
+        assert process.wait(30) == (0 if is_gone else 1)
+
+    assert (ann.get("/profiles/api/profile/").status_code == 401) is is_gone
+
+
 # activate, deactivate, make-admin
 
 
@@ -361,7 +413,7 @@ def test_there_is_no_reset_link_for_who_is_deactivated(
 
 
 @pytest.mark.parametrize(
-    "command", ["set-password", "deactivate", "activate", "make-admin", "reset-link"]
+    "command", ["set-password", "delete", "deactivate", "activate", "make-admin", "reset-link"]
 )
 def test_unknown_user_is_named_and_near_names_too(
     client: FlaskClient, operate: Callable[..., Result], command: str
