@@ -1,18 +1,29 @@
 """Use cases of those who run the server: what they do for people, and with them."""
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from app.accounts import passwords
 from app.accounts.models import User
-from app.accounts.services import OWN_NAME, USERS, end_all_ways_in, is_own_name, replace_password
+from app.accounts.services import (
+    OWN_NAME,
+    USERS,
+    UserNotFound,
+    end_all_ways_in,
+    is_own_name,
+    replace_password,
+)
 from app.database import reading, writing
 from app.errors import BadInput
+
+_IS_THERE = User.deleted_at.is_(None)  # who has erased the account stays away
 
 
 def set_admin(user_id: int, is_admin: bool) -> None:
     """Let a user see all rooms in their list, or no longer."""
     with writing() as connection:
-        connection.execute(update(User).where(User.id == user_id).values(is_admin=is_admin))
+        connection.execute(
+            update(User).where(User.id == user_id, _IS_THERE).values(is_admin=is_admin)
+        )
 
 
 def set_password(user_id: int, password: str) -> None:
@@ -24,22 +35,26 @@ def set_password(user_id: int, password: str) -> None:
 
     Raises:
         BadInput: It is their name or their address.
+        UserNotFound: They have erased their account.
     """
     with reading() as connection:
-        user = connection.execute(USERS.where(User.id == user_id)).one()
+        user = connection.execute(USERS.where(User.id == user_id)).one_or_none()
+    if user is None:
+        raise UserNotFound
     if is_own_name(password, user.username, user.email):
         raise BadInput({"password": [OWN_NAME]})
     password_hash = passwords.hash_password(password)
     with writing() as connection:
+        there = select(User.id).where(User.id == user_id, _IS_THERE)
+        if connection.execute(there.with_for_update(key_share=True)).first() is None:
+            raise UserNotFound
         replace_password(connection, user_id, password_hash)
 
 
 def activate(user_id: int) -> None:
     """Let a user log in again."""
     with writing() as connection:
-        connection.execute(
-            update(User).where(User.id == user_id, User.deleted_at.is_(None)).values(is_active=True)
-        )
+        connection.execute(update(User).where(User.id == user_id, _IS_THERE).values(is_active=True))
 
 
 def deactivate(user_id: int) -> None:

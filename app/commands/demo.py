@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 
 from app.accounts.models import User
 from app.accounts.operators import set_admin
-from app.accounts.services import register
+from app.accounts.services import create_user
 from app.commands.failures import told_plainly
 from app.database import reading
 from app.messenger.services import open_room, post_message, take_seat
@@ -59,7 +59,7 @@ def demo() -> None:
 def _let_in(people: list[dict[str, Any]]) -> dict[str, int]:
     ids = {
         person["username"]: int(
-            register(person["username"], f"person{number}@example.com", PASSWORD)["id"]
+            create_user(person["username"], f"person{number}@example.com", PASSWORD)["id"]
         )
         for number, person in enumerate(people, start=1)
     }

@@ -10,10 +10,11 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select, update
 from werkzeug.test import TestResponse
 
-from app.accounts import invitations, vouchers
+from app.accounts import invitations, services, vouchers
 from app.accounts.models import Invitation, User
 from app.clock import utcnow
 from app.database import reading
+from app.errors import ApiError, BadInput
 from tests.crowds import CROWD, all_at_once
 from tests.factories import PASSWORD, new_name
 from tests.problems import check_problem
@@ -80,6 +81,19 @@ def test_where_registration_is_closed_all_get_the_same_refusal(
         check_problem(answer, 403, "registration_closed")
     assert len({answer.text for answer in answers}) == 1
     assert count(app) == 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "refusal"),
+    [("closed", services.RegistrationClosed), ("invite", BadInput)],
+    indirect=["mode"],
+)
+def test_use_case_asks_for_itself_whoever_calls_it(
+    app: APIFlask, mode: str, refusal: type[ApiError]
+) -> None:
+    with app.app_context(), pytest.raises(refusal):
+        services.register("ann", "ann@example.com", PASSWORD)
+    assert count(app) == 0
 
 
 def test_code_lets_one_person_in(app: APIFlask, client: FlaskClient, mode: str) -> None:
