@@ -26,6 +26,7 @@ from app.mail import Mailer
 from config import SmtpServer
 from tests.crowds import CROWD, all_at_once
 from tests.factories import PASSWORD, make_person, new_name
+from tests.leaks import remember
 from tests.mails import MailServer, wait_until
 from tests.problems import check_problem
 from tests.rows import stored
@@ -112,7 +113,7 @@ def is_good(app: APIFlask, token: str) -> bool:
 
 def token_in(mail_text: str) -> str:
     (token,) = [line for line in mail_text.splitlines() if len(line) == 32]
-    return token
+    return remember(token)
 
 
 # Confirming

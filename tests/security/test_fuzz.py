@@ -206,7 +206,7 @@ class Chance:
             for name, examples in route.fields.items()
             if self.random.random() < 0.9
         }
-        return {self.choose(FORBIDDEN_KEYS): PLANTED, self.choose(FORBIDDEN_KEYS): PLANTED} | fields
+        return dict.fromkeys(FORBIDDEN_KEYS, PLANTED) | fields
 
     def body(self, fields: dict[str, Any]) -> tuple[bytes, str | None]:
         """Return a body in one of the forms that there are, and what it says that it is."""
