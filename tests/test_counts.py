@@ -283,15 +283,3 @@ def test_full_buckets_are_not_kept(monkeypatch) -> None:
         bucket.take(user_id)
 
     assert len(bucket._full_at) < 1000
-
-
-def test_token_costs_a_microsecond() -> None:
-    bucket = Buckets(10**9, 60)
-
-    def cost() -> float:
-        began = time.perf_counter()
-        for _ in range(10_000):
-            bucket.take(1)
-        return (time.perf_counter() - began) / 10_000
-
-    assert min(cost() for _ in range(20)) < 1e-6  # 0.3 when the machine has nothing else to do

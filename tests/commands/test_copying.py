@@ -14,6 +14,7 @@ from sqlalchemy import Boolean, Connection, Engine, Table, insert, inspect, sele
 
 from app import create_app
 from app.accounts.services import register
+from app.commands.failures import DatabaseFailure
 from app.database import reading, writing
 from app.extensions import db
 from app.profiles.services import write_post
@@ -210,7 +211,8 @@ def test_other_revisions_are_refused(start: Callable[..., APIFlask], postgresql:
     from_earlier = copy(old, postgresql)
     not_migrated = copy(start("new", is_migrated=False), postgresql)
 
-    assert to_earlier.exit_code == from_earlier.exit_code == not_migrated.exit_code == 1
+    assert to_earlier.exit_code == 1
+    assert from_earlier.exit_code == not_migrated.exit_code == DatabaseFailure.exit_code
     assert "its revision: 0001" in to_earlier.output
     for done in (from_earlier, not_migrated):
         assert "flask --app wsgi db upgrade" in done.output
@@ -240,7 +242,7 @@ def test_what_the_target_refuses_leaves_nothing_there(
 
     done = copy(old, postgresql)
 
-    assert done.exit_code == 1
+    assert done.exit_code == DatabaseFailure.exit_code
     assert "secret" not in done.output
     assert "Traceback" not in done.output
     assert tables(target.extensions["engine"]) == []
@@ -329,7 +331,7 @@ def test_password_may_come_by_the_environment_and_is_not_shown(
 
     done = old.test_cli_runner().invoke(args=["copy-database"], env={"TARGET_DATABASE_URL": url})
 
-    assert done.exit_code == 1
+    assert done.exit_code == DatabaseFailure.exit_code
     assert "The database cannot be used: " in done.output
     assert "hidden" not in done.output
 

@@ -15,6 +15,7 @@ from app.accounts import services
 from app.accounts.models import User
 from app.accounts.services import Newcomer, NewcomersRefused
 from app.clock import utcnow
+from app.commands.failures import DatabaseFailure
 from app.database import reading
 from tests.servers import ROOT, Server
 
@@ -186,7 +187,7 @@ def test_database_that_is_not_migrated_is_told_in_a_sentence(tmp_path: Path) -> 
         check=False,
     )
 
-    assert done.returncode == 1
+    assert done.returncode == DatabaseFailure.exit_code
     assert b"flask --app wsgi db upgrade" in done.stderr
     assert b"Traceback" not in done.stderr
     assert PBKDF2.encode() not in done.stderr
