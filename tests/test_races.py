@@ -69,7 +69,7 @@ class OnServer:
         if image := options.pop("image", None):
             options["files"] = {"image": ("me.png", image)}
         answer = self._http.request(method, path, headers=headers, **options)
-        is_json = "json" in answer.headers["Content-Type"]
+        is_json = "json" in answer.headers.get("Content-Type", "")
         return Answer(answer.status_code, answer.json() if is_json else answer.content)
 
     def files(self) -> set[Path]:
