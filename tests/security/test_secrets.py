@@ -17,11 +17,13 @@ from app.accounts.schemas import (
     PasswordChangeIn,
     RefreshIn,
     RegistrationIn,
+    ResetConfirmIn,
     TokenIn,
 )
 from app.accounts.services import NoActiveAccount, WrongPassword
 from app.accounts.sessions import Device
 from app.errors import ApiError, BadInput, as_api_error
+from app.personal.schemas import ErasureIn
 from app.validation import Body
 from config import Config, ConfigError
 from tests.delivery.machines import children
@@ -66,6 +68,8 @@ BODIES: list[tuple[type[Body], dict[str, str]]] = [
     (TokenIn, {"token": SECRET}),
     (PasswordChangeIn, {"old_password": SECRET, "new_password": SECRET}),
     (EmailChangeIn, {"email": "ann@example.com", "password": SECRET}),
+    (ErasureIn, {"password": SECRET}),
+    (ResetConfirmIn, {"token": SECRET, "new_password": SECRET}),
     (RegistrationIn, {"username": "ann", "email": "ann@example.com", "password": SECRET}),
 ]
 
@@ -74,7 +78,7 @@ BODIES: list[tuple[type[Body], dict[str, str]]] = [
     ("body", "fields"), BODIES, ids=lambda value: getattr(value, "__name__", "")
 )
 def test_bodies_print_nothing_of_what_was_sent(body: type[Body], fields: dict[str, str]) -> None:
-    parsed = body.parse(fields)
+    parsed = body.model_validate(fields)
 
     for printed in (repr(parsed), str(parsed), f"{parsed!r}", repr([parsed])):
         assert is_silent(printed)
