@@ -431,6 +431,15 @@ def test_unknown_user_is_named_and_near_names_too(
     assert "Did you mean" not in operate(command, "zzzzzz").stderr
 
 
+def test_owner_of_an_address_is_named(operate: Callable[..., Result]) -> None:
+    operate("create", "bob", "Someone.Else@example.com")
+
+    result = operate("reset-link", "someone.else@example.com", "--json")
+
+    assert result.exit_code == 1
+    assert json.loads(result.stderr)["similar"] == ["bob"]
+
+
 def test_deleted_user_is_as_unknown_as_any(
     app: APIFlask, client: FlaskClient, operate: Callable[..., Result]
 ) -> None:
