@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, cycle, islice
 from statistics import quantiles
 from time import monotonic
 
@@ -17,7 +17,7 @@ from bench.talk import Talk, client
 KIB = 1024
 REST_MESSAGES = 200  # in the room whose page is read
 REST_POSTS = 200
-STORM_CLIENTS = 8
+STORM_CLIENTS = 50
 
 
 @dataclass
@@ -425,11 +425,11 @@ def _storm(talk: Talk, rate: float, phase: float, cycles: int) -> Outcome:
 
         return answered
 
-    for room in stage.rooms[: STORM_CLIENTS // 2]:
-        for member in room.members:
-            body = orjson.dumps({"username": member.username, "password": member.password})
-            login = request("POST", "/accounts/api/token/", body=body)
-            asked[Http(talk.loop, stage.port, crowd(login))] = login
+    everybody = [member for room in stage.rooms for member in room.members]
+    for member in islice(cycle(everybody), STORM_CLIENTS):
+        body = orjson.dumps({"username": member.username, "password": member.password})
+        login = request("POST", "/accounts/api/token/", body=body)
+        asked[Http(talk.loop, stage.port, crowd(login))] = login
     pace = _Pace(talk, rate)
     pace.run(monotonic() + 1)
     first = stage.meter.read()
