@@ -170,6 +170,10 @@ class Conversation:
             self._connection.close(closing.TOO_MANY)
             return
         _attendance(self._app).enter(self._seat.user_id, admission.session_id, self._connection)
+        log.info(
+            "socket open",
+            extra={"user_id": self._seat.user_id, "room_id": self._seat.room_id},
+        )
         _realtime(self._app).join(
             self._connection, self._seat.room_id, self._seat.latest, admission.after
         )

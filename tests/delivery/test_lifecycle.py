@@ -309,7 +309,7 @@ def test_log_tells_who_came_and_went_and_no_token(own_server: Server) -> None:
     httpx.get(f"{own_server.url}/messenger/api/chatrooms/?token={person.access}")
     person.post("/accounts/api/token/refresh/", {"refresh": person.refresh})
 
-    opened = rf'/messenger/ws/ws/chat/\S+ 101",.*"user_id":{person.id},'
+    opened = rf'socket open",.*"user_id":{person.id},"room_id":{room_id}'
     closed = rf'socket closed",.*"user_id":{person.id},"room_id":{room_id},"code":4000,'
     log = own_server.log
     wait_for(lambda: re.search(closed, log.read_text()), 10, "the socket's end is logged")
