@@ -111,7 +111,7 @@ def test_path_that_leads_nowhere_has_no_route_and_stays_on_its_line(own_server: 
     assert "route" not in line
 
 
-def test_life_of_a_socket_is_a_line_that_names_its_handshake(
+def test_life_of_a_socket_has_lines_that_name_its_handshake(
     own_server: Server, ann: Person, room: dict[str, Any]
 ) -> None:
     request_id = secrets.token_hex(8)
@@ -120,12 +120,14 @@ def test_life_of_a_socket_is_a_line_that_names_its_handshake(
     with open_socket(url, {"X-Request-ID": request_id}) as chat:
         say(chat, "Hello!")
         hear(chat)
-        handshake = wait_for_line(own_server, request_id=request_id)
+        handshake = wait_for_line(own_server, request_id=request_id, status=101)
+        opened = wait_for_line(own_server, request_id=request_id, message="socket open")
         chat.close(4000)
 
     life = wait_for_line(own_server, request_id=request_id, message="socket closed")
     assert handshake["status"] == 101
-    assert handshake["user_id"] == life["user_id"] == ann.id
+    assert handshake["user_id"] == opened["user_id"] == life["user_id"] == ann.id
+    assert opened["room_id"] == room["id"]
     assert handshake["route"] == "/messenger/ws/ws/chat/<room_name>/"
     assert life["code"] == 4000
     assert life["room_id"] == room["id"]
