@@ -33,10 +33,12 @@ format: $(VENV)/installed-dev ## Put the code into its format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+# The extras stay in the locked names: pip, asked for hashes, otherwise prefers the newest pydantic[email]
+# there is over the pydantic that is pinned, and stops at its missing hash.
 lock: $(VENV)/installed-dev ## Resolve requirements*.in into requirements*.txt, with hashes
 	@for name in requirements requirements-s3 requirements-dev; do \
-		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-			--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-strip-extras \
+			--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 			$(UPGRADE) --output-file $$name.txt $$name.in || exit; \
 	done
 
