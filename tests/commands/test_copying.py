@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,39 +19,8 @@ from app.extensions import db
 from app.profiles.services import write_post
 from app.sql import UtcDateTime
 from app.transfer import CopyError, copy_database
-from tests import services, test_contract
+from tests import services
 from tests.conftest import make_config, sqlite_url, unavailable
-from tests.factories import make_person
-from tests.servers import Server
-
-# The document's examples once more, against a server that stands on a copy. The first of them
-# says which ids there are and which one comes next.
-globals().update(
-    {name: test for name, test in vars(test_contract).items() if name.startswith("test_section")}
-)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
-    """The people of the document, who made their accounts on SQLite, on PostgreSQL."""
-    folder = tmp_path_factory.mktemp("copy")
-    with services.postgresql(folder) as url:
-        if url is None:
-            unavailable("PostgreSQL")
-        with Server(folder) as old:
-            people = {name: make_person(old.url, name) for name in ("user1", "user2", "jane_doe")}
-            room = people["user1"].open_room(people["user2"])
-        app = create_app(make_config(folder, sqlite_url(folder)))
-        done = app.test_cli_runner().invoke(args=["copy-database", url])
-        assert done.exit_code == 0, done.output
-        new = Server(folder, {"DATABASE_URL": url})
-        new.start()
-        for person in people.values():
-            person.url = person.http.base_url = new.url
-        yield SimpleNamespace(url=new.url, room=room, **people)
-        for person in people.values():
-            person.http.close()
-        new.stop()
 
 
 @pytest.fixture
