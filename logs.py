@@ -30,6 +30,8 @@ FIELDS = (
 )
 _IN_THE_MESSAGE = {"method", "path", "route", "status"}  # of a request, where people read it
 
+_HANDLER = "beseda"  # by its name, because after a SIGHUP its class is another
+
 # C0 and C1 controls, DEL, and the two other ends of a line that Unicode has.
 _CONTROLS = {
     code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
@@ -123,6 +125,7 @@ class Handler(logging.StreamHandler[TextIO]):
     def __init__(self, form: str | None, context: Callable[[], Mapping[str, Any]]) -> None:
         super().__init__(sys.stdout)
         form = form or ("text" if sys.stdout.isatty() else "json")
+        self.name = _HANDLER
         self.setFormatter(TextFormatter() if form == "text" else JsonFormatter())
         self.errors = 0
         self._context = context
@@ -147,7 +150,7 @@ def configure(
     """
     handler = Handler(form, context)
     root = logging.getLogger()
-    root.handlers[:] = [each for each in root.handlers if not isinstance(each, Handler)]
+    root.handlers[:] = [each for each in root.handlers if each.name != _HANDLER]
     root.addHandler(handler)
     root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
     for ours in ("app", "gunicorn.error"):
