@@ -241,7 +241,7 @@ class Config(BaseModel):
     DATABASE_URL: Annotated[str, AfterValidator(database_url), Field(repr=False)] = (
         f"sqlite:///{INSTANCE / 'beseda.db'}"
     )
-    DATABASE_POOL_SIZE: Annotated[int, Field(ge=1, le=1000)] = 5  # a worker; twice that in a rush
+    DATABASE_POOL_SIZE: Annotated[int, Field(ge=1, le=1000)] = 10  # a worker
     REDIS_URL: Annotated[Annotated[str, AfterValidator(_redis_url)] | None, Field(repr=False)] = (
         None
     )

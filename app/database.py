@@ -80,7 +80,7 @@ class FairPool(QueuePool):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._free = options["pool_size"] + options["max_overflow"]
+        self._free = options["pool_size"]
         self._queue: deque[threading.Event] = deque()
         self._turn = threading.Lock()  # of the two above
 
@@ -126,12 +126,14 @@ def engine_options(url: str, pool_size: int) -> dict[str, Any]:
 
     Args:
         url: A SQLAlchemy URL of SQLite or PostgreSQL.
-        pool_size: Connections kept open; as many again may be opened in a rush.
+        pool_size: Connections at most. They are opened when they are needed, and kept.
     """
     options: dict[str, Any] = {
         "poolclass": FairPool,
         "pool_size": pool_size,
-        "max_overflow": pool_size,
+        # More for a rush would be opened and closed again for each question of it: a question
+        # on a new connection to PostgreSQL costs ten times as much as on one that is there.
+        "max_overflow": 0,
         "pool_timeout": POOL_SECONDS,
         "hide_parameters": True,  # what people write, and hashes, stand in no log
     }

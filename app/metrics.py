@@ -186,7 +186,7 @@ class Metrics:
 
         self._connections.labels("lent").set(pool.checkedout())
         self._connections.labels("idle").set(pool.checkedin())
-        self._connections_max.set(2 * pool.size())  # as many again may be opened in a rush
+        self._connections_max.set(pool.size())
         self._workers.set(1)
         self._raise_to(self._errors, handler.errors)
 

@@ -1,15 +1,17 @@
-"""Connections are lent to those who wait in the order in which they came."""
+"""Connections are lent to those who wait in the order in which they came, and are kept."""
 
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.database import FairPool, engine_options, reading
+from config import database_url
 from tests.conftest import sqlite_url
+from tests.crowds import all_at_once
 
 PATIENCE_SECONDS = 10
 
@@ -18,7 +20,7 @@ PATIENCE_SECONDS = 10
 def engine(tmp_path: Path) -> Iterator[Engine]:
     """An engine that lends one connection at a time."""
     url = sqlite_url(tmp_path)
-    engine = create_engine(url, **engine_options(url, pool_size=1) | {"max_overflow": 0})
+    engine = create_engine(url, **engine_options(url, pool_size=1))
     yield engine
     engine.dispose()
 
@@ -91,4 +93,21 @@ def test_place_of_a_connection_that_cannot_be_made_is_free_again(tmp_path: Path)
             pass
 
     assert isinstance(engine.pool, FairPool)
-    assert engine.pool._free == 2
+    assert engine.pool._free == 1
+
+
+def test_crowd_opens_no_more_connections_than_are_kept(postgresql_url: str) -> None:
+    url = database_url(postgresql_url)
+    engine = create_engine(url, **engine_options(url, pool_size=3))
+    opened = []
+    event.listen(engine, "connect", lambda *_: opened.append(1))
+
+    def ask() -> None:
+        for _ in range(20):
+            with reading(engine) as connection:
+                connection.execute(text("SELECT pg_sleep(0.001)"))
+
+    all_at_once([ask] * 12)
+    engine.dispose()
+
+    assert len(opened) == 3

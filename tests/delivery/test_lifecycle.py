@@ -180,7 +180,7 @@ def test_sockets_hold_no_connections_to_the_database(stage: Stage) -> None:
         await asyncio.gather(*(socket.close() for socket in crowd))
         return {answer.status_code for answer in answers}
 
-    assert asyncio.run(scenario()) == {200}  # with DATABASE_POOL_SIZE=5
+    assert asyncio.run(scenario()) == {200}  # with DATABASE_POOL_SIZE=10
 
 
 def test_five_thousand_closed_sockets_leave_no_descriptors_and_no_memory(
