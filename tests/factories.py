@@ -89,8 +89,15 @@ def log_in(
 
 
 def _client(url: str, headers: Mapping[str, str] | None = None) -> httpx.Client:
-    # No TLS here: loading it takes 0.1 s.
-    http = httpx.Client(base_url=url, headers=headers, timeout=30, verify=False)
+    # Idle connections are left before the server leaves them (after 2 s): what is sent in that
+    # moment is lost. No TLS here: loading it takes 0.1 s.
+    http = httpx.Client(
+        base_url=url,
+        headers=headers,
+        timeout=30,
+        limits=httpx.Limits(keepalive_expiry=1),
+        verify=False,
+    )
     _clients.append(http)
     return http
 
