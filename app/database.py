@@ -17,6 +17,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -137,11 +138,12 @@ def engine_options(url: str, pool_size: int) -> dict[str, Any]:
         "pool_timeout": POOL_SECONDS,
         "hide_parameters": True,  # what people write, and hashes, stand in no log
     }
+    # Neither driver begins a transaction of its own: `_begin` does, for those who write.
     if url.startswith("sqlite"):
-        # isolation_level None: the driver begins no transaction of its own; `writing` does.
         options["connect_args"] = {"timeout": BUSY_SECONDS, "isolation_level": None}
     else:
         options["connect_args"] = {
+            "autocommit": True,
             "connect_timeout": CONNECT_SECONDS,
             "application_name": "beseda",
             "options": "-c timezone=UTC",
@@ -156,9 +158,9 @@ def engine_options(url: str, pool_size: int) -> dict[str, Any]:
 
 def prepare(engine: Engine) -> None:
     """Make every connection of an engine keep the promises of the tables."""
+    event.listen(engine, "begin", _begin)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
     else:
         event.listen(engine, "checkout", _refuse_dead)
 
@@ -174,11 +176,14 @@ def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) ->
     cursor.close()
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    # IMMEDIATE: a transaction that reads first and writes later would lose to one that wrote
-    # in between, without waiting (SQLITE_BUSY_SNAPSHOT).
+# IMMEDIATE: a transaction that reads first and writes later would lose to one that wrote in
+# between, without waiting (SQLITE_BUSY_SNAPSHOT).
+_BEGIN = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "BEGIN"}
+
+
+def _begin(connection: Connection) -> None:
     if not connection.get_execution_options().get("read_only"):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.exec_driver_sql(_BEGIN[connection.dialect.name])
 
 
 def _refuse_dead(connection: Any, _entry: ConnectionPoolEntry, _proxy: Any) -> None:
@@ -242,20 +247,18 @@ def _cut_off(connection: Any) -> None:
         end.shutdown(socket.SHUT_RDWR)
 
 
-@contextmanager
-def reading(engine: Engine | None = None) -> Iterator[Connection]:
-    """Lend a connection for reads, each statement its own transaction.
+def reading(engine: Engine | None = None) -> Connection:
+    """Lend a connection for reads, each statement its own transaction; `with reading() as …`.
 
     Without a BEGIN and a ROLLBACK around it a SELECT is one round trip, not three.
     """
-    engine = engine or current_engine()
-    options: dict[str, Any]
-    if engine.dialect.name == "sqlite":
-        options = {"read_only": True}
-    else:
-        options = {"isolation_level": "AUTOCOMMIT"}
-    with engine.connect().execution_options(**options) as connection:
-        yield connection
+    return _reader(engine or current_engine()).connect()
+
+
+@lru_cache(maxsize=8)
+def _reader(engine: Engine) -> Engine:
+    # With the same pool. Made once, because to say so of each connection takes longer than a query.
+    return engine.execution_options(read_only=True)
 
 
 @contextmanager

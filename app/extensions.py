@@ -2,7 +2,6 @@
 
 from flask_babel import Babel
 from flask_cors import CORS
-from flask_jwt_extended import JWTManager
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 from flask_migrate import Migrate
@@ -13,7 +12,6 @@ from app.sql import Base
 
 db = SQLAlchemy(model_class=Base)
 migrate = Migrate()
-jwt = JWTManager()
 babel = Babel()
 cors = CORS()
 sock = Sock()

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, Table, func, insert, inspect, select, text
 
 from app import revisions
-from app.database import writing
+from app.database import reading, writing
 from app.extensions import db
 
 ROWS_AT_ONCE = 1000
@@ -80,11 +80,9 @@ def copy_database(source: Engine, target: Engine, progress: Callable[[int], obje
 @contextmanager
 def _snapshot(engine: Engine) -> Iterator[Connection]:
     # All questions are answered from one state, and nobody is kept from writing.
-    is_sqlite = engine.dialect.name == "sqlite"
-    options = {"read_only": True} if is_sqlite else {"isolation_level": "REPEATABLE READ"}
-    with engine.connect().execution_options(**options) as connection:
-        if is_sqlite:
-            connection.exec_driver_sql("BEGIN")
+    level = "" if engine.dialect.name == "sqlite" else "ISOLATION LEVEL REPEATABLE READ"
+    with reading(engine) as connection:
+        connection.exec_driver_sql(f"BEGIN {level}")
         yield connection
 
 

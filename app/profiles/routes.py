@@ -72,7 +72,9 @@ def list_posts(window: Window) -> Response:
     """List everybody's posts."""
     with reading() as connection:
         page = services.ALL_POSTS.read(connection, window)
-    return json_response([row._asdict() for row in page.rows], headers=page.link(window))
+    return json_response(
+        [services.post_out(row, row.author) for row in page.rows], headers=page.link(window)
+    )
 
 
 @bp.post("/posts/")

@@ -52,6 +52,18 @@ class StorageUnavailable(ApiError):
         super().__init__({"Retry-After": str(RETRY_SECONDS)})
 
 
+def post_out(post: Sequence[Any], author: str) -> Mapping[str, Any]:
+    """Return a row of a list of posts as the API shows it."""
+    post_id, title, content, created_at, *_author = post
+    return {
+        "id": post_id,
+        "title": title,
+        "content": content,
+        "created_at": created_at,
+        "author": author,
+    }
+
+
 class _Person(Protocol):
     id: Any
     username: Any
@@ -61,20 +73,21 @@ class _Person(Protocol):
 def profile_of(person: _Person) -> dict[str, Any]:
     """Return a user's profile as the API shows it, with their newest posts, oldest first."""
     whose = {"user_id": person.id}
+    author = person.username  # a proxy looks the person up each time
     with reading() as connection:
         profile = connection.execute(_PROFILE, whose).one_or_none()
         friend_ids = connection.scalars(_FRIENDS, whose).all()
         posts = OWN_POSTS.read(connection, Window(DEFAULT_ITEMS), of=person.id).rows
     return {
         "id": person.id,
-        "username": person.username,
+        "username": author,
         "email": person.email,
         "profile": {
             "image": image_url(profile.image if profile else None),
             "bio": profile.bio if profile else "",
             "friends": friend_ids,
         },
-        "posts": [post._asdict() | {"author": person.username} for post in posts],
+        "posts": [post_out(post, author) for post in posts],
     }
 
 

@@ -19,14 +19,14 @@ class PostgresExchange:
 
     Args:
         url: A libpq connection URL.
-        options: More connection parameters of libpq.
+        options: What else `psycopg.connect` is told.
     """
 
     message_bytes = 7_900  # a notification carries less than 8,000
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         self._url = url
-        self._options = dict(options)
+        self._options = {**options, "autocommit": True}
 
     def sending_line(self) -> "PostgresLine":
         line = PostgresLine(self._connect())
@@ -40,7 +40,7 @@ class PostgresExchange:
         return line
 
     def _connect(self) -> psycopg.Connection[Any]:
-        return psycopg.connect(self._url, autocommit=True, **self._options)
+        return psycopg.connect(self._url, **self._options)
 
 
 class PostgresLine:

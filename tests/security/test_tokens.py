@@ -11,12 +11,18 @@ import socket
 import sqlite3
 import time
 from contextlib import closing
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
 import jwt
 import pytest
+from apiflask import APIFlask
+from flask_migrate import upgrade
 
+from app import create_app
+from tests.conftest import make_config, sqlite_url
 from tests.factories import PASSWORD, log_in, make_person
 from tests.problems import check_problem
 from tests.servers import Server
@@ -238,3 +244,43 @@ def test_no_two_tokens_are_alike(place: Place) -> None:
         ids.add(claims["jti"])
 
     assert len(ids) == 5
+
+
+def test_token_that_was_good_a_moment_ago_expires(tmp_path: Path) -> None:
+    app = one_of(tmp_path, JWT_ACCESS_TOKEN_EXPIRES="2")
+    token = token_of_somebody(app)
+    until = jwt.decode(token, options={"verify_signature": False})["exp"]
+
+    good = statuses(app, token)
+    time.sleep(max(0.0, until - time.time()))
+
+    assert (good, statuses(app, token)) == ({200}, {401})
+
+
+def test_token_that_is_good_here_is_not_good_there(tmp_path: Path) -> None:
+    here = one_of(tmp_path)
+    there = one_of(tmp_path, JWT_SECRET_KEY="another secret of the tests, not of yours")
+    token = token_of_somebody(here)
+
+    assert (statuses(here, token), statuses(there, token)) == ({200}, {401})
+
+
+def one_of(folder: Path, **settings: str) -> APIFlask:
+    app = create_app(make_config(folder, sqlite_url(folder), **settings))
+    with app.app_context():
+        upgrade()
+    return app
+
+
+def token_of_somebody(app: APIFlask) -> str:
+    person = {"username": "ann", "email": "ann@example.com", "password": PASSWORD}
+    client = app.test_client()
+    client.post("/accounts/api/users/", json=person)
+    token: str = client.post("/accounts/api/token/", json=person).json["access"]
+    return token
+
+
+def statuses(app: APIFlask, token: str) -> set[int]:
+    """Ask twice, the second time for what may be remembered by then."""
+    ask = partial(app.test_client().get, "/accounts/api/users/me/")
+    return {ask(headers={"Authorization": f"Bearer {token}"}).status_code for _ in range(2)}
