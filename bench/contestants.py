@@ -53,6 +53,24 @@ class DjangoChannels(Server):
         ]
 
 
+class FastApi(Server):
+    """FastAPI, async SQLAlchemy, and asyncpg or aiosqlite, under uvicorn."""
+
+    home = PEERS / "fastapi"
+
+    @property
+    def release(self) -> list[str]:
+        return [program(self.home, "python"), "app.py", "create-tables"]
+
+    @property
+    def web(self) -> list[str]:
+        return [
+            *(program(self.home, "uvicorn"), "app:app", "--port", str(self.port)),
+            *("--workers", self.env.get("WEB_CONCURRENCY", "1"), "--no-access-log"),
+            *("--loop", "uvloop", "--http", "httptools"),
+        ]
+
+
 class Node(Server):
     """fastify, ws, and pg or better-sqlite3."""
 
@@ -151,6 +169,7 @@ CONTESTANTS = [
         redis=True,
         rows=_DJANGO_ROWS,
     ),
+    Contestant("FastAPI", "fastapi", FastApi),
     Contestant(
         "Node",
         "node",
@@ -193,6 +212,7 @@ def _install_node(home: Path) -> None:
 _INSTALL: Mapping[type[Server], Callable[[Path], None]] = {
     FlaskNaive: _install_python,
     DjangoChannels: _install_python,
+    FastApi: _install_python,
     Node: _install_node,
 }
 

@@ -129,7 +129,7 @@ SCENARIOS = [
         POSTGRESQL,
         "messages/s",
         _CHAT,
-        ("node", "django", "django-redis", "flask"),
+        ("node", "fastapi", "django", "django-redis", "flask"),
         _chat,
     ),
     Scenario(
@@ -138,7 +138,7 @@ SCENARIOS = [
         SQLITE,
         "messages/s",
         _CHAT,
-        ("node", "django", "flask"),
+        ("node", "fastapi", "django", "flask"),
         _chat,
     ),
     Scenario(
@@ -187,7 +187,7 @@ SCENARIOS = [
         POSTGRESQL,
         "GET messages ×16 requests/s",
         _REST,
-        ("node", "django-pool", "flask"),
+        ("node", "fastapi", "django-pool", "flask"),
         _rest,
     ),
     Scenario(
