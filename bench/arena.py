@@ -183,6 +183,7 @@ class Arena:
                 url = f"sqlite:///{source}"
             else:
                 source = f"template_{contestant.family.lower()}_{sum(rows)}"
+                self._execute(f"DROP DATABASE IF EXISTS {source}")  # of a turn that broke down
                 self._execute(f"CREATE DATABASE {source}")
                 url = self._url(source)
             self._templates[key] = Template(source, self._fill(contestant, folder, url, rows))
