@@ -32,7 +32,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
-from app import offload
+from app import driver, offload
 from app.sql import Base
 
 log = logging.getLogger(__name__)
@@ -162,6 +162,7 @@ def prepare(engine: Engine) -> None:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
     else:
+        event.listen(engine, "do_connect", _connect)
         event.listen(engine, "checkout", _refuse_dead)
 
 
@@ -184,6 +185,11 @@ _BEGIN = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "BEGIN"}
 def _begin(connection: Connection) -> None:
     if not connection.get_execution_options().get("read_only"):
         connection.exec_driver_sql(_BEGIN[connection.dialect.name])
+
+
+def _connect(_dialect: Any, _entry: Any, args: Any, options: Any) -> DBAPIConnection:
+    connection: Any = driver.Connection.connect(*args, **options)
+    return connection  # type: ignore[no-any-return]
 
 
 def _refuse_dead(connection: Any, _entry: ConnectionPoolEntry, _proxy: Any) -> None:

@@ -12,7 +12,6 @@ from flask_babel import lazy_gettext as _
 from sqlalchemy import (
     BigInteger,
     Connection,
-    Row,
     Select,
     SQLColumnExpression,
     bindparam,
@@ -21,6 +20,7 @@ from sqlalchemy import (
 
 from app.errors import BadInput
 from app.openapi import carries, notes_of
+from app.prepared import AnyRow, Prepared
 from app.validation import LARGEST_ID, whole_number
 
 MOST_USERS = MOST_ROOMS = MOST_ITEMS = 1000
@@ -118,7 +118,7 @@ def paged(
 class Page:
     """Rows of a list, oldest first, and whether there are more on either side."""
 
-    rows: Sequence[Row[*tuple[Any, ...]]]
+    rows: Sequence[AnyRow]
     older: bool
     newer: bool
 
@@ -151,7 +151,7 @@ def _link(relation: str, window: Window, **cursor: int) -> str:
 class Listing:
     """A list that is read window by window.
 
-    Make it once, with the module: building a query takes longer than asking it.
+    Make it once, with the module, like every `Prepared`.
 
     Args:
         query: The whole list, its id first, without an order. What differs from caller to
@@ -179,8 +179,8 @@ class Listing:
                 tuple_(*order) > tuple_(which, above), tuple_(*order) <= tuple_(which, up_to)
             )
         most = bindparam("most", type_=BigInteger)
-        self._oldest = query.order_by(*order).limit(most)
-        self._newest = query.order_by(*(column.desc() for column in order)).limit(most)
+        self._oldest = Prepared(query.order_by(*order).limit(most))
+        self._newest = Prepared(query.order_by(*(column.desc() for column in order)).limit(most))
 
     def read(self, connection: Connection, window: Window, **parameters: Any) -> Page:
         """Read one window, its rows in ascending order, even where the newest are asked for.
@@ -196,19 +196,19 @@ class Listing:
             return Page(rows[: window.limit], older, newer=len(rows) > window.limit)
         up_to = LARGEST_ID if window.before is None else window.before - 1
         bounds = {"above": 0, "up_to": up_to, "most": window.limit + 1}
-        rows = connection.execute(self._newest, parameters | bounds).all()
+        rows = self._newest.all(connection, parameters | bounds)
         newer = up_to < LARGEST_ID and self._any(connection, up_to, LARGEST_ID, parameters)
         return Page(rows[: window.limit][::-1], older=len(rows) > window.limit, newer=newer)
 
     def after(
         self, connection: Connection, item_id: int, most: int, **parameters: Any
-    ) -> Sequence[Row[*tuple[Any, ...]]]:
+    ) -> Sequence[AnyRow]:
         """Return the oldest rows that are newer than an id, in ascending order."""
         bounds = {"above": item_id, "up_to": LARGEST_ID, "most": most}
-        return connection.execute(self._oldest, parameters | bounds).all()
+        return self._oldest.all(connection, parameters | bounds)
 
     def _any(
         self, connection: Connection, above: int, up_to: int, parameters: Mapping[str, Any]
     ) -> bool:
         bounds = {"above": above, "up_to": up_to, "most": 1}
-        return connection.execute(self._oldest, {**parameters, **bounds}).first() is not None
+        return self._oldest.first(connection, {**parameters, **bounds}) is not None

@@ -139,11 +139,13 @@ def test_layers_of_a_domain_rest_on_lower_ones(
         "sql",
         "extensions",
         "database",
+        "driver",
         "responses",
         "offload",
         "errors",
         "validation",
         "pagination",
+        "prepared",
         "conditional",
         "openapi",
         "answers",
@@ -192,7 +194,6 @@ def test_use_cases_are_given_values_and_see_no_request(layer: str) -> None:
 def test_only_tokens_know_jwt() -> None:
     # Others may ask for a token and for the caller; the log line asks whether one was read.
     allowed = {
-        "app.extensions": {"flask_jwt_extended.JWTManager"},
         "app.answers": {"flask_jwt_extended.get_jwt"},
         "app.limits": {"flask_jwt_extended.get_jwt_identity"},  # some limits are by user
     }
@@ -203,13 +204,13 @@ def test_only_tokens_know_jwt() -> None:
         assert found <= may, module
 
 
-def test_only_two_files_know_gevent() -> None:
+def test_only_three_files_know_gevent() -> None:
     knowing = {
         module
         for module in SOURCES
         if any(within(name, "gevent", "greenlet") for name in imported(module))
     }
-    assert knowing <= {"app.offload", "app.realtime.loop"}
+    assert knowing <= {"app.driver", "app.offload", "app.realtime.loop"}
 
 
 def test_transactions_are_begun_by_services_and_the_store_of_messages() -> None:

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from inspect import unwrap
-from time import time
 from typing import Any
 
 from flask import Flask, Response, current_app
@@ -29,8 +28,10 @@ from jwt import PyJWTError
 from sqlalchemy import bindparam, select
 
 from app.accounts.models import Session, User
+from app.clock import utcnow
 from app.database import reading
 from app.errors import ApiError
+from app.prepared import Prepared
 from app.validation import LARGEST_ID
 from config import Config
 
@@ -53,7 +54,7 @@ class TokenManager(JWTManager):
         self, encoded_token: str, csrf_value: Any = None, allow_expired: bool = False
     ) -> dict[str, Any]:
         claims = _verified(encoded_token, current_app.config["JWT_SECRET_KEY"])
-        if claims.get("exp", 0) > time():
+        if claims.get("exp", 0) > utcnow().timestamp():
             return dict(claims)
         # Once more, for the error that says so.
         return super()._decode_jwt_from_config(encoded_token, csrf_value, allow_expired)
@@ -143,8 +144,7 @@ def caller_of(token: str, token_type: str | None = ACCESS) -> Caller:
     return caller
 
 
-# Built once, as all queries that are asked for each request: that takes longer than asking.
-_CALLER = (
+_CALLER = Prepared(
     select(User.id, User.username, User.email, User.is_admin, Session.id)
     .join(Session, Session.user_id == User.id)
     .where(
@@ -160,9 +160,7 @@ def _find_caller(claims: dict[str, Any]) -> Caller | None:
     if not _are_ours(claims):
         return None
     with reading() as connection:
-        row = connection.execute(
-            _CALLER, {"sid": claims["sid"], "user_id": claims["user_id"]}
-        ).one_or_none()
+        row = _CALLER.first(connection, {"sid": claims["sid"], "user_id": claims["user_id"]})
     return None if row is None else Caller(*row)
 
 

@@ -12,7 +12,6 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Connection,
-    Row,
     bindparam,
     case,
     or_,
@@ -30,6 +29,7 @@ from app.messenger.models import Message, Room
 from app.messenger.store import Draft, Stored
 from app.messenger.writer import MessageWriter
 from app.pagination import AnySelect, Listing
+from app.prepared import AnyRow, Prepared
 
 FORGOTTEN_AT_ONCE = 1000  # client_ids; nobody else stores anything on SQLite meanwhile
 
@@ -87,13 +87,15 @@ _ROOMS = select(
 ALL_ROOMS = Listing(_ROOMS, Room.id)
 OWN_ROOMS = Listing(_ROOMS.where(_IS_MEMBER), Room.id)
 
-_OF_PAIR = _ROOMS.where(
-    Room.low_user_id == bindparam("low"), Room.high_user_id == bindparam("high")
+_OF_PAIR = Prepared(
+    _ROOMS.where(Room.low_user_id == bindparam("low"), Room.high_user_id == bindparam("high"))
 )
-_SEAT = select(Room.id, Room.last_message_id).where(Room.name == bindparam("name"), _IS_MEMBER)
+_SEAT = Prepared(
+    select(Room.id, Room.last_message_id).where(Room.name == bindparam("name"), _IS_MEMBER)
+)
 
 
-def room_out(room: Row[*tuple[Any, ...]]) -> Mapping[str, Any]:
+def room_out(room: AnyRow) -> Mapping[str, Any]:
     """Return a row of a list of rooms as the API shows it."""
     return {
         "id": room.id,
@@ -128,7 +130,7 @@ def open_room(user_id: int, username: str, recipient: str) -> tuple[Mapping[str,
     is_new = False
     while True:
         with reading() as connection:
-            room = connection.execute(_OF_PAIR, pair).one_or_none()
+            room = _OF_PAIR.first(connection, pair)
         if room is not None:
             return room_out(room), is_new
         with writing() as connection:
@@ -149,7 +151,7 @@ def take_seat(name: str, user_id: int, username: str) -> Seat:
     room = None
     if "\0" not in name:  # which PostgreSQL would not even compare
         with reading() as connection:
-            room = connection.execute(_SEAT, {"name": name, "user_id": user_id}).one_or_none()
+            room = _SEAT.first(connection, {"name": name, "user_id": user_id})
     if room is None:
         raise RoomNotFound
     return Seat(room.id, user_id, username, room.last_message_id)

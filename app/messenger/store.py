@@ -9,14 +9,14 @@ erased their account meanwhile.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from sqlalchemy import (
     Connection,
     Engine,
-    Row,
     and_,
     bindparam,
+    func,
     insert,
     select,
     text,
@@ -30,6 +30,8 @@ from app.accounts.tokens import TokenNotValid
 from app.database import reading, writing
 from app.messenger.models import Message, Room
 from app.messenger.schemas import message_bytes
+from app.prepared import AnyRow, Prepared
+from app.responses import encode
 
 Key: TypeAlias = tuple[int, int, str | None]
 
@@ -147,14 +149,14 @@ def _add_to_sqlite(engine: Engine, drafts: Sequence[Draft], now: datetime) -> _A
     with writing(engine) as connection:
         with_id = [draft.key for draft in drafts if draft.client_id is not None]
         known = _known_keys(connection, with_id) if with_id else set()
-        rooms = {draft.room_id for draft in drafts}
+        rooms = encode(list({draft.room_id for draft in drafts})).decode()
         last_ids: dict[int, int] = {}
         erased = set()
-        found = connection.execute(_ROOMS_AND_ERASED.where(Room.id.in_(rooms)))
-        for room_id, last_id, erased_id in found:
+        for room_id, last_id, erased_id in _ROOMS_AND_ERASED.all(connection, {"rooms": rooms}):
             last_ids[room_id] = last_id
             erased.add(erased_id)
-        next_id = 1 + (connection.scalar(_SQLITE_LAST_ID) or 0)
+        (last_of_all,) = _SQLITE_LAST_ID.first(connection, {}) or (0,)
+        next_id = 1 + last_of_all
         added: list[tuple[int, int] | None] = []
         rows = []
         for draft in drafts:
@@ -177,9 +179,9 @@ def _add_to_sqlite(engine: Engine, drafts: Sequence[Draft], now: datetime) -> _A
             )
             next_id += 1
         if rows:
-            connection.execute(insert(Message), rows)
-            connection.execute(
-                _MOVE_LAST_ID,
+            _INSERT.many(connection, rows)
+            _MOVE_LAST_ID.many(
+                connection,
                 [{"room": room_id, "last": last_id} for room_id, last_id in last_ids.items()],
             )
     return added
@@ -187,13 +189,25 @@ def _add_to_sqlite(engine: Engine, drafts: Sequence[Draft], now: datetime) -> _A
 
 # Members who have erased their account come with their room: to ask for the authors as well
 # made a lone message a third slower.
-_ROOMS_AND_ERASED = select(Room.id, Room.last_message_id, User.id).join(
-    User,
-    and_(User.id.in_((Room.low_user_id, Room.high_user_id)), User.deleted_at.is_not(None)),
-    isouter=True,
+_ROOMS_AND_ERASED = Prepared(
+    select(Room.id, Room.last_message_id, User.id)
+    .join(
+        User,
+        and_(User.id.in_((Room.low_user_id, Room.high_user_id)), User.deleted_at.is_not(None)),
+        isouter=True,
+    )
+    .where(Room.id.in_(select(func.json_each(bindparam("rooms")).table_valued("value").c.value)))
 )
-_SQLITE_LAST_ID = text("SELECT seq FROM sqlite_sequence WHERE name = 'messages'")
-_MOVE_LAST_ID = (
+_SQLITE_LAST_ID = Prepared(text("SELECT seq FROM sqlite_sequence WHERE name = 'messages'"))
+_INSERT = Prepared(
+    insert(Message).values(
+        {
+            name: bindparam(name)
+            for name in ("id", "room_id", "user_id", "content", "client_id", "timestamp")
+        }
+    )
+)
+_MOVE_LAST_ID = Prepared(
     update(Room).where(Room.id == bindparam("room")).values(last_message_id=bindparam("last"))
 )
 
@@ -212,7 +226,8 @@ def _known_keys(connection: Connection, keys: Iterable[Key]) -> set[Key]:
 # breaks a foreign key, and then nothing is stored. `author` waits for an erasure that is under
 # way, and sees what it has left; the count makes it come after `locked`, in whose order an
 # erasure takes its locks as well.
-_POSTGRESQL_ADD = text("""
+_POSTGRESQL_ADD = Prepared(
+    text("""
     WITH draft AS MATERIALIZED (
         SELECT * FROM unnest(
             CAST(:rooms AS bigint[]), CAST(:users AS bigint[]),
@@ -246,13 +261,14 @@ _POSTGRESQL_ADD = text("""
     FROM added JOIN locked ON locked.id = added.room_id
     ORDER BY added.id
 """)
+)
 
 
 def _add_to_postgresql(engine: Engine, drafts: Sequence[Draft], now: datetime) -> _Added:
     with reading(engine) as connection:  # one statement needs no transaction around it
         try:
-            rows = connection.execute(
-                _POSTGRESQL_ADD,
+            rows = _POSTGRESQL_ADD.all(
+                connection,
                 {
                     "rooms": [draft.room_id for draft in drafts],
                     "users": [draft.user_id for draft in drafts],
@@ -260,7 +276,7 @@ def _add_to_postgresql(engine: Engine, drafts: Sequence[Draft], now: datetime) -
                     "client_ids": [draft.client_id for draft in drafts],
                     "now": now,
                 },
-            ).all()
+            )
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise OutcomeUnknownError from error
@@ -268,7 +284,7 @@ def _add_to_postgresql(engine: Engine, drafts: Sequence[Draft], now: datetime) -
     return _matched(drafts, rows)
 
 
-def _matched(drafts: Sequence[Draft], rows: Sequence[Row[*tuple[Any, ...]]]) -> _Added:
+def _matched(drafts: Sequence[Draft], rows: Sequence[AnyRow]) -> _Added:
     # The rows come in the order of the drafts, without those that were kept out.
     inserted = {(room_id, user_id, client_id) for _, room_id, user_id, client_id, _ in rows}
     left = iter(rows)

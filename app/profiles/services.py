@@ -15,6 +15,7 @@ from app.clock import utcnow
 from app.database import insert_once, reading, writing
 from app.errors import RETRY_SECONDS, ApiError, BadInput
 from app.pagination import DEFAULT_ITEMS, Listing, Window
+from app.prepared import Prepared
 from app.profiles.media import MediaStore, image_url
 from app.profiles.models import Friendship, Post, Profile
 from app.profiles.pictures import InvalidPicture, avatar_from
@@ -26,8 +27,10 @@ POSTS = _POST.add_columns(User.username.label("author")).join(User, User.id == P
 ALL_POSTS = Listing(POSTS, Post.id)
 OWN_POSTS = Listing(_POST, Post.id, of=Post.author_id)  # whose author is known
 
-_PROFILE = select(Profile.image, Profile.bio).where(Profile.user_id == bindparam("user_id"))
-_FRIENDS = (
+_PROFILE = Prepared(
+    select(Profile.image, Profile.bio).where(Profile.user_id == bindparam("user_id"))
+)
+_FRIENDS = Prepared(
     select(Friendship.friend_id)
     .where(Friendship.owner_id == bindparam("user_id"))
     .order_by(Friendship.friend_id)
@@ -75,8 +78,8 @@ def profile_of(person: _Person) -> dict[str, Any]:
     whose = {"user_id": person.id}
     author = person.username  # a proxy looks the person up each time
     with reading() as connection:
-        profile = connection.execute(_PROFILE, whose).one_or_none()
-        friend_ids = connection.scalars(_FRIENDS, whose).all()
+        profile = _PROFILE.first(connection, whose)
+        friend_ids = [friend_id for (friend_id,) in _FRIENDS.all(connection, whose)]
         posts = OWN_POSTS.read(connection, Window(DEFAULT_ITEMS), of=person.id).rows
     return {
         "id": person.id,
