@@ -5,8 +5,8 @@ Rooms are ids and messages are bytes here; this package knows no table and no re
 
 The database is the truth and a ring is only a doorbell: it may be lost, doubled, late
 or out of order. Each room with sockets here has a channel with a cursor; a ring that
-does not follow the cursor makes the channel read what is missing, and a sweep finds what
-nobody rang for.
+does not follow the cursor waits a moment for those before it, then the channel reads what
+is missing; and a sweep finds what nobody rang for.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,8 +1,9 @@
 """One room that has sockets here: who hears it, and how far it has been told.
 
 The cursor is the id of the last message delivered to the live sockets. A ring that
-follows it is delivered as it is, an older one is an echo, and anything else is a gap,
-which is read from the database.
+follows it is delivered as it is, an older one is an echo, and anything else came too
+early: it waits a moment for the ones before it, which another worker has committed and
+rings for as well. What does not come in that moment is read from the database.
 """
 
 import logging
@@ -20,14 +21,16 @@ log = logging.getLogger(__name__)
 PART_BYTES = 256 * 1024  # delivered at a time: well below what may wait in an outbox
 PAGE = 100  # messages read at a time to fill a gap or to replay
 PACE_SECONDS = 0.5  # how long a part may wait for those who still read the one before
+EARLY_SECONDS = 0.05  # how long a ring waits for those before it: ten times what they usually need
+EARLY_MAX = 64  # rings of one room that may wait
 RETRY_SECONDS = 1.0  # between two attempts to read what a resuming socket asked for
 
 
 class Channel:
     """A room with sockets on this worker.
 
-    Touched in the loop's thread only. No method yields but `_fill` and `_replay`, which
-    run in greenlets of their own and look anew after every wait.
+    Touched in the loop's thread only. No method yields but `_fill`, `_replay` and
+    `_await_early`, which run in greenlets of their own and look anew after every wait.
 
     Args:
         room_id: Which room.
@@ -37,8 +40,10 @@ class Channel:
     """
 
     __slots__ = (
+        "_early",
         "_filling",
         "_history",
+        "_is_awaiting",
         "_repeats",
         "_stale",
         "_tally",
@@ -55,6 +60,8 @@ class Channel:
         self.live: set[Connection] = set()  # those that have everything up to their cursor
         self._history = history
         self._tally = tally
+        self._early: dict[int, Ring] = {}  # by the id before it
+        self._is_awaiting = False
         self._filling = False
         self._stale = False  # more was said than the cursor knows
         self._repeats: list[tuple[Connection, int, bytes]] = []
@@ -105,11 +112,43 @@ class Channel:
         fresh = [ring for ring in rings if ring.id > self.cursor]
         if not fresh:
             return
-        messages = None if self._filling else self._following(fresh)
-        if messages is None:
+        is_plain = not self._filling and not self._early
+        if is_plain and (messages := self._following(fresh)) is not None:
+            self._deliver(messages)
+            return
+        for ring in fresh:
+            self._early[ring.prev_id] = ring
+        if len(self._early) > EARLY_MAX:
             self.fill()
         else:
+            self._deliver_early()
+
+    def _deliver_early(self) -> None:
+        # What follows the cursor by now is delivered; what does not, goes on waiting.
+        if self._filling:
+            return
+        early = {ring.prev_id: ring for ring in self._early.values() if ring.id > self.cursor}
+        self._early = early
+        chain: list[Ring] = []
+        while ring := early.pop(chain[-1].id if chain else self.cursor, None):
+            chain.append(ring)
+        if chain:
+            if (messages := self._following(chain)) is None:
+                self.fill()
+                return
             self._deliver(messages)
+        if self._early and not self._is_awaiting:
+            self._is_awaiting = True
+            spawn(self._await_early)
+
+    def _await_early(self) -> None:
+        before = self.cursor
+        sleep(EARLY_SECONDS)
+        self._is_awaiting = False
+        if self.cursor == before and self._early and self.members:
+            self.fill()
+        else:
+            self._deliver_early()
 
     def _following(self, rings: Sequence[Ring]) -> Sequence[tuple[int, bytes]] | None:
         # The messages, if nothing is missing before, between or in them, and if they are not
@@ -148,6 +187,7 @@ class Channel:
     def fill(self) -> None:
         """Deliver from the database what rings have not brought, if there is anything."""
         self._stale = True
+        self._early.clear()
         if not self._filling:
             self._filling = True
             spawn(self._fill)
@@ -165,8 +205,10 @@ class Channel:
         except Exception:
             # What is still missing, the sweep finds.
             log.warning("gap in room %d waits for the database", self.room_id, exc_info=True)
+            self._early.clear()
         finally:
             self._filling = False
+        self._deliver_early()
 
     def _let_read(self) -> None:
         # What comes from the database comes faster than from people: give readers a moment to

@@ -8,7 +8,7 @@ import pytest
 from app.messenger.models import MESSAGE_CHARS
 from app.messenger.writer import BATCH_CHARS
 from app.realtime import Connection
-from app.realtime.channel import PAGE, PART_BYTES, Channel
+from app.realtime.channel import EARLY_MAX, EARLY_SECONDS, PAGE, PART_BYTES, Channel
 from app.realtime.connection import OUTBOX_BYTES
 from app.realtime.tally import Tally
 from tests.fakes import FakeHistory, FakeListener, FakeSocket, Peer, faultless_loop, settle, until
@@ -108,6 +108,56 @@ def test_gap_is_read_from_the_database(history, heard, at_once):
     settle()
 
     assert ear.texts == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("order", [[2, 1, 0], [1, 0, 2], [1, 2, 0], [2, 0, 1], [1, 1, 0, 0, 2]])
+def test_rings_that_overtake_each_other_wait_for_each_other(history, order):
+    channel = open_channel(history)
+    ear = join(channel)
+    rings = talk(history, 3)
+
+    for index in order:
+        channel.ring([rings[index]])
+
+    assert ear.texts == ["1", "2", "3"]
+    gevent.sleep(2 * EARLY_SECONDS)
+    assert history.questions == 0
+
+
+def test_ring_that_waits_in_vain_is_read_from_the_database(history):
+    channel = open_channel(history)
+    ear = join(channel)
+
+    channel.ring(talk(history, 3)[1:2])
+
+    assert ear.texts == []
+    until(lambda: ear.texts == ["1", "2", "3"])
+    assert history.questions == 1
+
+
+def test_ring_that_came_while_a_gap_was_read_follows_it(history):
+    channel = open_channel(history)
+    ear = join(channel)
+    talk(history, 2)
+    history.hang()
+    channel.fill()
+    settle()
+
+    channel.ring(talk(history, 1))
+    history.answer()
+    until(lambda: ear.texts == ["1", "2", "3"])
+
+    assert history.questions == 1
+
+
+def test_only_so_many_rings_wait(history):
+    channel = open_channel(history)
+    ear = join(channel)
+
+    channel.ring(talk(history, EARLY_MAX + 2)[1:])
+    settle()
+
+    assert len(ear.texts) == EARLY_MAX + 2
 
 
 def test_ring_without_its_payload_is_read_from_the_database(history):
