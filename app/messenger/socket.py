@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import Any, Never
 
 from flask import Blueprint, Flask, current_app, g, request
-from flask_babel import force_locale, get_locale
+from flask_babel import force_locale
 from simple_websocket import Server
 
 from app.accounts import tokens
 from app.accounts.tokens import TokenNotValid
 from app.errors import ApiError
 from app.extensions import sock
+from app.languages import preferred
 from app.limits import Limits, Standing, Throttled, network, spend
 from app.messenger import services
 from app.messenger.attendance import Attendance
@@ -138,7 +139,7 @@ class Conversation:
         "_app",
         "_connection",
         "_is_flooded",
-        "_locale",
+        "_language",
         "_request_id",
         "_seat",
         "_since",
@@ -149,7 +150,7 @@ class Conversation:
         self._app = app
         self._admission = admission
         self._seat = admission.seat
-        self._locale = str(get_locale())
+        self._language = preferred()
         self._request_id = g.request_id
         self._since = monotonic()
         self._unstored = 0
@@ -253,7 +254,7 @@ class Conversation:
 
     def _tell(self, error: ApiError, client_id: str | None) -> None:
         # The request is long gone; sentences need to know the language that it asked for.
-        with self._app.app_context(), force_locale(self._locale):
+        with self._app.app_context(), force_locale(self._language):
             self._connection.say(error.frame(client_id))
 
 
