@@ -24,7 +24,7 @@ from typing import Any
 
 import psycopg
 from flask import current_app
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, bindparam, event
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -33,6 +33,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from app import driver, offload
+from app.prepared import Prepared
 from app.sql import Base
 
 log = logging.getLogger(__name__)
@@ -339,7 +340,19 @@ def insert_once(connection: Connection, model: type[Base], **values: Any) -> int
     Returns:
         The new row's first primary key, or None if nothing was inserted.
     """
-    insert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
+    defaults = {
+        column.name: column.default.arg(None) if column.default.is_callable else column.default.arg
+        for column in model.__table__.columns
+        if column.default is not None
+    }
+    values = defaults | values
+    row = _insert_once(connection.dialect.name, model, tuple(values)).first(connection, values)
+    return None if row is None else row[0]
+
+
+@lru_cache
+def _insert_once(dialect: str, model: type[Base], names: tuple[str, ...]) -> Prepared:
+    insert = sqlite_insert if dialect == "sqlite" else postgresql_insert
     key = next(iter(model.__table__.primary_key))
-    statement = insert(model).values(values).on_conflict_do_nothing().returning(key)
-    return connection.execute(statement).scalar_one_or_none()
+    bound: dict[str, Any] = {name: bindparam(name) for name in names}
+    return Prepared(insert(model).values(bound).on_conflict_do_nothing().returning(key))

@@ -20,6 +20,7 @@ from app.clock import utcnow
 from app.database import insert_once, reading, writing
 from app.errors import ApiError, BadInput, FieldErrors
 from app.pagination import Listing
+from app.prepared import Prepared
 
 # Everybody whom others may see: not those who have erased their account.
 USERS = select(User.id, User.username, User.email).where(User.deleted_at.is_(None))
@@ -290,13 +291,16 @@ def hold_accounts(connection: Connection, caller_id: int, *other_ids: int) -> No
         TokenNotValid: The caller's account was erased a moment ago.
         UserNotFound: One of the others' was.
     """
-    query = select(User.id).where(User.id.in_((caller_id, *other_ids)), User.deleted_at.is_(None))
-    query = query.order_by(User.id).with_for_update(read=True, key_share=True)
-    there = set(connection.scalars(query))
-    if caller_id not in there:
-        raise TokenNotValid
-    if not there.issuperset(other_ids):
-        raise UserNotFound
+    for user_id in sorted({caller_id, *other_ids}):  # all take them in this order
+        if _HOLD.first(connection, {"user_id": user_id}) is None:
+            raise TokenNotValid if user_id == caller_id else UserNotFound
+
+
+_HOLD = Prepared(
+    select(User.id)
+    .where(User.id == bindparam("user_id"), User.deleted_at.is_(None))
+    .with_for_update(read=True, key_share=True)
+)
 
 
 def confirm_password(user_id: int, password: str) -> str:
