@@ -17,7 +17,6 @@ from bench.talk import Talk, client
 KIB = 1024
 REST_MESSAGES = 200  # in the room whose page is read
 REST_POSTS = 200
-STORM_CLIENTS = 50
 
 
 @dataclass
@@ -400,13 +399,13 @@ def rows(stage: Stage, *, seconds: float, counts: Sequence[int]) -> Outcome:
 # A crowd that logs in
 
 
-def storm(stage: Stage, *, rate: float, phase: float, cycles: int) -> Outcome:
+def storm(stage: Stage, *, clients: int, rate: float, phase: float, cycles: int) -> Outcome:
     """Let people chat at a set rate, in turn without and with a crowd that logs in."""
     with Talk(stage) as talk:
-        return _storm(talk, rate, phase, cycles)
+        return _storm(talk, clients, rate, phase, cycles)
 
 
-def _storm(talk: Talk, rate: float, phase: float, cycles: int) -> Outcome:
+def _storm(talk: Talk, clients: int, rate: float, phase: float, cycles: int) -> Outcome:
     stage = talk.stage
     talk.open(_seats(stage.rooms[:10]))
     talk.settle()
@@ -426,7 +425,7 @@ def _storm(talk: Talk, rate: float, phase: float, cycles: int) -> Outcome:
         return answered
 
     everybody = [member for room in stage.rooms for member in room.members]
-    for member in islice(cycle(everybody), STORM_CLIENTS):
+    for member in islice(cycle(everybody), clients):
         body = orjson.dumps({"username": member.username, "password": member.password})
         login = request("POST", "/accounts/api/token/", body=body)
         asked[Http(talk.loop, stage.port, crowd(login))] = login

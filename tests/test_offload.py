@@ -212,15 +212,8 @@ def test_lane_goes_on_while_the_other_is_busy() -> None:
 def test_thread_of_a_lane_has_a_low_priority_and_the_loop_has_not() -> None:
     usual = niceness()
     for lane in offload.WAITING_MAX:
-        assert offload.run(lane, niceness) == max(usual, offload.NICENESS)
+        assert offload.run(lane, niceness) == offload.NICENESS > usual
     assert niceness() == usual
-
-
-@in_worker
-def test_priority_that_is_lower_already_stays() -> None:
-    lowest = os.nice(20)  # 19, which is all there is
-    assert lowest > offload.NICENESS
-    assert offload.run("passwords", niceness) == lowest
 
 
 @in_worker

@@ -1,0 +1,113 @@
+"""Statements that go to the driver by themselves: what comes back, and what goes wrong."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from apiflask import APIFlask
+from sqlalchemy import Engine, bindparam, func, insert, select
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from app.accounts.models import User
+from app.database import insert_once, reading, writing
+from app.prepared import Prepared
+
+NAME = bindparam("name")
+USERS = Prepared(select(User.id, User.username, User.is_admin, User.created_at).order_by(User.id))
+NAMED = Prepared(select(User.username).where(User.username == NAME).limit(1))
+ADD = Prepared(
+    insert(User).values(
+        {
+            column: bindparam(column)
+            for column in ("username", "username_key", "email", "email_key", "created_at")
+        }
+        | {"password_hash": "x", "is_admin": True}
+    )
+)
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def engine(app: APIFlask) -> Engine:
+    engine: Engine = app.extensions["engine"]
+    return engine
+
+
+def person(name: str, created_at: datetime = NOON) -> dict[str, Any]:
+    return {
+        "username": name,
+        "username_key": name,
+        "email": name,
+        "email_key": name,
+        "created_at": created_at,
+    }
+
+
+def test_rows_have_the_names_and_the_types_of_their_columns(engine: Engine) -> None:
+    moscow = NOON.astimezone(timezone(timedelta(hours=3)))
+    with writing(engine) as connection:
+        ADD.many(connection, [person("ann"), person("bob", moscow)])
+
+    with reading(engine) as connection:
+        ann, bob = USERS.all(connection, {})
+
+    assert (ann.username, bob.username) == ("ann", "bob")
+    assert ann.is_admin is True
+    assert ann.created_at == bob.created_at == NOON
+    assert ann.created_at.tzinfo is not None
+    assert ann._asdict().keys() == {"id", "username", "is_admin", "created_at"}
+
+
+def test_first_row_or_none(engine: Engine) -> None:
+    with writing(engine) as connection:
+        ADD.many(connection, [person("ann")])
+
+    with reading(engine) as connection:
+        assert NAMED.first(connection, {"name": "ann"}) == ("ann",)
+        assert NAMED.first(connection, {"name": "' OR 1=1 --"}) is None
+
+
+def test_refusal_is_the_error_that_sqlalchemy_raises_and_nothing_is_kept(engine: Engine) -> None:
+    with pytest.raises(IntegrityError), writing(engine) as connection:
+        ADD.many(connection, [person("ann"), person("bob"), person("ann")])
+
+    with reading(engine) as connection:
+        assert USERS.all(connection, {}) == []
+
+
+def test_error_names_no_parameter(engine: Engine) -> None:
+    with writing(engine) as connection:
+        ADD.many(connection, [person("ann")])
+
+    with pytest.raises(IntegrityError) as caught, writing(engine) as connection:
+        ADD.many(connection, [person("ann") | {"username": "a secret", "email": "another"}])
+
+    assert "secret" not in str(caught.value).partition("DETAIL")[0]
+
+
+def test_connection_that_died_is_told_and_not_lent_again(postgresql_app: APIFlask) -> None:
+    engine = postgresql_app.extensions["engine"]
+    own = select(func.pg_backend_pid().label("pid"))
+    with reading(engine) as connection:
+        pid = connection.scalar(own)
+        with reading(engine) as other:
+            other.execute(select(func.pg_terminate_backend(pid, 5000)))
+        with pytest.raises(DBAPIError) as caught:
+            Prepared(own).all(connection, {})
+    assert caught.value.connection_invalidated
+
+    with reading(engine) as connection:
+        (answer,) = Prepared(own).all(connection, {})
+    assert answer.pid != pid
+
+
+def test_columns_with_a_default_get_it(engine: Engine) -> None:
+    values = {key: value for key, value in person("ann").items() if key != "created_at"}
+    with writing(engine) as connection:
+        user_id = insert_once(connection, User, **values, password_hash="x")
+        again = insert_once(connection, User, **values, password_hash="x")
+        rows = USERS.all(connection, {})
+
+    assert [row.id for row in rows] == [user_id]
+    assert again is None
+    assert rows[0].created_at.tzinfo is not None
