@@ -145,7 +145,9 @@ class Channel:
         before = self.cursor
         sleep(EARLY_SECONDS)
         self._is_awaiting = False
-        if self.cursor == before and self._early and self.members:
+        if not self.members:
+            self._early.clear()  # nobody is left to wait for them
+        elif self.cursor == before and self._early:
             self.fill()
         else:
             self._deliver_early()

@@ -150,6 +150,19 @@ def test_ring_that_came_while_a_gap_was_read_follows_it(history):
     assert history.questions == 1
 
 
+def test_ring_waits_for_nobody_when_all_have_left(history):
+    channel = open_channel(history)
+    ear = join(channel)
+    channel.ring(talk(history, 2)[1:])
+
+    channel.leave(ear)
+    gevent.sleep(2 * EARLY_SECONDS)
+
+    assert not channel._early
+    assert not channel._is_awaiting
+    assert history.questions == 0
+
+
 def test_only_so_many_rings_wait(history):
     channel = open_channel(history)
     ear = join(channel)
