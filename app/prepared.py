@@ -5,7 +5,8 @@ takes 60 µs. A driver needs 5 µs for a row of SQLite, and 80 µs for one of Po
 """
 
 from collections import namedtuple
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, Dialect, Executable, Select
@@ -36,7 +37,11 @@ class Prepared:
             DBAPIError: As `Connection.execute` does.
         """
         compiled = self._for(connection)
-        return compiled.rows(_execute(connection, "execute", compiled, compiled.bound(values)))
+        bound = compiled.bound(values)
+        with _cursor(connection, compiled.sql, bound) as cursor:
+            cursor.execute(compiled.sql, bound)
+            rows = cursor.fetchall()  # SQLite still works on them, so this may fail as well
+        return compiled.made(rows)
 
     def first(self, connection: Connection, values: Mapping[str, Any]) -> AnyRow | None:
         """Return the first row, or None; likewise."""
@@ -45,7 +50,9 @@ class Prepared:
     def many(self, connection: Connection, values: Sequence[Mapping[str, Any]]) -> None:
         """Execute the statement once for each row of values; likewise."""
         compiled = self._for(connection)
-        _execute(connection, "executemany", compiled, [compiled.bound(each) for each in values])
+        bound = [compiled.bound(each) for each in values]
+        with _cursor(connection, compiled.sql, bound) as cursor:
+            cursor.executemany(compiled.sql, bound)
 
     def _for(self, connection: Connection) -> "_Compiled":
         dialect = connection.dialect
@@ -90,9 +97,8 @@ class _Compiled:
             values if self._positions is None else tuple(values[name] for name in self._positions)
         )
 
-    def rows(self, cursor: Any) -> Sequence[AnyRow]:
-        """Return what a cursor has as rows with names, of Python's types."""
-        rows = cursor.fetchall()
+    def made(self, rows: Sequence[Any]) -> Sequence[AnyRow]:
+        """Return the driver's rows with names, and of Python's types."""
         if not self._converters:
             return list(map(self._make, rows))
         return [self._made(row) for row in rows]
@@ -104,15 +110,16 @@ class _Compiled:
         return self._make(converted)
 
 
-def _execute(connection: Connection, how: str, compiled: _Compiled, values: Any) -> Any:
+@contextmanager
+def _cursor(connection: Connection, sql: str, bound: Any) -> Iterator[Any]:
     cursor = connection.connection.driver_connection.cursor()  # type: ignore[union-attr]
     # Whoever listens to what is executed (a tracer, a test that counts) hears of it as well.
     connection.dispatch.before_cursor_execute(
-        connection, cursor, compiled.sql, values, None, how == "executemany"
+        connection, cursor, sql, bound, None, isinstance(bound, list)
     )
     try:
-        getattr(cursor, how)(compiled.sql, values)
-    except Exception as error:
-        # As SQLAlchemy does it: its own kind of error, and a dead connection leaves the pool.
-        connection._handle_dbapi_exception(error, compiled.sql, None, None, None)
-    return cursor
+        yield cursor
+    except BaseException as error:
+        # As SQLAlchemy does it: its own kind of error, and a connection that is dead, or was left
+        # in the middle of an answer, leaves the pool.
+        connection._handle_dbapi_exception(error, sql, None, None, None)

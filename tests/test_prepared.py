@@ -1,16 +1,18 @@
 """Statements that go to the driver by themselves: what comes back, and what goes wrong."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
 from apiflask import APIFlask
-from sqlalchemy import Engine, bindparam, func, insert, select
+from sqlalchemy import Engine, bindparam, create_engine, func, insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from app.accounts.models import User
 from app.database import insert_once, reading, writing
 from app.prepared import Prepared
+from tests.conftest import sqlite_url
 
 NAME = bindparam("name")
 USERS = Prepared(select(User.id, User.username, User.is_admin, User.created_at).order_by(User.id))
@@ -111,3 +113,13 @@ def test_columns_with_a_default_get_it(engine: Engine) -> None:
     assert [row.id for row in rows] == [user_id]
     assert again is None
     assert rows[0].created_at.tzinfo is not None
+
+
+def test_failure_while_rows_are_fetched_is_sqlalchemys_error_too(tmp_path: Path) -> None:
+    engine = create_engine(sqlite_url(tmp_path), connect_args={"isolation_level": None})
+    # The first row is good; the second one SQLite cannot make when it is asked for it.
+    rows = Prepared(text("SELECT 1 UNION ALL SELECT abs(-9223372036854775807 - 1)"))
+
+    with reading(engine) as connection, pytest.raises(DBAPIError):
+        rows.all(connection, {})
+    engine.dispose()

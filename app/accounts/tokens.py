@@ -53,9 +53,10 @@ class TokenManager(JWTManager):
     def _decode_jwt_from_config(
         self, encoded_token: str, csrf_value: Any = None, allow_expired: bool = False
     ) -> dict[str, Any]:
-        claims = _verified(encoded_token, current_app.config["JWT_SECRET_KEY"])
-        if claims.get("exp", 0) > utcnow().timestamp():
-            return dict(claims)
+        if csrf_value is None and not allow_expired:
+            claims = _verified(encoded_token, current_app.config["JWT_SECRET_KEY"])
+            if claims.get("exp", 0) > utcnow().timestamp():
+                return dict(claims)
         # Once more, for the error that says so.
         return super()._decode_jwt_from_config(encoded_token, csrf_value, allow_expired)
 
