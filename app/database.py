@@ -14,9 +14,8 @@ import os
 import socket
 import sqlite3
 import threading
-from collections import deque
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Collection, Iterator
+from contextlib import closing, contextmanager, nullcontext, suppress
 from functools import lru_cache
 from pathlib import Path
 from time import monotonic, sleep
@@ -24,15 +23,16 @@ from typing import Any
 
 import psycopg
 from flask import current_app
-from sqlalchemy import Connection, Engine, bindparam, event
+from sqlalchemy import Connection, Engine, bindparam, event, text
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from app import driver, offload
+from app.pool import FairPool
 from app.prepared import Prepared
 from app.sql import Base
 
@@ -73,56 +73,6 @@ _SQLITE_UNAVAILABLE = (
 _POSTGRES_UNAVAILABLE = ("08", "25006", "53", "57P", "58")
 
 
-class FairPool(QueuePool):
-    """Lends connections to those who wait in the order in which they came.
-
-    SQLAlchemy's own (2.1) wakes the first who waits, but lets whoever asks in that moment take
-    the connection: in a crowd of requests some waited in vain until `POOL_SECONDS` were over.
-    """
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._free = options["pool_size"]
-        self._queue: deque[threading.Event] = deque()
-        self._turn = threading.Lock()  # of the two above
-
-    def _do_get(self) -> ConnectionPoolEntry:
-        self._wait_for_place()
-        try:
-            return super()._do_get()
-        except BaseException:
-            self._give_up_place()
-            raise
-
-    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
-        try:
-            super()._do_return_conn(record)
-        finally:
-            self._give_up_place()
-
-    def _wait_for_place(self) -> None:
-        with self._turn:
-            if self._free > 0:
-                self._free -= 1
-                return
-            called = threading.Event()
-            self._queue.append(called)
-        if called.wait(self.timeout()):
-            return
-        with self._turn:
-            if called.is_set():  # at the last moment
-                return
-            self._queue.remove(called)
-        raise PoolTimeout(f"no connection was free for {self.timeout()} s")
-
-    def _give_up_place(self) -> None:
-        with self._turn:
-            if self._queue:
-                self._queue.popleft().set()
-            else:
-                self._free += 1
-
-
 def engine_options(url: str, pool_size: int) -> dict[str, Any]:
     """Say how SQLAlchemy makes its connections to one of our two databases.
 
@@ -133,18 +83,17 @@ def engine_options(url: str, pool_size: int) -> dict[str, Any]:
     options: dict[str, Any] = {
         "poolclass": FairPool,
         "pool_size": pool_size,
-        # More for a rush would be opened and closed again for each question of it: a question
-        # on a new connection to PostgreSQL costs ten times as much as on one that is there.
-        "max_overflow": 0,
         "pool_timeout": POOL_SECONDS,
         "hide_parameters": True,  # what people write, and hashes, stand in no log
     }
-    # Neither driver begins a transaction of its own: `_begin` does, for those who write.
+    # Neither driver begins a transaction of its own: see `_begin`.
     if url.startswith("sqlite"):
         options["connect_args"] = {"timeout": BUSY_SECONDS, "isolation_level": None}
     else:
         options["connect_args"] = {
             "autocommit": True,
+            # What is asked often is `Prepared`, whose statements psycopg would forget with its own.
+            "prepare_threshold": None,
             "connect_timeout": CONNECT_SECONDS,
             "application_name": "beseda",
             "options": "-c timezone=UTC",
@@ -164,7 +113,6 @@ def prepare(engine: Engine) -> None:
         event.listen(engine, "connect", _prepare_sqlite)
     else:
         event.listen(engine, "do_connect", _connect)
-        event.listen(engine, "checkout", _refuse_dead)
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
@@ -178,29 +126,23 @@ def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) ->
     cursor.close()
 
 
-# IMMEDIATE: a transaction that reads first and writes later would lose to one that wrote in
-# between, without waiting (SQLITE_BUSY_SNAPSHOT).
-_BEGIN = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "BEGIN"}
+# Neither driver begins a transaction of its own. IMMEDIATE: one that reads first and writes later
+# would lose to one that wrote in between, without waiting (SQLITE_BUSY_SNAPSHOT).
+_BEGIN = {
+    "sqlite": Prepared(text("BEGIN IMMEDIATE")),
+    "postgresql": Prepared(text("BEGIN")),
+}
 
 
 def _begin(connection: Connection) -> None:
-    if not connection.get_execution_options().get("read_only"):
-        connection.exec_driver_sql(_BEGIN[connection.dialect.name])
+    # Those that are lent read without a transaction, and `writing` begins its own.
+    if not connection.get_execution_options().get("is_lent"):
+        _BEGIN[connection.dialect.name].all(connection, {})
 
 
 def _connect(_dialect: Any, _entry: Any, args: Any, options: Any) -> DBAPIConnection:
     connection: Any = driver.Connection.connect(*args, **options)
     return connection  # type: ignore[no-any-return]
-
-
-def _refuse_dead(connection: Any, _entry: ConnectionPoolEntry, _proxy: Any) -> None:
-    # A server that hung up has left a goodbye and an end-of-file to read, one after the other.
-    # Looking for them costs two system calls; pool_pre_ping would cost a round trip.
-    try:
-        connection.pgconn.consume_input()
-        connection.pgconn.consume_input()
-    except psycopg.OperationalError as error:
-        raise DisconnectionError("the database has closed this connection") from error
 
 
 def watch(engine: Engine) -> None:
@@ -209,28 +151,22 @@ def watch(engine: Engine) -> None:
     A server that is frozen, or a network that has gone silent, ends no query by itself.
     For workers that serve: what an operator does from the command line may take its time.
     """
-    if engine.dialect.name == "sqlite":
-        return
-    lent: dict[int, tuple[Any, float]] = {}
+    if engine.dialect.name != "sqlite":
+        threading.Thread(
+            target=_cut_off_forever, args=(engine,), name="database watch", daemon=True
+        ).start()
 
-    def lend(connection: Any, entry: ConnectionPoolEntry, _proxy: Any) -> None:
-        lent[id(entry)] = connection, monotonic()
 
-    def take_back(_connection: Any, entry: ConnectionPoolEntry) -> None:
-        lent.pop(id(entry), None)
-
-    def cut_forever() -> None:
-        while True:
-            sleep(0.25)
-            for key, (connection, since) in tuple(lent.items()):
-                if monotonic() - since > ANSWER_SECONDS:
-                    lent.pop(key, None)
-                    log.warning("PostgreSQL does not answer: a connection is cut off")
-                    _cut_off(connection)
-
-    event.listen(engine, "checkout", lend)
-    event.listen(engine, "checkin", take_back)
-    threading.Thread(target=cut_forever, name="database watch", daemon=True).start()
+def _cut_off_forever(engine: Engine) -> None:
+    done: Collection[Connection] = ()
+    while True:
+        sleep(0.25)
+        late_since = monotonic() - ANSWER_SECONDS
+        late = {each for each, since in _pool(engine).lent().items() if since < late_since}
+        for connection in late.difference(done):
+            log.warning("PostgreSQL does not answer: a connection is cut off")
+            _cut_off(connection)
+        done = late
 
 
 def be_patient(engine: Engine) -> None:
@@ -248,24 +184,35 @@ def be_patient(engine: Engine) -> None:
         event.listen(engine, "connect", wait_longer)
 
 
-def _cut_off(connection: Any) -> None:
+def _cut_off(connection: Connection) -> None:
     # Whoever waits for this socket reads its end now, and raises as if the server had gone.
-    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as end:
-        end.shutdown(socket.SHUT_RDWR)
+    with suppress(OSError, SQLAlchemyError, psycopg.Error):
+        driver: Any = connection.connection.driver_connection
+        with socket.socket(fileno=os.dup(driver.fileno())) as end:
+            end.shutdown(socket.SHUT_RDWR)
 
 
-def reading(engine: Engine | None = None) -> Connection:
-    """Lend a connection for reads, each statement its own transaction; `with reading() as …`.
+class reading:  # noqa: N801 - it is used as a function, `with reading() as connection`
+    """Lend a connection for questions, each of which is a transaction of its own.
 
     Without a BEGIN and a ROLLBACK around it a SELECT is one round trip, not three.
+
+    Args:
+        engine: None: that of the current application.
     """
-    return _reader(engine or current_engine()).connect()
 
+    __slots__ = ("_connection", "_engine", "_pool")
 
-@lru_cache(maxsize=8)
-def _reader(engine: Engine) -> Engine:
-    # With the same pool. Made once, because to say so of each connection takes longer than a query.
-    return engine.execution_options(read_only=True)
+    def __init__(self, engine: Engine | None = None) -> None:
+        self._engine = engine or current_engine()
+
+    def __enter__(self) -> Connection:
+        self._pool = _pool(self._engine)
+        self._connection = self._pool.lend(self._engine)
+        return self._connection
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.take_back(self._connection)
 
 
 @contextmanager
@@ -276,12 +223,18 @@ def writing(engine: Engine | None = None) -> Iterator[Connection]:
     not wait for anything: it holds the only turn to write.
     """
     engine = engine or current_engine()
-    if engine.dialect.name == "sqlite":
-        with _sqlite_turn, engine.begin() as connection:
-            yield connection
-    else:
-        with engine.begin() as connection:
-            yield connection
+    with (
+        _sqlite_turn if engine.dialect.name == "sqlite" else nullcontext(),
+        reading(engine) as connection,
+        connection.begin(),
+    ):
+        _BEGIN[engine.dialect.name].all(connection, {})
+        yield connection
+
+
+def _pool(engine: Engine) -> FairPool:
+    pool: Any = engine.pool
+    return pool  # type: ignore[no-any-return]
 
 
 def current_engine() -> Engine:
@@ -318,7 +271,7 @@ def _scrub(path: Path) -> bool:
 
 def is_unavailable(error: BaseException) -> bool:
     """Tell a database that is away, read-only, full or out of connections from a defect of ours."""
-    if isinstance(error, PoolTimeout | DisconnectionError):
+    if isinstance(error, PoolTimeout):
         return True
     if not isinstance(error, DBAPIError):
         return False

@@ -33,7 +33,6 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
 from pydantic import SecretStr
-from sqlalchemy import QueuePool
 
 import logs
 from app import offload
@@ -42,6 +41,7 @@ from app.answers import elapsed, status_of
 from app.errors import ApiError, DatabaseUnavailable, Overloaded
 from app.messenger.writer import MessageWriter, OutcomeUnknown
 from app.openapi import unlisted
+from app.pool import FairPool
 from app.realtime import Realtime, closing
 
 bp = APIBlueprint("metrics", __name__)
@@ -164,7 +164,7 @@ class Metrics:
         realtime: Realtime = app.extensions["realtime"]
         writer: MessageWriter = app.extensions["writer"]
         handler: logs.Handler = app.extensions["log"]
-        pool: QueuePool = app.extensions["engine"].pool
+        pool: FairPool = app.extensions["engine"].pool
 
         self._raise_to(self._stored, writer.tally.stored)
         self._raise_to(self._repeated, writer.tally.repeated)

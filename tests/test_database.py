@@ -2,13 +2,17 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine, event, text
+from apiflask import APIFlask
+from sqlalchemy import Engine, create_engine, event, inspect, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from app.database import FairPool, engine_options, reading
+from app.database import engine_options, reading, writing
+from app.pool import FairPool
 from config import database_url
 from tests.conftest import sqlite_url
 from tests.crowds import all_at_once
@@ -111,3 +115,34 @@ def test_crowd_opens_no_more_connections_than_are_kept(postgresql_url: str) -> N
     engine.dispose()
 
     assert len(opened) == 3
+
+
+def test_nothing_is_left_of_what_one_borrower_did_for_the_next(app: APIFlask) -> None:
+    engine = app.extensions["engine"]
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE things (id integer)"))
+    try:
+        with reading(engine) as first:
+            first.exec_driver_sql("BEGIN")
+            first.execute(text("INSERT INTO things VALUES (1)"))
+        with suppress(DBAPIError), writing(engine) as second:
+            second.execute(text("INSERT INTO things VALUES (2)"))
+            second.execute(text("nonsense"))
+        with reading(engine) as third:
+            found = third.execute(text("SELECT id FROM things")).all()
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text("DROP TABLE things"))
+
+    assert first is second is third
+    assert found == []
+
+
+def test_transactions_of_the_engine_itself_are_transactions(app: APIFlask) -> None:
+    engine = app.extensions["engine"]
+    with engine.connect() as connection:
+        connection.execute(text("CREATE TABLE things (id integer)"))
+        connection.rollback()
+
+    with reading(engine) as connection:
+        assert not inspect(connection).has_table("things")

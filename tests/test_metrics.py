@@ -25,6 +25,7 @@ from websockets.sync.client import ClientConnection
 
 import logs
 from app import create_app, stop
+from app.database import reading
 from tests import services
 from tests.conftest import make_config, sqlite_url, unavailable
 from tests.factories import Person, make_person
@@ -382,7 +383,7 @@ def test_lonely_worker_has_a_bus_that_is_well(counting: APIFlask) -> None:
 
 def test_connections_are_counted_by_what_they_do(counting: APIFlask) -> None:
     idle = numbers_of(counting)
-    with counting.extensions["engine"].connect():
+    with reading(counting.extensions["engine"]):
         lent = numbers_of(counting)
 
     assert idle("database_connections", state="lent") == 0

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, bindparam, create_engine, func, insert, select, t
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from app.accounts.models import User
-from app.database import insert_once, reading, writing
+from app.database import engine_options, insert_once, reading, writing
 from app.prepared import Prepared
 from tests.conftest import sqlite_url
 
@@ -116,10 +116,57 @@ def test_columns_with_a_default_get_it(engine: Engine) -> None:
 
 
 def test_failure_while_rows_are_fetched_is_sqlalchemys_error_too(tmp_path: Path) -> None:
-    engine = create_engine(sqlite_url(tmp_path), connect_args={"isolation_level": None})
+    url = sqlite_url(tmp_path)
+    engine = create_engine(url, **engine_options(url, 1))
     # The first row is good; the second one SQLite cannot make when it is asked for it.
     rows = Prepared(text("SELECT 1 UNION ALL SELECT abs(-9223372036854775807 - 1)"))
 
     with reading(engine) as connection, pytest.raises(DBAPIError):
         rows.all(connection, {})
     engine.dispose()
+
+
+def test_statement_whose_columns_have_changed_meanwhile_is_prepared_anew(
+    postgresql_app: APIFlask,
+) -> None:
+    engine = postgresql_app.extensions["engine"]
+    things = Prepared(text("SELECT id FROM things ORDER BY id"))
+    with writing(engine) as connection:
+        connection.execute(text("CREATE TABLE things AS SELECT 1::integer AS id"))
+    try:
+        with reading(engine) as connection:
+            assert things.all(connection, {}) == [(1,)]
+            with reading(engine) as other:  # a migration, say
+                other.execute(text("ALTER TABLE things ALTER id TYPE text"))
+            assert things.all(connection, {}) == [("1",)]
+            connection.execute(text("DISCARD ALL"))  # as a proxy does that shares connections
+            assert things.all(connection, {}) == [("1",)]
+    finally:
+        with writing(engine) as connection:
+            connection.execute(text("DROP TABLE things"))
+
+
+def test_values_are_what_they_were_given_as(postgresql_app: APIFlask) -> None:
+    values = Prepared(
+        text(
+            "SELECT CAST(:number AS bigint), CAST(:nothing AS text), CAST(:text AS text),"
+            " CAST(:texts AS text[]), CAST(:numbers AS bigint[]), CAST(:flag AS boolean),"
+            " CAST(:at AS timestamptz)"
+        )
+    )
+    given = {
+        "number": -(2**63),
+        "nothing": None,
+        "text": "'\"\\%s $1 \u042f\U0001f600\n",
+        "texts": ["", "NULL", "{},\"\\' ", None, "\u042f"],
+        "numbers": [2**63 - 1, None, -1],
+        "flag": True,
+        "at": NOON.astimezone(timezone(timedelta(hours=3))),
+    }
+    with reading(postgresql_app.extensions["engine"]) as connection:
+        assert values.first(connection, given) == tuple(given.values())
+        with pytest.raises(DBAPIError):
+            values.first(connection, given | {"text": "a\0b"})
+        with pytest.raises(DBAPIError):
+            values.first(connection, given | {"number": 2**63})
+        assert values.first(connection, given) == tuple(given.values())

@@ -368,6 +368,14 @@ def register(client: FlaskClient) -> dict[str, Any]:
     return created.json | {"bearer": {"Authorization": f"Bearer {tokens.json['access']}"}}
 
 
+def ask(connection: Connection, statement: str, parameters: Any) -> Any:
+    """Ask what was seen on its way to the driver."""
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.name == "sqlite":
+        return driver.execute(statement, parameters)
+    return driver.ask(statement, parameters)
+
+
 def plans_of(
     client: FlaskClient, engine: Engine, path: str, caller: dict[str, Any], about: str
 ) -> list[str]:
@@ -390,8 +398,6 @@ def plans_of(
     explain = "EXPLAIN QUERY PLAN " if engine.dialect.name == "sqlite" else "EXPLAIN "
     with reading(engine) as connection:
         return [
-            "\n".join(
-                str(row[-1]) for row in connection.exec_driver_sql(explain + statement, parameters)
-            )
+            "\n".join(str(row[-1]) for row in ask(connection, explain + statement, parameters))
             for statement, parameters in statements
         ]

@@ -9,15 +9,15 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import create_engine, event
+from sqlalchemy import create_engine, event, make_url
 
-from app.database import engine_options, prepare
+from app.database import engine_options, prepare, reading
 from app.errors import ApiError, DatabaseUnavailable, Overloaded
 from app.messenger import writer as module
 from app.messenger.store import Stored
@@ -356,7 +356,8 @@ def test_connection_that_died_while_idle_is_replaced_unnoticed(engine, ears, roo
     writer = MessageWriter(own, ears.ring)
     writer.start()
     writer.post(room.draft("before the restart"))
-    with closing(own.raw_connection()) as idle:
+    with reading(own) as connection:
+        idle = connection.connection.driver_connection
         poll = select.poll()
         poll.register(idle.fileno(), select.POLLRDHUP)
         pid = idle.pgconn.backend_pid
@@ -410,7 +411,8 @@ def test_failure_after_the_commit_neither_stores_twice_nor_denies_it(
 
 def read_only_engine(engine):
     if engine.dialect.name == "sqlite":
-        read_only = create_engine(f"sqlite:///file:{engine.url.database}?mode=ro&uri=true")
+        url = f"sqlite:///file:{engine.url.database}?mode=ro&uri=true"
+        read_only = create_engine(url, **engine_options(url, 1))
         prepare(read_only)
     else:
         options = engine_options(str(engine.url), 1)
@@ -422,10 +424,10 @@ def read_only_engine(engine):
 
 def absent_engine(engine):
     if engine.dialect.name == "sqlite":
-        absent = create_engine("sqlite:////nowhere/beseda.db")
+        url = make_url("sqlite:////nowhere/beseda.db")
     else:
         url = engine.url.set(host="127.0.0.1", port=free_port())
-        absent = create_engine(url, **engine_options(str(url), 1))
+    absent = create_engine(url, **engine_options(str(url), 1))
     prepare(absent)
     return absent
 

@@ -36,7 +36,7 @@ from app.accounts.names import folded
 from app.accounts.sessions import Device
 from app.accounts.tokens import NoActiveAccount, TokenNotValid
 from app.clock import utcnow
-from app.database import prepare, reading, scrub, writing
+from app.database import engine_options, prepare, reading, scrub, writing
 from app.errors import ApiError
 from app.extensions import db
 from app.messenger import services as messenger
@@ -248,7 +248,8 @@ def test_nothing_personal_is_left_in_any_file(tmp_path: Path) -> None:
         httpx.Client(base_url=server.url, timeout=30) as http,
     ):
         site = OnServer(server, http)
-        engine = create_engine(server.env["DATABASE_URL"])
+        url = server.env["DATABASE_URL"]
+        engine = create_engine(url, **engine_options(url, 1))
         bob, eve = sign_up(site, new_name("bob")), sign_up(site, new_name("eve"))
         # Others come and go, so that what is hers does not lie by itself.
         others = [sign_up(site, new_name("other")) for _ in range(3)]
@@ -294,7 +295,8 @@ def test_pages_of_the_file_keep_nothing_in_their_free_parts(engine: Engine, tmp_
 @pytest.mark.parametrize("app", ["sqlite"], indirect=True)
 def test_connections_overwrite_what_they_delete(app: APIFlask) -> None:
     # Some SQLite libraries do so of themselves, others do not.
-    engine = create_engine(app.extensions["engine"].url)
+    url = app.extensions["engine"].url
+    engine = create_engine(url, **engine_options(str(url), 1))
     event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA secure_delete = OFF"))
     prepare(engine)
 
