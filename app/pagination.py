@@ -58,6 +58,8 @@ class Window:
         Raises:
             BadInput: One of them is no number or too small, or both cursors are given.
         """
+        if not request.query_string:
+            return cls(default)
         errors: dict[str, list[Any]] = {}
         numbers: dict[str, int] = {}
         for name, least in _LEAST.items():
@@ -159,6 +161,7 @@ class Listing:
         identity: The column that the list is ordered by.
         of: The column that says which list it is, such as the room of messages, if there are
             many in one table. An index on both, in this order, has to lead to it.
+        which: Its value, where that has to be looked up; None: the parameter `of` of `read`.
     """
 
     def __init__(
@@ -166,6 +169,7 @@ class Listing:
         query: AnySelect,
         identity: SQLColumnExpression[int],
         of: SQLColumnExpression[int] | None = None,
+        which: SQLColumnExpression[int] | None = None,
     ) -> None:
         above, up_to = bindparam("above", type_=BigInteger), bindparam("up_to", type_=BigInteger)
         order = (identity,) if of is None else (of, identity)
@@ -174,7 +178,7 @@ class Listing:
         else:
             # Comparing rows, and not `of = …`, which PostgreSQL would leave out of the order:
             # it may then walk the primary key, through everybody's newer rows, to an old list.
-            which = bindparam("of", type_=BigInteger)
+            which = bindparam("of", type_=BigInteger) if which is None else which
             query = query.where(
                 tuple_(*order) > tuple_(which, above), tuple_(*order) <= tuple_(which, up_to)
             )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
-from sqlalchemy import Connection, Dialect, Executable, Select
+from sqlalchemy import Connection, Dialect, Executable, SelectBase
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
@@ -77,7 +77,7 @@ class _Compiled:
         self._positions: Sequence[str] = compiled.positiontup
         self._binders: Mapping[str, _Convert] = compiled._bind_processors
         self._make: Callable[[Any], AnyRow] = tuple
-        if isinstance(statement, Select):
+        if isinstance(statement, SelectBase):
             self._make = _maker(statement.selected_columns, self.dialect)
 
     def bound(self, values: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -21,14 +21,15 @@ STATEMENTS = {
     USERS: 2,
     f"{USERS}me/": 1,
     "/accounts/api/sessions/": 2,
-    "/profiles/api/profile/": 4,  # profile, friends, posts
-    "/profiles/api/search-user/?username=user0": 5,  # and who it is
+    "/profiles/api/profile/": 3,  # profile, posts
+    "/profiles/api/search-user/?username=user0": 4,  # and who it is
     POSTS: 2,
     f"{POSTS}?after=1": 3,  # is there anything older?
     f"{POSTS}?before=3": 3,
     ROOMS: 2,
     "/messenger/api/user/chatrooms/": 2,
-    MESSAGES: 3,  # the seat in the room
+    MESSAGES: 2,
+    f"{MESSAGES}?before=1": 4,  # is there anything newer, and the seat in the room
 }
 
 

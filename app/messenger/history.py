@@ -10,14 +10,10 @@ from app.messenger.models import Message, Room
 from app.messenger.schemas import message_bytes
 from app.pagination import Listing
 
-# Those of a room (`of`).
-MESSAGES = Listing(
-    select(Message.id, User.username, Message.content, Message.timestamp, Message.client_id).join(
-        User, User.id == Message.user_id
-    ),
-    Message.id,
-    of=Message.room_id,
-)
+MESSAGES = select(
+    Message.id, User.username, Message.content, Message.timestamp, Message.client_id
+).join(User, User.id == Message.user_id)
+_OF_ROOM = Listing(MESSAGES, Message.id, of=Message.room_id)
 _LAST_IDS = select(Room.id, Room.last_message_id).where(
     Room.id.in_(bindparam("room_ids", expanding=True))
 )
@@ -37,5 +33,5 @@ class MessageHistory:
     def after(self, room_id: int, message_id: int, limit: int) -> Sequence[tuple[int, bytes]]:
         """Return the oldest messages of a room newer than an id, ascending, with their payloads."""
         with reading(self._engine) as connection:
-            rows = MESSAGES.after(connection, message_id, limit, of=room_id)
+            rows = _OF_ROOM.after(connection, message_id, limit, of=room_id)
         return [(row[0], message_bytes(*row)) for row in rows]

@@ -12,7 +12,6 @@ from app.database import reading
 from app.errors import Overloaded
 from app.limits import may_throttle, spend_message
 from app.messenger import services
-from app.messenger.history import MESSAGES
 from app.messenger.schemas import (
     MessageIn,
     MessageOut,
@@ -85,9 +84,7 @@ def open_room(json_or_form_data: RoomIn) -> Response:
 @raises(RoomNotFound)
 def list_messages(window: Window, room_name: str) -> Response:
     """List the messages of one of the caller's rooms."""
-    seat = services.take_seat(room_name, current_user.id, current_user.username)
-    with reading() as connection:
-        page = MESSAGES.read(connection, window, of=seat.room_id)
+    page = services.read_messages(room_name, current_user.id, current_user.username, window)
     return json_response([message_out(*row) for row in page.rows], headers=page.link(window))
 
 

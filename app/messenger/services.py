@@ -25,10 +25,11 @@ from app.accounts.names import room_names
 from app.accounts.services import get_user_by_name, hold_accounts
 from app.database import insert_once, reading, writing
 from app.errors import ApiError, BadInput
+from app.messenger.history import MESSAGES
 from app.messenger.models import Message, Room
 from app.messenger.store import Draft, Stored
 from app.messenger.writer import MessageWriter
-from app.pagination import AnySelect, Listing
+from app.pagination import AnySelect, Listing, Page, Window
 from app.prepared import AnyRow, Prepared
 
 FORGOTTEN_AT_ONCE = 1000  # client_ids; nobody else stores anything on SQLite meanwhile
@@ -93,6 +94,12 @@ _OF_PAIR = Prepared(
 _SEAT = Prepared(
     select(Room.id, Room.last_message_id).where(Room.name == bindparam("name"), _IS_MEMBER)
 )
+_OF_MEMBER = Listing(
+    MESSAGES,
+    Message.id,
+    of=Message.room_id,
+    which=select(Room.id).where(Room.name == bindparam("name"), _IS_MEMBER).scalar_subquery(),
+)
 
 
 def room_out(room: AnyRow) -> Mapping[str, Any]:
@@ -155,6 +162,21 @@ def take_seat(name: str, user_id: int, username: str) -> Seat:
     if room is None:
         raise RoomNotFound
     return Seat(room.id, user_id, username, room.last_message_id)
+
+
+def read_messages(name: str, user_id: int, username: str, window: Window) -> Page:
+    """Read messages of a room for a member.
+
+    Raises:
+        RoomNotFound: There is none, or it is other people's.
+    """
+    page = Page((), older=False, newer=False)
+    if "\0" not in name:
+        with reading() as connection:
+            page = _OF_MEMBER.read(connection, window, name=name, user_id=user_id)
+    if not page.rows:  # as most have some, to look first would be a question in vain
+        take_seat(name, user_id, username)
+    return page
 
 
 def post_message(seat: Seat, content: str, client_id: str | None = None) -> Stored:

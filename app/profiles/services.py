@@ -6,7 +6,18 @@ from typing import Any, Protocol
 
 from flask import current_app
 from flask_babel import lazy_gettext as _
-from sqlalchemy import Connection, Row, bindparam, delete, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Row,
+    bindparam,
+    cast,
+    delete,
+    null,
+    or_,
+    select,
+    update,
+)
 
 from app import offload
 from app.accounts.models import User
@@ -27,13 +38,15 @@ POSTS = _POST.add_columns(User.username.label("author")).join(User, User.id == P
 ALL_POSTS = Listing(POSTS, Post.id)
 OWN_POSTS = Listing(_POST, Post.id, of=Post.author_id)  # whose author is known
 
+# A row that is the profile, if there is one, and one for each friend.
 _PROFILE = Prepared(
-    select(Profile.image, Profile.bio).where(Profile.user_id == bindparam("user_id"))
-)
-_FRIENDS = Prepared(
-    select(Friendship.friend_id)
-    .where(Friendship.owner_id == bindparam("user_id"))
-    .order_by(Friendship.friend_id)
+    select(Profile.image, Profile.bio, cast(null(), BigInteger).label("friend_id"))
+    .where(Profile.user_id == bindparam("user_id"))
+    .union_all(
+        select(null(), null(), Friendship.friend_id).where(
+            Friendship.owner_id == bindparam("user_id")
+        )
+    )
 )
 
 
@@ -78,9 +91,9 @@ def profile_of(person: _Person) -> dict[str, Any]:
     whose = {"user_id": person.id}
     author = person.username  # a proxy looks the person up each time
     with reading() as connection:
-        profile = _PROFILE.first(connection, whose)
-        friend_ids = [friend_id for (friend_id,) in _FRIENDS.all(connection, whose)]
+        rows = _PROFILE.all(connection, whose)
         posts = OWN_POSTS.read(connection, Window(DEFAULT_ITEMS), of=person.id).rows
+    profile = next((row for row in rows if row.friend_id is None), None)
     return {
         "id": person.id,
         "username": author,
@@ -88,7 +101,7 @@ def profile_of(person: _Person) -> dict[str, Any]:
         "profile": {
             "image": image_url(profile.image if profile else None),
             "bio": profile.bio if profile else "",
-            "friends": friend_ids,
+            "friends": sorted(row.friend_id for row in rows if row is not profile),
         },
         "posts": [post_out(post, author) for post in posts],
     }
