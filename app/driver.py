@@ -15,7 +15,7 @@ from gevent.monkey import is_module_patched
 from psycopg import generators
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import FeatureNotSupported, InvalidSqlStatementName, error_from_result
-from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.pq import ExecStatus, Format, TransactionStatus
 
 T = TypeVar("T")
 
@@ -60,7 +60,8 @@ class Connection(psycopg.Connection[Any]):
     def _ask(self, statement: str, values: Sequence[Any], make: Callable[[Any], T]) -> list[T]:
         name = self._names.get(statement) or self._prepare(statement)
         dumped = self._adapter.dump_sequence(values, [PyFormat.TEXT] * len(values))
-        self.pgconn.send_query_prepared(name, dumped)
+        # Rows come as PostgreSQL has them: nobody writes a time out as a text, and reads it again.
+        self.pgconn.send_query_prepared(name, dumped, result_format=Format.BINARY)
         result = self._result()
         self._adapter.set_pgresult(result)
         return self._adapter.load_rows(0, result.ntuples, make)
