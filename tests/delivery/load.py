@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence, Set
 from itertools import combinations
+from math import inf
 from statistics import quantiles
 from time import monotonic
 from types import TracebackType
@@ -89,6 +90,9 @@ class Load:
         refusals: What clients were told instead of an echo: error codes, HTTP statuses.
         farewells: The codes with which the server closed sockets.
         echo_seconds: How long each message took from its last sending to its echo.
+        heard_seconds: When a message was said and how long it took to one of the others: once for
+            each socket that was open when it was said, for what was said only once. Answers to
+            the REST writer and echoes to the socket that it was said on are not among them.
     """
 
     def __init__(self, urls: Sequence[str]) -> None:
@@ -96,6 +100,7 @@ class Load:
         self.refusals: Counter[str | int] = Counter()
         self.farewells: Counter[int] = Counter()
         self.echo_seconds: list[float] = []
+        self.heard_seconds: list[tuple[float, float]] = []
         self.is_ending = False
         self._said: dict[str, Said] = {}
         self._numbers = itertools.count(1)
@@ -187,13 +192,20 @@ class Load:
             *(f"closed with {code}: {times} times" for code, times in rude.items()),
         ]
 
+    def heard(self, since: float = 0.0, until: float = inf) -> list[float]:
+        """Return how many seconds messages took to those who had sockets open.
+
+        Args:
+            since: The messages said from this time on, by `time.monotonic`,
+            until: and before this one.
+        """
+        return [seconds for said_at, seconds in self.heard_seconds if since <= said_at < until]
+
     def report(self) -> str:
-        """Return, in one line, how much was said and how long echoes took."""
-        cuts = [1000 * cut for cut in quantiles(self.echo_seconds, n=100)]
+        """Return, in one line, how much was said and how long it took to come back and to come."""
         return (
-            f"{len(self.history.acks)} messages, {len(self.history.sockets)} sockets, echo in"
-            f" {cuts[49]:.0f} ms (median), {cuts[98]:.0f} ms (99 %),"
-            f" {1000 * max(self.echo_seconds):.0f} ms (longest);"
+            f"{len(self.history.acks)} messages, {len(self.history.sockets)} sockets,"
+            f" echo in {_quantiles(self.echo_seconds)}, heard in {_quantiles(self.heard())};"
             f" refusals {dict(self.refusals)}, farewells {dict(self.farewells)}"
         )
 
@@ -210,10 +222,19 @@ class Load:
         self.history.said.append(said)
         return said
 
-    def first_said(self, message: Message) -> float:
-        """Return when a message was first said; long ago, if nobody knows."""
+    def note_heard(self, view: Socket, message: Message) -> float:
+        """Take note that a message came to a socket, now.
+
+        Returns:
+            When it was first said; long ago, if nobody knows.
+        """
         said = self._said.get(message.client_id)
-        return said.first_at if said else 0.0
+        if said is None:
+            return 0.0
+        is_live = view.opened_at < said.first_at and said.times == 1
+        if is_live and not view.said[message.client_id]:
+            self.heard_seconds.append((said.first_at, monotonic() - said.first_at))
+        return said.first_at
 
     # The end
 
@@ -434,7 +455,7 @@ class Ear(Device):
         message = Message(**frame)
         view.received.append(message)
         self.after = max(self.after or 0, message.id)
-        self.freshest = max(self.freshest, self._load.first_said(message))
+        self.freshest = max(self.freshest, self._load.note_heard(view, message))
         self._heard(message)
 
     def _heard(self, message: Message) -> None:
@@ -523,6 +544,8 @@ class Flood(Ear, Writer):
     async def _pour(self, ws: ClientConnection, view: Socket) -> None:
         self._sent_at = monotonic()
         for said in tuple(self.unheard.values()):
+            if not said.times:
+                said.first_at = monotonic()  # it was only thought of so far
             said.times += 1
             view.said[said.client_id] += 1
             await ws.send(frame_of(said))
@@ -530,3 +553,11 @@ class Flood(Ear, Writer):
     def _heard(self, message: Message) -> None:
         if self.unheard.pop(message.client_id, None):
             self._note_ack(message, self._sent_at)
+
+
+def _quantiles(seconds: Sequence[float]) -> str:
+    if len(seconds) < 2:
+        return "no time worth speaking of"
+    cuts = [1000 * cut for cut in quantiles(seconds, n=100)]
+    longest = 1000 * max(seconds)
+    return f"{cuts[49]:.0f} ms (median), {cuts[98]:.0f} ms (99 %), {longest:.0f} ms (longest)"
