@@ -114,16 +114,19 @@ class Server:
         raise AssertionError(f"the server did not start:\n{self.log.read_text()[-4000:]}")
 
     def stop(self) -> None:
-        """End the process as a platform would, and then as it would if that did not help."""
+        """End the process as a platform would, and then as it would if that did not help.
+
+        It has 5 seconds, as is promised.
+        """
         if self.process is None:
             return
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(10)
+            self.process.wait(5)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
-            raise AssertionError("the server did not stop within 10 s") from None
+            raise AssertionError("the server did not stop within 5 s") from None
         finally:
             self.process = None
 

@@ -4,7 +4,8 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,8 @@ from pathlib import Path
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from tests.delivery.load import EXCUSES
+from tests.delivery import signs
+from tests.delivery.load import UNREACHABLE, Load, SocketWriter
 from tests.delivery.machines import (
     PostgresServer,
     RedisServer,
@@ -28,11 +30,35 @@ from tests.servers import Server
 LIVE_SECONDS = 3.0  # the promise: live again so long after a fault
 LIVE_AFTER_SILENCE_SECONDS = 10.0  # … where connections died silently
 SWEPT_SECONDS = 2.5  # so long may a message take that no other worker was rung for
+RUNG_SECONDS = 10.0  # until the bus is back as well: it notices, dials, and is looked at
 LEAVE_SECONDS = 10.0  # … and so long may workers outlive their master
-FAULT_SECONDS = 1.5  # how long something is away
+
+# How long something is away. What is noticed at once may be short; what is not has to last longer
+# than the timers that notice it: 2 s for Redis, 2.5 s for a bus, 3 s for an answer of PostgreSQL.
+GONE_SECONDS = 1.5
+SILENT_SECONDS = 4.0
+STILL_POSTGRES_SECONDS = 5.0
+STILL_REDIS_SECONDS = 10.0
+
+# What clients may be told, and how their sockets may be closed (1006: without a code).
+NOBODY_THERE: frozenset[str | int] = frozenset((UNREACHABLE,))
+ON_THE_WAY_OUT: frozenset[str | int] = frozenset((503,))
+NO_DATABASE: frozenset[str | int] = frozenset(("database_unavailable", "outcome_unknown", 503))
+TORN = frozenset((1006,))
+RESTARTING = frozenset((1012,))
+
+WAITING = '"level":"WARNING",.* waits for the database"'  # what the log may say, cause and all
+
+SPREAD_TRIES = 10
+NUMBERS_SECONDS = 1.5  # how old numbers are compared with new ones; they are at most 1 s old
+FLOW_MESSAGES = 50  # so many have to flow meanwhile
+READ_SHARE = 0.1  # of them may be read by workers instead; without a bus it would be all
+
+at_least_seconds = 0.0  # how long everything is away; a long run has more time than a test
 
 SETTINGS = {
     "RATELIMIT_ENABLED": "false",
+    "METRICS_TOKEN": signs.METRICS_TOKEN,
     "JWT_ACCESS_TOKEN_EXPIRES": "86400",  # a long run is no reason to log in again
 }
 
@@ -122,14 +148,94 @@ class Fault:
         strike: Does both; returns when it is mended.
         seconds: How long it may take until all is live again.
         excuses: What clients may have been told meanwhile instead of an echo.
+        farewells: The codes with which their sockets may have been closed.
+        logged: A pattern of the errors that may have been logged.
     """
 
     strike: Callable[[Stage], None]
     seconds: float = LIVE_SECONDS
-    excuses: frozenset[str | int] = EXCUSES
+    excuses: frozenset[str | int] = frozenset()
+    farewells: frozenset[int] = frozenset()
+    logged: str | None = None
 
     def __str__(self) -> str:
         return self.strike.__name__
+
+
+def play(stage: Stage, fault: Fault, load: Load) -> float:
+    """Let a fault strike while people talk, and wait until all is as it was before.
+
+    Returns:
+        How long it took until everybody heard what was said after the fault.
+    """
+    spread(stage, load)
+    fault.strike(stage)
+    seconds = load.wait_until_live(fault.seconds)
+    # Who hears everything may owe it to the sweep alone: the bus has to come back as well.
+    spread(stage, load)
+    wait_until_rung(stage)
+    return seconds
+
+
+def spread(stage: Stage, load: Load) -> None:
+    """Let people dial until those of a room are with several workers, on each server.
+
+    Workers share a listener, and nothing says who takes a connection. If one took all, no
+    message would ever cross a bus.
+    """
+    for _ in range(SPREAD_TRIES):
+        if all(is_spread(server, load) for server in stage.servers):
+            return
+        load.redial()
+        load.wait_until_live(LIVE_SECONDS)
+    raise AssertionError(f"{SPREAD_TRIES} times one worker took all sockets")
+
+
+def is_spread(server: Server, load: Load) -> bool:
+    """Tell whether somebody hears by one worker what is said by another, if there is another."""
+    pids = workers(server)
+    held = signs.holders(server, pids)
+    by_room = defaultdict(set)
+    for ear in load.ears:
+        if ear.url == server.url and ear.port in held:
+            by_room[ear.room].add((held[ear.port], isinstance(ear, SocketWriter)))
+    return len(pids) == 1 or any(
+        speaker != listener
+        for seats in by_room.values()
+        for speaker, is_writer in seats
+        for listener, _ in seats
+        if is_writer
+    )
+
+
+def wait_until_rung(stage: Stage, seconds: float = RUNG_SECONDS) -> None:
+    """Wait until workers hear of each other's messages by the bus, and not from the database.
+
+    Args:
+        stage: Where people talk.
+        seconds: How long it may take.
+    """
+    deadline = time.monotonic() + seconds
+    seen: list[tuple[float, Mapping[str, float]]] = []
+    while True:
+        now, last = time.monotonic(), signs.numbers(stage.servers)
+        seen.append((now, last))
+        # Workers publish their numbers once a second, so these are of the time after `then`.
+        first = next((each for then, each in reversed(seen) if now - then >= NUMBERS_SECONDS), last)
+        stored = last["beseda_messages_stored_total"] - first["beseda_messages_stored_total"]
+        read = last["beseda_messages_filled_total"] - first["beseda_messages_filled_total"]
+        is_well = last["beseda_bus_well"] == len(stage.servers)
+        if is_well and stored >= FLOW_MESSAGES and read < stored * READ_SHARE:
+            return
+        assert now < deadline, (
+            f"bus not back within {seconds} s: well {is_well}, {stored} messages, {read} read"
+        )
+        time.sleep(0.2)
+
+
+def hold(seconds: float) -> None:
+    """Leave things as they are for a while, or for longer where all take longer."""
+    time.sleep(max(seconds, at_least_seconds))
 
 
 # Processes
@@ -192,14 +298,14 @@ def backends_are_terminated(stage: Stage) -> None:
 def database_is_unreachable(stage: Stage) -> None:
     assert stage.to_database
     stage.to_database.refuse()
-    time.sleep(FAULT_SECONDS)
+    hold(GONE_SECONDS)
     stage.to_database.accept()
 
 
 def database_falls_silent(stage: Stage) -> None:
     assert stage.to_database
     stage.to_database.silence()
-    time.sleep(FAULT_SECONDS)
+    hold(SILENT_SECONDS)
     stage.to_database.resume()
 
 
@@ -223,7 +329,7 @@ def database_is_restarted(stage: Stage) -> None:
 def database_stands_still(stage: Stage) -> None:
     assert stage.postgres
     stage.postgres.pause()
-    time.sleep(FAULT_SECONDS)
+    hold(STILL_POSTGRES_SECONDS)
     stage.postgres.go_on()
 
 
@@ -233,7 +339,7 @@ def database_stands_still(stage: Stage) -> None:
 def redis_is_killed(stage: Stage) -> None:
     assert stage.redis
     stage.redis.kill()
-    time.sleep(FAULT_SECONDS)
+    hold(GONE_SECONDS)
     stage.redis.start()
 
 
@@ -243,10 +349,16 @@ def redis_is_restarted_empty(stage: Stage) -> None:
     stage.redis.start()
 
 
+def redis_is_flushed(stage: Stage) -> None:
+    assert stage.redis
+    with stage.redis.client() as client:
+        client.flushall()
+
+
 def redis_stands_still(stage: Stage) -> None:
     assert stage.redis
     stage.redis.pause()
-    time.sleep(FAULT_SECONDS)
+    hold(STILL_REDIS_SECONDS)
     stage.redis.go_on()
 
 
@@ -259,7 +371,7 @@ def redis_drops_subscribers(stage: Stage) -> None:
 def redis_falls_silent(stage: Stage) -> None:
     assert stage.to_redis
     stage.to_redis.silence()
-    time.sleep(FAULT_SECONDS)
+    hold(SILENT_SECONDS)
     stage.to_redis.resume()
 
 
@@ -268,11 +380,18 @@ def redis_connections_die_silently(stage: Stage) -> None:
     stage.to_redis.strand()
 
 
-WORKER_IS_KILLED = Fault(worker_is_killed)
-ALL_ARE_KILLED = Fault(all_are_killed)
-MASTER_IS_KILLED = Fault(master_is_killed)
-WORKERS_ARE_RENEWED = Fault(workers_are_renewed)
-SERVER_IS_RESTARTED = Fault(server_is_restarted)
+WORKER_IS_KILLED = Fault(
+    worker_is_killed, excuses=NOBODY_THERE, farewells=TORN, logged="was sent SIGKILL"
+)
+ALL_ARE_KILLED = Fault(all_are_killed, excuses=NOBODY_THERE, farewells=TORN)
+MASTER_IS_KILLED = Fault(
+    master_is_killed, excuses=NOBODY_THERE | ON_THE_WAY_OUT, farewells=RESTARTING
+)
+# Its listener stays, so nobody finds nobody there.
+WORKERS_ARE_RENEWED = Fault(workers_are_renewed, excuses=ON_THE_WAY_OUT, farewells=RESTARTING)
+SERVER_IS_RESTARTED = Fault(
+    server_is_restarted, excuses=NOBODY_THERE | ON_THE_WAY_OUT, farewells=RESTARTING
+)
 PROCESS_FAULTS = [
     WORKER_IS_KILLED,
     ALL_ARE_KILLED,
@@ -281,15 +400,21 @@ PROCESS_FAULTS = [
     SERVER_IS_RESTARTED,
 ]
 
-BACKENDS_ARE_TERMINATED = Fault(backends_are_terminated)
-DATABASE_IS_UNREACHABLE = Fault(database_is_unreachable)
-DATABASE_FALLS_SILENT = Fault(database_falls_silent, LIVE_AFTER_SILENCE_SECONDS)
+# While the database is away, sockets stay open, and the log may say why nothing is delivered.
+BACKENDS_ARE_TERMINATED = Fault(backends_are_terminated, excuses=NO_DATABASE, logged=WAITING)
+DATABASE_IS_UNREACHABLE = Fault(database_is_unreachable, excuses=NO_DATABASE, logged=WAITING)
+DATABASE_FALLS_SILENT = Fault(database_falls_silent, excuses=NO_DATABASE, logged=WAITING)
+# Nothing tells such a connection from one whose answer takes its time, which is 3 s; only then it
+# is given up, and others are tried.
 DATABASE_CONNECTIONS_DIE_SILENTLY = Fault(
-    database_connections_die_silently, LIVE_AFTER_SILENCE_SECONDS
+    database_connections_die_silently,
+    LIVE_AFTER_SILENCE_SECONDS,
+    excuses=NO_DATABASE,
+    logged=WAITING,
 )
-DATABASE_CRASHES = Fault(database_crashes)
-DATABASE_IS_RESTARTED = Fault(database_is_restarted)
-DATABASE_STANDS_STILL = Fault(database_stands_still)
+DATABASE_CRASHES = Fault(database_crashes, excuses=NO_DATABASE, logged=WAITING)
+DATABASE_IS_RESTARTED = Fault(database_is_restarted, excuses=NO_DATABASE, logged=WAITING)
+DATABASE_STANDS_STILL = Fault(database_stands_still, excuses=NO_DATABASE, logged=WAITING)
 DATABASE_FAULTS = [
     BACKENDS_ARE_TERMINATED,
     DATABASE_IS_UNREACHABLE,
@@ -301,14 +426,19 @@ DATABASE_FAULTS = [
 ]
 
 # Redis away is never a reason for an error.
+REDIS_IS_KILLED = Fault(redis_is_killed)
+REDIS_IS_RESTARTED_EMPTY = Fault(redis_is_restarted_empty)
+REDIS_IS_FLUSHED = Fault(redis_is_flushed)
+REDIS_STANDS_STILL = Fault(redis_stands_still)
+REDIS_DROPS_SUBSCRIBERS = Fault(redis_drops_subscribers)
+REDIS_FALLS_SILENT = Fault(redis_falls_silent)
+REDIS_CONNECTIONS_DIE_SILENTLY = Fault(redis_connections_die_silently)
 REDIS_FAULTS = [
-    Fault(strike, excuses=frozenset())
-    for strike in (
-        redis_is_killed,
-        redis_is_restarted_empty,
-        redis_stands_still,
-        redis_drops_subscribers,
-        redis_falls_silent,
-        redis_connections_die_silently,
-    )
+    REDIS_IS_KILLED,
+    REDIS_IS_RESTARTED_EMPTY,
+    REDIS_IS_FLUSHED,
+    REDIS_STANDS_STILL,
+    REDIS_DROPS_SUBSCRIBERS,
+    REDIS_FALLS_SILENT,
+    REDIS_CONNECTIONS_DIE_SILENTLY,
 ]

@@ -36,12 +36,7 @@ MESSAGES_MAX = 60_000  # of one load: then the writers fall silent
 SETTLE_SECONDS = 20  # at the end, for the last echo, and then for the last message
 FICKLE_MESSAGES = 40  # after so many a fickle reader leaves and comes back
 
-# What a client is told when the service cannot serve it for a while, and close codes that ask
-# it to come back (1006: there was none). Anything else is a defect.
-EXCUSES: frozenset[str | int] = frozenset(
-    ("database_unavailable", "outcome_unknown", "overloaded", 503)
-)
-FAREWELLS = frozenset((1001, 1006, 1012))
+UNREACHABLE = "unreachable"  # counted where a client got no answer, not even a refusal
 
 
 def messages_path(room: str) -> str:
@@ -86,9 +81,12 @@ class Load:
 
     Attributes:
         owners: A member of each room, by its name.
+        devices: Who takes part.
         history: What was seen; complete when the block is left.
-        refusals: What clients were told instead of an echo: error codes, HTTP statuses.
-        farewells: The codes with which the server closed sockets.
+        refusals: What clients were told instead of an echo: error codes, HTTP statuses, and
+            `UNREACHABLE` where there was nobody to tell them anything.
+        farewells: The codes with which sockets were closed, 1006 where there was none; those
+            that their clients left themselves are not among them.
         echo_seconds: How long each message took from its last sending to its echo.
         heard_seconds: When a message was said and how long it took to one of the others: once for
             each socket that was open when it was said, for what was said only once. Answers to
@@ -151,15 +149,31 @@ class Load:
         self.devices.append(device)
         self._call(self._begin(device))
 
-    def wait_until_live(self, seconds: float) -> None:
+    def redial(self) -> None:
+        """Let everybody leave without a goodbye and come back."""
+        for device in self.ears:
+            self._loop.call_soon_threadsafe(device.hang_up)
+
+    @property
+    def ears(self) -> list["Ear"]:
+        """The devices with sockets."""
+        return [each for each in self.devices if isinstance(each, Ear)]
+
+    def wait_until_live(self, seconds: float, url: str | None = None) -> float:
         """Wait until every device has heard, or got stored, something that was said from now on.
 
         Args:
             seconds: How long that may take; it is part of the promise.
+            url: Look at the devices of this server only; None: of all.
+
+        Returns:
+            How long it took.
         """
         since = monotonic()
-        deaf = self.wait(lambda: [each for each in self.devices if each.freshest <= since], seconds)
+        devices = [each for each in self.devices if url in (None, each.url)]
+        deaf = self.wait(lambda: [each for each in devices if each.freshest <= since], seconds)
         assert not deaf, f"not live again within {seconds} s: {', '.join(map(str, deaf))}"
+        return monotonic() - since
 
     def wait_until_busy(self, messages: int = 200) -> None:
         """Wait until everybody is there and has said and heard something."""
@@ -178,14 +192,17 @@ class Load:
 
     # What a test asks in the end
 
-    def problems(self, *, excuses: Set[str | int] = frozenset()) -> list[str]:
+    def problems(
+        self, *, excuses: Set[str | int] = frozenset(), farewells: Set[int] = frozenset()
+    ) -> list[str]:
         """Return what went wrong: broken promises, and answers that nobody should get.
 
         Args:
             excuses: Refusals that may have happened.
+            farewells: Codes with which sockets may have been closed.
         """
         unexcused = {code: times for code, times in self.refusals.items() if code not in excuses}
-        rude = {code: times for code, times in self.farewells.items() if code not in FAREWELLS}
+        rude = {code: times for code, times in self.farewells.items() if code not in farewells}
         return [
             *map(str, check(self.history)),
             *(f"refused with {code}: {times} times" for code, times in unexcused.items()),
@@ -246,16 +263,10 @@ class Load:
         # The last word of each room: sockets are ordered, so when it has come, all has.
         last = {room: self._say_last(room) for room in self.owners}
         self.wait(
-            lambda: [
-                each
-                for each in self.devices
-                if isinstance(each, Ear) and (each.after or 0) < last[each.room]
-            ],
+            lambda: [each for each in self.ears if (each.after or 0) < last[each.room]],
             SETTLE_SECONDS,
         )
-        absent = self.wait(
-            lambda: [each for each in self.devices if isinstance(each, Ear) and not each.is_open], 2
-        )
+        absent = self.wait(lambda: [each for each in self.ears if not each.is_open], 2)
         assert not absent, f"did not come back: {', '.join(map(str, absent))}"
         self.history.stored = {
             room: list_messages(owner, room) for room, owner in self.owners.items()
@@ -301,13 +312,14 @@ class Device:
     """A program of one person that takes part in one room.
 
     Attributes:
+        url: The server that it talks to.
         freshest: When the newest thing was first said that this device knows to be stored.
         is_leaving: Whether it goes for good.
     """
 
     def __init__(self, load: Load, url: str, person: Person, room: str) -> None:
         self._load = load
-        self._url = url
+        self.url = url
         self._person = person
         self.room = room
         self.user = person.username
@@ -348,7 +360,7 @@ class RestWriter(Writer):
 
     async def run(self) -> None:
         async with httpx.AsyncClient(
-            base_url=self._url, headers=self._person.bearer, timeout=30
+            base_url=self.url, headers=self._person.bearer, timeout=30
         ) as http:
             while said := self._next():
                 await asyncio.sleep(await self._post(http, said))
@@ -359,6 +371,7 @@ class RestWriter(Writer):
         try:
             answer = await http.post(messages_path(self.room), json=body)
         except httpx.TransportError:
+            self._load.refusals[UNREACHABLE] += 1
             return RETRY_SECONDS
         if answer.status_code not in (200, 201):
             self._load.refusals[answer.status_code] += 1
@@ -398,6 +411,7 @@ class Ear(Device):
         super().__init__(load, url, person, room)
         self.after = after
         self.is_open = False
+        self._ws: ClientConnection | None = None
         self._options = options
         self._name = f"{self} {secrets.token_hex(2)}"
 
@@ -413,7 +427,7 @@ class Ear(Device):
         dialed_at = monotonic()
         try:
             ws = await connect(
-                socket_url(self._url, self.room, self.after),
+                socket_url(self.url, self.room, self.after),
                 additional_headers=self._person.bearer,
                 compression=None,
                 ping_interval=None,
@@ -426,20 +440,35 @@ class Ear(Device):
             self._load.refusals[error.response.status_code] += 1
             return False
         except (OSError, TimeoutError, InvalidMessage, EOFError):
+            self._load.refusals[UNREACHABLE] += 1
             return False
         view = Socket(self._name, self.user, self.room, self.after, dialed_at, monotonic())
         self._load.history.sockets.append(view)
+        self._ws = ws
         self.is_open = view.is_open = True
         try:
             await self._live(ws, view)
         except ConnectionClosed:
-            pass
+            if self._ws and not self.is_leaving:
+                self._load.farewells[ws.close_code or 1006] += 1
         finally:
+            self._ws = None
             if not self.is_leaving:
                 self.is_open = view.is_open = False
-                self._load.farewells[ws.close_code or 1006] += 1
             await ws.close()
         return True
+
+    def hang_up(self) -> None:
+        """Leave without a goodbye; `run` comes back."""
+        if self._ws:
+            ws, self._ws = self._ws, None  # how this one ends is our own doing
+            ws.transport.abort()
+
+    @property
+    def port(self) -> int | None:
+        """Our own port, by which the socket is found at the other end."""
+        name = self._ws and self._ws.transport.get_extra_info("sockname")
+        return name[1] if name else None
 
     async def _live(self, ws: ClientConnection, view: Socket) -> None:
         while True:
@@ -471,7 +500,7 @@ class FickleEar(Ear):
     async def _live(self, ws: ClientConnection, view: Socket) -> None:
         while len(view.received) < FICKLE_MESSAGES or self._load.is_ending:
             self._hear(view, await ws.recv())
-        ws.transport.abort()
+        self.hang_up()
 
 
 class ForgetfulEar(FickleEar):

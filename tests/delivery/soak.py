@@ -59,17 +59,19 @@ def play_round(stage: Stage, choice: list[Fault], dice: random.Random, seconds: 
     """
     ends_at = time.monotonic() + seconds
     excuses: set[str | int] = set()
+    farewells: set[int] = set()
     with Load(stage.urls) as load:
         load.wait_until_busy()
         while time.monotonic() < ends_at:
             fault = dice.choice(choice)
             print(f"  {fault}", flush=True)
             excuses |= fault.excuses
+            farewells |= fault.farewells
             fault.strike(stage)
             load.wait_until_live(fault.seconds)
             time.sleep(dice.uniform(0, CALM_SECONDS))
     print(f"  {load.report()}", flush=True)
-    return load.problems(excuses=excuses)
+    return load.problems(excuses=excuses, farewells=farewells)
 
 
 def main() -> int:
@@ -80,7 +82,7 @@ def main() -> int:
     options = parser.parse_args()
     print(f"seed {options.seed}")
     dice = random.Random(options.seed)
-    faults.FAULT_SECONDS = FAULT_SECONDS
+    faults.at_least_seconds = FAULT_SECONDS
     ends_at = time.monotonic() + 60 * options.minutes
     folder = Path(tempfile.mkdtemp(prefix="beseda-soak-"))
     with ExitStack() as stack:

@@ -8,6 +8,7 @@ from tests.delivery import faults
 from tests.delivery.faults import Fault, Stage, postgresql_stage
 from tests.delivery.load import Load
 from tests.delivery.machines import PostgresServer, RedisServer
+from tests.delivery.signs import LogReader
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +28,14 @@ def stage_on_redis(
 
 
 def survive(stage: Stage, fault: Fault) -> None:
+    log = LogReader(stage.servers)
     with Load(stage.urls) as load:
         load.wait_until_busy()
-        fault.strike(stage)
-        load.wait_until_live(fault.seconds)
+        faults.play(stage, fault, load)
 
     print(load.report())
-    assert load.problems(excuses=fault.excuses) == []
+    assert load.problems(excuses=fault.excuses, farewells=fault.farewells) == []
+    assert log.complaints(fault.logged) == []
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_nothing_is_lost_or_doubled_when(stage: Stage, fault: Fault) -> None:
         load.wait_until_live(fault.seconds)
 
     print(load.report())
-    assert load.problems(excuses=fault.excuses) == []
+    assert load.problems(excuses=fault.excuses, farewells=fault.farewells) == []
     assert integrity(stage) == "ok"
 
 
