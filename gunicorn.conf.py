@@ -58,10 +58,14 @@ def _cut_off(sock):
 worker_class = BoundedGeventWorker
 workers = _config.workers
 
-# A socket is a descriptor, so as many as the system permits.
+# A socket is a descriptor, so as many as the system permits. Where those are few, sockets and HTTP
+# share them, or sockets would leave none to accept a request with, nor to ask the database.
 _, _most = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (_most, _most))
-worker_connections = 10_000  # HTTP connections; open WebSockets do not count, see SOCKETS_MAX
+_descriptors = 1_048_576 if _most == resource.RLIM_INFINITY else _most
+_own_descriptors = 64 + 3 * _config.DATABASE_POOL_SIZE  # a connection to SQLite has three files
+worker_connections = min(10_000, _descriptors // 4)  # of HTTP; open WebSockets do not count
+_sockets_most = max(1, _descriptors - worker_connections - _own_descriptors)
 
 limit_request_line = 8190  # bytes, the most: 600 letters of any script in a query are 7,200
 
@@ -101,6 +105,15 @@ def on_starting(server):
         server.log.info(
             "SQLite has one writer: 1 worker, although WEB_CONCURRENCY is %d",
             _config.WEB_CONCURRENCY,
+        )
+    if _sockets_most < _config.SOCKETS_MAX:
+        # For the workers, who read their settings after this.
+        os.environ["SOCKETS_MAX"] = str(_sockets_most)
+        server.log.warning(
+            "%d descriptors (ulimit -n) are too few for SOCKETS_MAX=%d: %d sockets a worker",
+            _descriptors,
+            _config.SOCKETS_MAX,
+            _sockets_most,
         )
 
 

@@ -84,10 +84,18 @@ def admit() -> None:
     """Decide about a handshake before it is answered."""
     check_handshake(request)
     spend("handshakes", network())
-    if not _realtime().has_room():
+    if not _realtime().reserve():
         raise TooManySockets
+    g.has_place = True
     g.admission = _admission(request.view_args["room_name"] if request.view_args else "")
     tidy(request.environ)
+
+
+@bp.teardown_request
+def give_place_back(_error: BaseException | None) -> None:
+    """Let go of the place that was kept for a handshake: it is a socket by now, or nothing."""
+    if g.pop("has_place", False):
+        _realtime().release()
 
 
 def _admission(room_name: str) -> Admission:

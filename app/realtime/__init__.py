@@ -54,6 +54,7 @@ class Realtime:
         self._hub = Hub(history, bus)
         self._bus = bus
         self._sockets_max = sockets_max
+        self._reserved = 0  # handshakes that may become sockets
         self._is_started = False
         self.is_stopping = False
         self._has_stopped = loop.Event()
@@ -68,8 +69,24 @@ class Realtime:
         return (
             self._is_started
             and not self.is_stopping
-            and len(self._hub.connections) < self._sockets_max
+            and len(self._hub.connections) + self._reserved < self._sockets_max
         )
+
+    def reserve(self) -> bool:
+        """Keep a place for a socket whose handshake has begun; tell whether there was one.
+
+        A handshake waits for the database, and all who come meanwhile would be promised the
+        same place. Whoever got one gives it back by `release` when the handshake is over,
+        whatever became of it: an open socket is counted as such.
+        """
+        if not self.has_room():
+            return False
+        self._reserved += 1
+        return True
+
+    def release(self) -> None:
+        """Give back what `reserve` has kept."""
+        self._reserved -= 1
 
     @property
     def sockets(self) -> int:

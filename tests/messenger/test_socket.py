@@ -1,17 +1,35 @@
 """The chat socket's life before and beyond its frames: who gets in, from when on it hears."""
 
+import json
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from tests.crowds import all_at_once
+from tests.delivery import raw
+from tests.delivery.machines import wait_for
 from tests.factories import Person, make_person
 from tests.problems import check_problem
 from tests.servers import Server
 from tests.talk import hear, join, messages_path, say
 
 SOCKETS_MAX = 3
+RUSH = 20
+
+
+class ModestServer(Server):
+    """A server with few descriptors."""
+
+    descriptors = 200
+
+    @property
+    def web(self) -> list[str]:
+        return ["sh", "-c", f'ulimit -n {self.descriptors} && exec "$@"', "sh", *super().web]
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +85,58 @@ def test_handshake_is_answered_in_http_before_the_upgrade(small_server: Server, 
 
     check_problem(answer, 426, "upgrade_required")
     assert answer.headers["Sec-WebSocket-Version"] == "13"
+
+
+def test_rush_gets_no_more_places_than_there_are(postgresql_url: str, tmp_path: Path) -> None:
+    settings = {"SOCKETS_MAX": str(SOCKETS_MAX), "DATABASE_URL": postgresql_url}
+    with Server(tmp_path, settings) as server:
+        ann, bob = make_person(server.url), make_person(server.url)
+        room = ann.open_room(bob)
+
+        for turn in range(1, 4):
+            crowd = [raw.dial(ann) for _ in range(RUSH)]
+            for each in crowd:
+                each.sendall(raw.handshake(ann, room["name"]))
+            answers = Counter(each.recv(4096)[:12] for each in crowd)
+            for each in crowd:
+                each.close()
+
+            # So many each time: a place that was kept in vain was given back.
+            assert answers[b"HTTP/1.1 101"] == SOCKETS_MAX, answers
+            assert answers[b"HTTP/1.1 503"] == RUSH - SOCKETS_MAX, answers
+            wait_for(lambda: ends(server) == turn * SOCKETS_MAX, 5, "they are gone")  # noqa: B023
+
+
+def test_sockets_leave_descriptors_for_rest(tmp_path: Path) -> None:
+    with ModestServer(tmp_path) as server, ExitStack() as sockets:
+        ann, bob = make_person(server.url), make_person(server.url)
+        room = ann.open_room(bob)
+        heard = sockets.enter_context(join(bob, room))
+        opened, status = 1, b"101"
+        while status == b"101":
+            knocking = sockets.enter_context(raw.dial(ann))
+            knocking.sendall(raw.handshake(ann, room["name"]))
+            status = knocking.recv(4096)[9:12]
+            opened += status == b"101"
+
+        assert status == b"503"
+        assert opened > server.descriptors // 4
+        statuses = all_at_once([lambda: ann.get(messages_path(room)).status_code] * RUSH)
+        assert statuses == [200] * RUSH
+        ann.post(messages_path(room), {"content": "here"})
+        assert hear(heard)["content"] == "here"
+
+    (told,) = [each for each in lines(server) if "SOCKETS_MAX" in each["message"]]
+    assert told["level"] == "WARNING"
+    assert str(server.descriptors) in told["message"]
+    assert str(opened) in told["message"]
+
+
+def lines(server: Server) -> list[dict[str, Any]]:
+    """Return what a server has logged."""
+    return [json.loads(line) for line in server.log.read_text().splitlines()]
+
+
+def ends(server: Server) -> int:
+    """Return how many sockets have come and gone."""
+    return sum(line["message"] == "socket closed" for line in lines(server))
