@@ -129,11 +129,16 @@ def chat(ws: Server, room_name: str) -> None:  # noqa: ARG001 - `admit` has seen
     ws.connected = False  # so that flask-sock says no goodbye when this returns
     try:
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-        Conversation(app, g.admission).begin(os.dup(ws.sock.fileno()))
+        conversation = Conversation(app, g.admission)
+        descriptor = os.dup(ws.sock.fileno())
     except Exception:
         # The client has its 101: an answer of HTTP would be read as frames.
         log.exception("defect while a socket was handed over")
+        with suppress(OSError):
+            ws.sock.sendall(closing.DEFECT.frame)
         ws.sock.close()
+    else:
+        conversation.begin(descriptor)
 
 
 class Conversation:
@@ -157,7 +162,7 @@ class Conversation:
     def __init__(self, app: Flask, admission: Admission) -> None:
         self._app = app
         self._admission = admission
-        self._seat = admission.seat
+        self._seat: Seat | None = None  # once it is taken, until the socket is closed
         self._language = preferred()
         self._request_id = g.request_id
         self._since = monotonic()
@@ -167,25 +172,28 @@ class Conversation:
 
     def begin(self, descriptor: int) -> None:
         """Take the socket over."""
-        admission = self._admission
         self._connection = _realtime(self._app).open(descriptor, self)
-        if admission.refusal is not None or self._seat is None:
+        try:
+            self._enter()
+        except Exception:
+            # Open it would be pinged for ever and never hear a message.
+            log.exception("defect while a socket was handed over")
+            self._connection.close(closing.DEFECT)
+
+    def _enter(self) -> None:
+        admission = self._admission
+        seat = admission.seat
+        if admission.refusal is not None or seat is None:
             self._connection.close(admission.refusal or closing.DEFECT)
             return
-        if not _limits(self._app).may_open_socket(
-            _attendance(self._app).sockets_of(self._seat.user_id)
-        ):
-            self._seat = None
+        attendance = _attendance(self._app)
+        if not _limits(self._app).may_open_socket(attendance.sockets_of(seat.user_id)):
             self._connection.close(closing.TOO_MANY)
             return
-        _attendance(self._app).enter(self._seat.user_id, admission.session_id, self._connection)
-        log.info(
-            "socket open",
-            extra={"user_id": self._seat.user_id, "room_id": self._seat.room_id},
-        )
-        _realtime(self._app).join(
-            self._connection, self._seat.room_id, self._seat.latest, admission.after
-        )
+        attendance.enter(seat.user_id, admission.session_id, self._connection)
+        self._seat = seat
+        log.info("socket open", extra={"user_id": seat.user_id, "room_id": seat.room_id})
+        _realtime(self._app).join(self._connection, seat.room_id, seat.latest, admission.after)
 
     # What `realtime` tells
 

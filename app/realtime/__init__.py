@@ -111,7 +111,8 @@ class Realtime:
         """
         connection = self._hub.open(descriptor, listener)
         if self.is_stopping:  # there was room when the handshake began
-            connection.close(closing.RESTARTING)
+            # Not at once: its listener does not have it yet, and would be told of its end.
+            loop.spawn(connection.close, closing.RESTARTING)
         return connection
 
     def join(self, connection: Connection, room_id: int, latest: int, after: int) -> None:

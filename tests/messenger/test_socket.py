@@ -1,6 +1,7 @@
 """The chat socket's life before and beyond its frames: who gets in, from when on it hears."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,14 +13,49 @@ from websockets.exceptions import InvalidStatus
 
 from tests.crowds import all_at_once
 from tests.delivery import raw
-from tests.delivery.machines import wait_for
+from tests.delivery.machines import children, wait_for
 from tests.factories import Person, make_person
 from tests.problems import check_problem
 from tests.servers import Server
-from tests.talk import hear, join, messages_path, say
+from tests.talk import close_code, hear, join, messages_path, say
 
 SOCKETS_MAX = 3
 RUSH = 20
+
+# An application that breaks where the query of a handshake says so.
+DEFECTIVE = """
+import os
+from types import SimpleNamespace
+
+from flask import request
+
+from app.messenger import socket
+from app.messenger.attendance import Attendance
+from app.realtime import Realtime
+from wsgi import app  # gunicorn looks for it here
+
+
+def breaking(name, function):
+    def call(*args):
+        if request.args.get("defect") == name:
+            raise OSError("a defect")
+        return function(*args)
+
+    return call
+
+
+socket.os = SimpleNamespace(dup=breaking("dup", os.dup))
+Attendance.enter = breaking("enter", Attendance.enter)
+Realtime.join = breaking("join", Realtime.join)
+"""
+
+
+class DefectiveServer(Server):
+    """A server whose hand-over of sockets can be broken."""
+
+    @property
+    def web(self) -> list[str]:
+        return [*super().web[:-1], "defective:app"]
 
 
 class ModestServer(Server):
@@ -130,6 +166,49 @@ def test_sockets_leave_descriptors_for_rest(tmp_path: Path) -> None:
     assert told["level"] == "WARNING"
     assert str(server.descriptors) in told["message"]
     assert str(opened) in told["message"]
+
+
+@pytest.fixture(scope="module")
+def defective_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder: Path = tmp_path_factory.mktemp("defective")
+    (folder / "defective.py").write_text(DEFECTIVE)
+    with DefectiveServer(folder, {"PYTHONPATH": str(folder)}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def defective_room(defective_server: Server) -> tuple[Person, dict[str, Any]]:
+    """Somebody with a room, and no other connection to the server."""
+    person = make_person(defective_server.url)
+    room = person.open_room(make_person(defective_server.url))
+    time.sleep(3)  # longer than gunicorn keeps an idle connection
+    return person, room
+
+
+@pytest.mark.parametrize("defect", ["dup", "enter", "join"])
+def test_defect_at_the_hand_over_closes_the_socket(
+    defective_server: Server, defective_room: tuple[Person, dict[str, Any]], defect: str
+) -> None:
+    person, room = defective_room
+    assert defective_server.process
+    (worker,) = children(defective_server.process.pid)
+
+    def sockets() -> int:
+        folder = Path(f"/proc/{worker}/fd")
+        return sum(str(each.readlink()).startswith("socket:") for each in folder.iterdir())
+
+    idle, logged = sockets(), len(lines(defective_server))
+    with join(person, room) as ws:
+        with join(person, room, defect=defect) as broken:
+            assert close_code(broken) == 1011
+
+        wait_for(lambda: sockets() == idle + 1, 5, "its descriptors are closed")
+        say(ws, "others go on")
+        assert hear(ws)["content"] == "others go on"
+    wait_for(lambda: sockets() == idle, 5, "all are closed")
+
+    errors = [each for each in lines(defective_server)[logged:] if each["level"] == "ERROR"]
+    assert [each["message"] for each in errors] == ["defect while a socket was handed over"]
 
 
 def lines(server: Server) -> list[dict[str, Any]]:
