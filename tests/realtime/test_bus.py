@@ -7,16 +7,23 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from app.database import engine_options
 from app.realtime import Bus, LineBus, MemoryBus, PostgresExchange, RedisExchange, Ring
 from app.realtime.bus import pack, unpack
+from tests.conftest import unavailable
+from tests.delivery.machines import PostgresServer, RedisServer
+from tests.delivery.proxy import Proxy
 
 DEADLINE_SECONDS = 10
+RESUME_SECONDS = 20  # TCP itself waits longer and longer before it tries again
 NOTIFICATION_BYTES = 8_000
+CROWD = 20_000  # rings; four times as many as may wait
+AT_ONCE_SECONDS = 1.5  # for all of them: less than one time-out of a line
 
 
-def until(condition: Callable[[], bool]) -> None:
+def until(condition: Callable[[], bool], seconds: float = DEADLINE_SECONDS) -> None:
     """Wait for something to become true."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)
@@ -35,20 +42,21 @@ class Ear:
         self.recoveries += 1
 
 
-@pytest.fixture(params=["redis", "postgresql"])
+@pytest.fixture(params=["memory", "redis", "postgresql"])
 def new_bus(request: pytest.FixtureRequest) -> Iterator[Callable[[], Bus]]:
     """Make buses of one installation."""
     buses: list[Bus] = []
-    url = request.getfixturevalue(f"{request.param}_url")
+    url = "" if request.param == "memory" else request.getfixturevalue(f"{request.param}_url")
     channel = f"test:{secrets.token_hex(8)}"
 
     def make() -> Bus:
-        exchange = (
-            RedisExchange(url, channel)
-            if request.param == "redis"
-            else PostgresExchange(url.replace("+psycopg", ""), {})
-        )
-        buses.append(LineBus(exchange))
+        match request.param:
+            case "memory":
+                buses.append(MemoryBus())
+            case "redis":
+                buses.append(LineBus(RedisExchange(url, channel)))
+            case "postgresql":
+                buses.append(LineBus(PostgresExchange(url.replace("+psycopg", ""), {})))
         return buses[-1]
 
     yield make
@@ -56,19 +64,77 @@ def new_bus(request: pytest.FixtureRequest) -> Iterator[Callable[[], Bus]]:
         bus.stop()
 
 
+# What is told to others has no meaning in memory, where there are none.
+among_others = pytest.mark.parametrize("new_bus", ["redis", "postgresql"], indirect=True)
+
+
 def ring(message_id: int, payload: bytes = b'{"id":1}') -> Ring:
     return Ring(1, message_id - 1, message_id, payload)
 
 
-def test_lonely_bus_is_well_and_tells_nobody() -> None:
-    ear = Ear(MemoryBus())
+def publish_crowd(bus: Bus) -> float:
+    """Publish many rings, each by itself; return how many seconds it took."""
+    began = time.monotonic()
+    for message_id in range(1, CROWD + 1):
+        bus.publish([ring(message_id)])
+    return time.monotonic() - began
+
+
+# Any bus, alone
+
+
+def test_bus_becomes_well_and_says_nothing_twice(new_bus: Callable[[], Bus]) -> None:
+    ear = Ear(new_bus())
+
+    until(ear.bus.is_well)
+
+    time.sleep(0.1)
+    assert ear.recoveries <= 1
+
+
+def test_whoever_publishes_is_not_told(new_bus: Callable[[], Bus]) -> None:
+    ear = Ear(new_bus())
+    until(ear.bus.is_well)
 
     ear.bus.publish([ring(1)])
+    ear.bus.publish([])
+    ear.bus.publish([ring(2), ring(3)])
 
+    time.sleep(0.2)
+    assert ear.rings == []
     assert ear.bus.is_well()
+
+
+def test_publishing_neither_waits_nor_raises_whenever_it_is(new_bus: Callable[[], Bus]) -> None:
+    bus = new_bus()
+    before = publish_crowd(bus)
+    ear = Ear(bus)
+    amid = publish_crowd(bus)
+    bus.stop()
+    after = publish_crowd(bus)
+
+    assert max(before, amid, after) < AT_ONCE_SECONDS
     assert ear.rings == []
 
 
+def test_stopped_bus_leaves_nothing_running(new_bus: Callable[[], Bus]) -> None:
+    def threads() -> int:
+        return sum(thread.name == "bus" for thread in threading.enumerate())
+
+    until(lambda: threads() == 0)  # those of the tests before
+    ear = Ear(new_bus())
+    until(ear.bus.is_well)
+
+    ear.bus.stop()
+    ear.bus.stop()
+
+    until(lambda: threads() == 0)
+
+
+# Buses among others
+
+
+@among_others
 def test_rings_reach_the_others_in_order_and_not_oneself(new_bus: Callable[[], Bus]) -> None:
     one, two, three = (Ear(new_bus()) for _ in range(3))
     until(lambda: all(ear.bus.is_well() for ear in (one, two, three)))
@@ -81,6 +147,7 @@ def test_rings_reach_the_others_in_order_and_not_oneself(new_bus: Callable[[], B
     assert one.rings == []
 
 
+@among_others
 def test_whoever_is_alone_sends_no_rings_until_somebody_comes(
     new_bus: Callable[[], Bus], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +169,7 @@ def test_whoever_is_alone_sends_no_rings_until_somebody_comes(
     until(lambda: two.rings == [ring(2)])
 
 
+@among_others
 def test_becoming_well_is_told_once(new_bus: Callable[[], Bus]) -> None:
     ear = Ear(new_bus())
     assert not ear.bus.is_well()
@@ -111,6 +179,7 @@ def test_becoming_well_is_told_once(new_bus: Callable[[], Bus]) -> None:
     until(lambda: ear.recoveries == 1)
 
 
+@among_others
 def test_any_text_arrives_unchanged(new_bus: Callable[[], Bus]) -> None:
     one, two = Ear(new_bus()), Ear(new_bus())
     until(lambda: one.bus.is_well() and two.bus.is_well())
@@ -122,6 +191,7 @@ def test_any_text_arrives_unchanged(new_bus: Callable[[], Bus]) -> None:
     assert [each.payload for each in two.rings] == payloads
 
 
+@among_others
 def test_message_too_large_for_the_bus_still_rings(new_bus: Callable[[], Bus]) -> None:
     one, two = Ear(new_bus()), Ear(new_bus())
     until(lambda: one.bus.is_well() and two.bus.is_well())
@@ -146,6 +216,7 @@ def test_publishing_to_a_bus_that_is_not_there_holds_nobody_back() -> None:
     bus.stop()
 
 
+@among_others
 def test_bus_that_lost_its_connections_recovers_and_says_so(
     new_bus: Callable[[], Bus], request: pytest.FixtureRequest
 ) -> None:
@@ -177,6 +248,52 @@ def _cut_connections(request: pytest.FixtureRequest) -> None:
             )
 
 
+@pytest.fixture(params=["redis", "postgresql"])
+def behind_proxy(request: pytest.FixtureRequest) -> Iterator[tuple[Proxy, Callable[[], Bus]]]:
+    """Make buses over an exchange that can be reached through a proxy only."""
+    kind = RedisServer if request.param == "redis" else PostgresServer
+    if not (kind.program() if kind is RedisServer else kind.programs()):
+        unavailable(request.param)
+    buses: list[Bus] = []
+    with kind() as server, Proxy("127.0.0.1", server.port) as proxy:
+
+        def make() -> Bus:
+            if request.param == "redis":
+                url = f"redis://127.0.0.1:{proxy.port}/0"
+                buses.append(LineBus(RedisExchange(url, "hanging")))
+            else:
+                url = f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres"
+                arguments = engine_options(url, 1)["connect_args"]
+                buses.append(LineBus(PostgresExchange(url, arguments)))
+            return buses[-1]
+
+        yield proxy, make
+        for bus in buses:
+            bus.stop()
+
+
+def test_bus_that_hangs_holds_nobody_back_and_recovers(
+    behind_proxy: tuple[Proxy, Callable[[], Bus]],
+) -> None:
+    proxy, make = behind_proxy
+    one, two = Ear(make()), Ear(make())
+    until(lambda: one.recoveries == two.recoveries == 1)
+    proxy.silence()
+
+    seconds = publish_crowd(one.bus)
+    until(lambda: not one.bus.is_well() and not two.bus.is_well())
+    time.sleep(1.5)  # a bus looks only once a second whether it has to connect anew
+    seconds = max(seconds, publish_crowd(one.bus))
+    assert one.recoveries == two.recoveries == 1
+    proxy.resume()
+
+    assert seconds < AT_ONCE_SECONDS
+    until(lambda: one.recoveries >= 2 and two.recoveries >= 2, RESUME_SECONDS)
+    until(lambda: one.bus.is_well() and two.bus.is_well(), RESUME_SECONDS)
+    one.bus.publish([ring(CROWD + 1)])
+    until(lambda: ring(CROWD + 1) in two.rings)
+
+
 @pytest.mark.parametrize("count", [0, 1, 7, 1000])
 def test_messages_are_never_larger_than_the_bus_carries(count: int) -> None:
     rings = [
@@ -194,6 +311,7 @@ def test_messages_are_never_larger_than_the_bus_carries(count: int) -> None:
     assert {unpack(message)[0] for message in messages} == {"0" * 16}
 
 
+@among_others
 def test_threads_may_publish_at_once(new_bus: Callable[[], Bus]) -> None:
     one, two = Ear(new_bus()), Ear(new_bus())
     until(lambda: one.bus.is_well() and two.bus.is_well())
