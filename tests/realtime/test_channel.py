@@ -67,6 +67,23 @@ def test_ring_that_follows_the_cursor_is_delivered_without_a_question(history):
     assert history.questions == 0
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_message_is_encoded_once_for_all_its_readers(history, count):
+    class Keeper(FakeSocket):
+        def offer(self, frame):
+            frames.append(frame)
+
+    frames = []
+    channel = open_channel(history)
+    for _ in range(3):
+        channel.join(Keeper())
+
+    channel.ring(talk(history, count))
+
+    assert len(frames) == 3
+    assert all(frame is frames[0] for frame in frames)
+
+
 def test_echo_is_dropped(history):
     channel = open_channel(history)
     ear = join(channel)

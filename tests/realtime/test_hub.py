@@ -27,6 +27,9 @@ class WrittenBus(MemoryBus):
         self.well = True
         self.stopped = 0
 
+    def start(self, rung, recovered):
+        self.rung, self.recovered = rung, recovered
+
     def publish(self, rings):
         self.published += rings
 
@@ -280,6 +283,25 @@ def test_hub_sweeps_by_itself(hub, history, bus, greenlets, monkeypatch, is_well
     until(lambda: ear.texts)
 
     assert ear.texts == ["1"]
+
+
+def test_hub_sweeps_at_once_when_the_bus_has_recovered(hub, history, bus, greenlets, monkeypatch):
+    for name in ("SWEEP_SECONDS", "UNWELL_SWEEP_SECONDS"):
+        monkeypatch.setattr(f"app.realtime.hub.{name}", 3600)
+    hub.start()
+    ear, other = join(hub, history), join(hub, history, OTHER_ROOM)
+    settle()
+    history.commit(ROOM)
+    history.commit(OTHER_ROOM)
+    settle()
+    assert ear.texts == other.texts == []
+
+    bus.recovered()
+    until(lambda: ear.texts and other.texts)
+    bus.rung([history.commit(ROOM)])
+
+    assert ear.texts == ["1", "3"]
+    assert other.texts == ["2"]
 
 
 def test_hub_beats_for_its_connections(hub, greenlets, monkeypatch):
