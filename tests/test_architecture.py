@@ -244,6 +244,53 @@ def test_time_comes_from_the_clock() -> None:
         assert not imported(module) & {"time.time", "time.time_ns"}, module
 
 
+def written_to(tree: ast.AST) -> Iterator[str]:
+    """Name the attributes of imported things that a module sets: `flask.g.began`."""
+    origins: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for each in node.names:
+                # `import a.b` binds `a`, `import a.b as c` binds `c` to `a.b`.
+                name = each.name if each.asname else each.name.partition(".")[0]
+                origins[each.asname or name] = name
+        elif isinstance(node, ast.ImportFrom):
+            origins |= {
+                each.asname or each.name: f"{node.module}.{each.name}" for each in node.names
+            }
+    for node in ast.walk(tree):
+        path = ""
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del):
+            path = ast.unparse(node)
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in ("setattr", "delattr")
+        ):
+            path = f"{ast.unparse(node.args[0])}.{ast.unparse(node.args[1])}"
+        root, _, rest = path.partition(".")
+        if root in origins:
+            yield f"{origins[root]}.{rest}"
+
+
+def test_no_library_is_patched() -> None:
+    meant = {
+        "flask.g": "what one request knows of itself",
+        "flask.request.max_content_length": "a limit for one request, as Flask documents it",
+        "threading.excepthook": "a hook, as Python documents it",
+        # The library takes its class for files from a variable that is read at its import, and names
+        # the files by the process; ours are named by the worker's place, which outlives it.
+        "prometheus_client.values.ValueClass": "the one place where it lets others choose",
+    }
+    trees = SOURCES | {"gunicorn.conf": ast.parse((ROOT / "gunicorn.conf.py").read_text())}
+    patched = {
+        (module, name)
+        for module, tree in trees.items()
+        for name in written_to(tree)
+        if not within(name, *meant)
+    }
+    assert not patched
+
+
 @pytest.mark.parametrize("module", sorted(SOURCES))
 def test_no_import_hides_inside_a_function(module: str) -> None:
     hidden = [

@@ -2,11 +2,14 @@
 
 import inspect
 import os
+import re
 import select
 import socket
 import subprocess
 import sys
 import time
+from importlib.metadata import version
+from types import SimpleNamespace
 
 import flask_sock
 import gevent
@@ -15,8 +18,11 @@ import psycopg
 import pytest
 import simple_websocket
 from flask import Blueprint, Flask
+from gunicorn import glogging
+from gunicorn.workers.base import Worker
+from gunicorn.workers.ggevent import GeventWorker
 
-from tests.servers import START_SECONDS, free_port
+from tests.servers import ROOT, START_SECONDS, free_port
 
 PROBE = """
 import os
@@ -26,6 +32,18 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     yield f"{type(socket).__module__} {socket.fileno()} {os.get_blocking(socket.fileno())}".encode()
 """
+
+
+@pytest.mark.parametrize("file", ["requirements.in", "requirements-s3.in", "requirements-dev.in"])
+def test_every_library_is_there_in_exactly_the_version_that_was_tried(file):
+    lines = [line.strip() for line in (ROOT / file).read_text().splitlines()]
+    wanted = [line for line in lines if line and not line.startswith(("#", "-c ", "-r "))]
+
+    assert wanted
+    for line in wanted:
+        pin = re.fullmatch(r"([\w.-]+)(?:\[[\w,]+\])?==([\w.]+)", line)
+        assert pin, f"no exact pin: {line}"
+        assert version(pin[1]) == pin[2], line
 
 
 def test_simple_websocket_takes_our_thread_and_subprotocols():
@@ -123,6 +141,31 @@ def test_gunicorn_gives_its_socket_which_does_not_block(tmp_path):
     assert kind.startswith("gevent.")
     assert int(descriptor) > 2
     assert blocks == "False"
+
+
+def test_gunicorn_calls_what_our_worker_extends():
+    takes = inspect.signature(GeventWorker.handle_request).parameters
+    assert list(takes) == ["self", "listener_name", "req", "sock", "addr"]
+    assert list(inspect.signature(glogging.Logger.setup).parameters) == ["self", "cfg"]
+
+
+def test_gunicorn_workers_know_what_our_hooks_ask_them():
+    worker = Worker(
+        1,
+        os.getppid(),
+        [],
+        None,
+        1,
+        SimpleNamespace(
+            max_requests=0, worker_tmp_dir=None, uid=os.geteuid(), gid=os.getegid(), umask=0
+        ),
+        None,
+    )
+
+    assert worker.alive
+    assert worker.ppid == os.getppid()
+    assert hasattr(worker, "app")
+    worker.tmp.close()
 
 
 def get_soon(url):
