@@ -4,13 +4,16 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
+from select import select
+from socket import socket
 from typing import Any
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from app.realtime.closing import TOO_BIG
 from tests.crowds import all_at_once
 from tests.delivery import raw
 from tests.delivery.machines import children, wait_for
@@ -21,6 +24,7 @@ from tests.talk import close_code, hear, join, messages_path, say
 
 SOCKETS_MAX = 3
 RUSH = 20
+TOO_LONG = ("Ж" * 70_000).encode()  # more bytes than a message may have, and fewer characters
 
 # An application that breaks where the query of a handshake says so.
 DEFECTIVE = """
@@ -66,6 +70,23 @@ class ModestServer(Server):
     @property
     def web(self) -> list[str]:
         return ["sh", "-c", f'ulimit -n {self.descriptors} && exec "$@"', "sh", *super().web]
+
+
+def frame(head: int, payload: bytes) -> bytes:
+    """Return a masked frame, with a mask of nought."""
+    size = len(payload)
+    if size < 126:
+        length = bytes((0x80 | size,))
+    elif size < 65536:
+        length = b"\xfe" + size.to_bytes(2, "big")
+    else:
+        length = b"\xff" + size.to_bytes(8, "big")
+    return bytes((head,)) + length + b"\0\0\0\0" + payload
+
+
+def read_all(connection: socket) -> bytes:
+    """Return what comes until the server hangs up."""
+    return b"".join(iter(lambda: connection.recv(4096), b""))
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +172,7 @@ def test_sockets_leave_descriptors_for_rest(tmp_path: Path) -> None:
         opened, status = 1, b"101"
         while status == b"101":
             knocking = sockets.enter_context(raw.dial(ann))
+            knocking.settimeout(5)
             knocking.sendall(raw.handshake(ann, room["name"]))
             status = knocking.recv(4096)[9:12]
             opened += status == b"101"
@@ -166,6 +188,78 @@ def test_sockets_leave_descriptors_for_rest(tmp_path: Path) -> None:
     assert told["level"] == "WARNING"
     assert str(server.descriptors) in told["message"]
     assert str(opened) in told["message"]
+
+
+def test_request_ends_with_the_upgrade(tmp_path: Path) -> None:
+    # So few that gunicorn may serve at a time; each greenlet of it is one of them.
+    with (
+        Server(tmp_path, {"GUNICORN_CMD_ARGS": "--worker-connections=3"}) as server,
+        ExitStack() as stack,
+    ):
+        ann, bob = make_person(server.url), make_person(server.url)
+        room = ann.open_room(bob)
+        sockets = [stack.enter_context(join(ann, room)) for _ in range(RUSH)]
+
+        assert ann.get(messages_path(room)).status_code == 200
+        for number, ws in enumerate(sockets):
+            say(ws, str(number))
+        for ws in sockets:
+            assert {hear(ws)["content"] for _ in sockets} == {str(each) for each in range(RUSH)}
+
+
+@pytest.mark.parametrize("fragments", [1, 7])
+def test_too_many_bytes_are_refused_in_words_while_more_is_sent(
+    small_server: Server, pair, fragments: int
+) -> None:
+    ann, bob = pair
+    room = ann.open_room(bob)
+    size = len(TOO_LONG) // fragments
+    payloads = [TOO_LONG[start : start + size] for start in range(0, len(TOO_LONG), size)]
+    heads = [0x01, *[0x00] * (len(payloads) - 2), 0x80] if fragments > 1 else [0x81]
+    sent = b"".join(frame(*each) for each in zip(heads, payloads, strict=True))
+
+    with closing(raw.shake_hands(ann, room["name"])) as connection:
+        connection.sendall(sent[:-1_000])
+        assert select([connection], [], [], 5)[0]  # the goodbye is there, and not read yet
+        connection.sendall(sent[-1_000:])
+        for _ in range(50):
+            connection.sendall(frame(0x81, b"x" * 10_000))
+
+        assert read_all(connection) == TOO_BIG.frame
+
+    assert "Traceback" not in small_server.log.read_text()
+
+
+@pytest.mark.parametrize("part", [1.0, 0.5, 0.1], ids=["whole", "half", "head"])
+def test_frame_that_comes_with_the_handshake_costs_no_message(
+    small_server: Server, part: float
+) -> None:
+    # A client has to wait for the 101 (RFC 6455, section 4.1); what it says before may be lost,
+    # but only that, and it is told again under the same `client_id`.
+    ann, bob = make_person(small_server.url), make_person(small_server.url)
+    room = ann.open_room(bob)
+    said = frame(0x81, b'{"message": "early", "client_id": "1"}')
+    length = int(len(said) * part)
+    with join(bob, room) as listening:
+        with closing(raw.dial(ann)) as connection:
+            connection.sendall(raw.handshake(ann, room["name"]) + said[:length])
+            assert connection.recv(12) == b"HTTP/1.1 101"
+            with suppress(OSError):
+                connection.sendall(said[length:])
+                connection.sendall(frame(0x81, b'{"message": "second", "client_id": "2"}'))
+
+        with join(ann, room, after=0) as redialed:
+            for number, text in enumerate(("early", "second", "last"), 1):
+                say(redialed, text, client_id=str(number))
+            got = []
+            while "last" not in got:
+                got.append(hear(redialed)["content"])
+        heard = [hear(listening)["content"] for _ in range(3)]
+
+    assert set(got) == {"early", "second", "last"}
+    assert sorted(heard) == ["early", "last", "second"]
+    assert [each["content"] for each in ann.get(messages_path(room)).json()] == heard
+    assert "Traceback" not in small_server.log.read_text()
 
 
 @pytest.fixture(scope="module")
