@@ -1,27 +1,59 @@
 """One worker on SQLite, as `make run` starts it, loses nothing, whatever happens to it."""
 
+import asyncio
+import random
+import resource
+import secrets
+import signal
+import socket
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from statistics import quantiles
 from typing import Any
 
 import orjson
 import pytest
+from websockets.asyncio.client import ClientConnection as AsyncConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from app.realtime.closing import SLOW_READER
 from tests.delivery import raw
-from tests.delivery.faults import PROCESS_FAULTS, Fault, Stage, sqlite_stage
+from tests.delivery.checker import Ack, Message, Said, Socket
+from tests.delivery.faults import (
+    ALL_ARE_KILLED,
+    LIVE_SECONDS,
+    PROCESS_FAULTS,
+    Fault,
+    Stage,
+    bury,
+    master,
+    sqlite_stage,
+    workers,
+)
 from tests.delivery.load import (
     Ear,
     Flood,
     Load,
+    SocketWriter,
     list_messages,
     messages_path,
     socket_url,
 )
+from tests.delivery.machines import none_lives, signal_all, wait_for
+from tests.delivery.proxy import Proxy
 from tests.factories import Person, make_person
 
 LONG = "Ж" * 9_990  # with a number before it at most 10,000 characters, about 20 KB of UTF-8
+LONG_MESSAGES = 300  # together more than kernels and an outbox keep for one reader
+KILLS = 5
+STOPPED = 5  # readers
+TRIES = 3  # a measurement may be disturbed by what else this machine does
+MEMORY_SLACK = 8 * 1024 * 1024
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +101,62 @@ def read_to_the_end(ws: ClientConnection) -> tuple[list[str], int | None]:
             return contents, closed.rcvd.code if closed.rcvd else None
 
 
+class Sleeper(Ear):
+    """Reads nothing while it sleeps, as a process that was stopped.
+
+    Attributes:
+        is_asleep: Whether it does.
+    """
+
+    is_asleep = False
+
+    async def _stay(self) -> bool:
+        # A usual buffer would grow until it takes all that is said.
+        self._options = {"sock": raw.dial(self._person, 65536), "max_queue": 1}
+        return await super()._stay()
+
+    async def _live(self, ws: AsyncConnection, view: Socket) -> None:
+        while True:
+            while self.is_asleep:
+                await asyncio.sleep(0.05)
+            self._hear(view, await ws.recv())
+
+
+def say_long(load: Load, room: str) -> float:
+    """Say more in a room than may wait for anybody.
+
+    Returns:
+        How long the messages of all others took meanwhile, at worst but for one in a hundred.
+    """
+    since = time.monotonic()
+    person = load.owners[room]
+    for number in range(LONG_MESSAGES):
+        said = Said(
+            room, person.username, secrets.token_hex(8), f"{number} {LONG}", time.monotonic()
+        )
+        load.history.said.append(said)
+        body = {"content": said.content, "client_id": said.client_id}
+        answer = person.post(messages_path(room), body)
+        assert answer.status_code == 201
+        load.history.acks.append(Ack(room, Message(**answer.json()), time.monotonic()))
+    return quantiles(load.heard(since, time.monotonic()), n=100)[98]
+
+
+def last_frame(connection: socket.socket) -> bytes:
+    """Return the end of what a connection has to read, as long as a goodbye to slow readers."""
+    end = b""
+    connection.settimeout(1)
+    with suppress(TimeoutError):
+        while piece := connection.recv(65536):
+            end = (end + piece)[-len(SLOW_READER.frame) :]
+    return end
+
+
+def resident_bytes(pid: int) -> int:
+    """Return how much memory a process has."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
 def integrity(stage: Stage) -> str:
     """Return what SQLite says of its file."""
     (server,) = stage.servers
@@ -88,6 +176,27 @@ def test_nothing_is_lost_or_doubled_when(stage: Stage, fault: Fault) -> None:
         load.wait_until_live(fault.seconds)
 
     print(load.report())
+    assert load.problems(excuses=fault.excuses, farewells=fault.farewells) == []
+    assert integrity(stage) == "ok"
+
+
+def test_file_is_sound_however_often_writing_is_cut_off(stage: Stage) -> None:
+    (server,) = stage.servers
+    verdicts = []
+    with Load(stage.urls) as load:
+        load.wait_until_busy()
+        for _ in range(KILLS):
+            time.sleep(random.uniform(0, 0.5))
+            pids = [master(server), *workers(server)]
+            signal_all(pids, signal.SIGKILL)
+            wait_for(partial(none_lives, pids), 10, "the killed are dead")
+            bury(server)
+            verdicts.append(integrity(stage))
+            server.start()
+            load.wait_until_live(LIVE_SECONDS)
+
+    assert verdicts == ["ok"] * KILLS
+    fault = ALL_ARE_KILLED
     assert load.problems(excuses=fault.excuses, farewells=fault.farewells) == []
     assert integrity(stage) == "ok"
 
@@ -134,6 +243,72 @@ def test_clients_who_vanish_harm_nobody(stage: Stage, leave: Callable[[Person, s
                 leave(person, room)
         load.wait_until_live(3)
 
+    assert load.problems() == []
+
+
+def test_half_open_clients_come_back_to_where_they_were(stage: Stage) -> None:
+    (server,) = stage.servers
+    with Proxy("127.0.0.1", server.port) as proxy, Load(stage.urls) as load:
+        far = f"http://127.0.0.1:{proxy.port}"
+        for room, person in load.owners.items():
+            load.add(SocketWriter(load, far, person, room, after=0))
+            load.add(Ear(load, far, person, room))
+        load.wait_until_busy()
+
+        # The server does not learn of it: it goes on writing to sockets that nobody has any more.
+        proxy.strand()
+        time.sleep(1)
+        load.redial()
+        load.wait_until_live(LIVE_SECONDS)
+
+    print(load.report())
+    assert load.problems() == []
+
+
+def test_clients_who_stop_for_a_while_miss_nothing(stage: Stage) -> None:
+    (url,) = stage.urls
+    with Load(stage.urls) as load:
+        room, person = next(iter(load.owners.items()))
+        sleepers = [Sleeper(load, url, person, room) for _ in range(3)]
+        for sleeper in sleepers:
+            load.add(sleeper)
+        load.wait_until_busy()
+
+        for sleeper in sleepers:
+            sleeper.is_asleep = True
+        say_long(load, room)
+        for sleeper in sleepers:
+            sleeper.is_asleep = False
+        load.wait_until_live(LIVE_SECONDS)
+
+    # Who slept through more than may wait for them was closed, and has read on since.
+    assert load.farewells[4408] == len(sleepers)
+    assert load.problems(farewells={4408}) == []
+
+
+def test_readers_who_stop_cost_others_neither_time_nor_memory(stage: Stage) -> None:
+    (server,) = stage.servers
+    (worker,) = workers(server)
+    with Load(stage.urls) as load:
+        room, person = next(iter(load.owners.items()))
+        load.wait_until_busy()
+        calm = say_long(load, room)
+        held = resident_bytes(worker)  # what such talk needs it may keep
+        tries: list[tuple[float, float]] = []
+        while True:
+            stopped = [raw.shake_hands(person, room, receive_bytes=4096) for _ in range(STOPPED)]
+            busy = say_long(load, room)
+            for connection in stopped:
+                assert last_frame(connection) == SLOW_READER.frame
+                connection.close()
+            tries.append((calm, busy))
+            if busy <= 3 * calm + 0.02:
+                break
+            assert len(tries) < TRIES, f"p99 without and with readers who stop: {tries}"
+            calm = say_long(load, room)
+
+    print(f"p99 without and with readers who stop: {tries}")
+    wait_for(lambda: resident_bytes(worker) - held < MEMORY_SLACK, 10, "memory is back")
     assert load.problems() == []
 
 
