@@ -129,16 +129,13 @@ def chat(ws: Server, room_name: str) -> None:  # noqa: ARG001 - `admit` has seen
     ws.connected = False  # so that flask-sock says no goodbye when this returns
     try:
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-        conversation = Conversation(app, g.admission)
-        descriptor = os.dup(ws.sock.fileno())
+        Conversation(app, g.admission).begin(os.dup(ws.sock.fileno()))
     except Exception:
         # The client has its 101: an answer of HTTP would be read as frames.
         log.exception("defect while a socket was handed over")
         with suppress(OSError):
             ws.sock.sendall(closing.DEFECT.frame)
         ws.sock.close()
-    else:
-        conversation.begin(descriptor)
 
 
 class Conversation:

@@ -41,7 +41,7 @@ REFUSE_SECONDS = 5  # … and so long may an answer take while the database is a
 AT_ONCE_SECONDS = 3  # for 50 requests: a wait for a connection alone would be longer
 CROWD = 200
 MANY = 5_000
-MEMORY_SLACK = 4 * 1024 * 1024
+MEMORY_SLACK = 3 * 1024 * 1024  # 600 bytes a socket; half of it was seen by chance
 MUTE = 5
 POOL_SIZE = 5
 READERS = 3
@@ -299,8 +299,12 @@ def test_five_thousand_closed_sockets_leave_no_descriptors_and_no_memory(
         return resident_bytes()
 
     before = descriptors()
-    held = come_and_go()  # what a worker needs for so many it may keep, but no more of it
-    assert come_and_go() - held < MEMORY_SLACK
+    began = resident_bytes()
+    held = come_and_go()  # what a worker needs for so many it may keep
+    again = come_and_go()  # … but it needs no more for as many again
+
+    print(f"{held - began:,} bytes more after {MANY} sockets, {again - held:,} after as many again")
+    assert again - held < MEMORY_SLACK
 
 
 def refuse(stage: Stage) -> Callable[[], None]:

@@ -335,12 +335,14 @@ def test_one_connection_that_fails_does_not_stop_the_heart_of_the_others(
 class Client:
     """A real connection in a hub or in a `Realtime`, with its client's end."""
 
-    def __init__(self, hub, room_id=None):
+    def __init__(self, hub, room_id=None, *, is_there=True):
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         self.listener = FakeListener()
         self.listener.closed = self._closed
         self.peer = Peer(theirs)
+        if not is_there:
+            theirs.close()
         self._hub = hub
         self._room_id = room_id
         self.connection = hub.open(ours.detach(), self.listener)
@@ -385,8 +387,21 @@ def test_there_is_room_for_so_many_sockets(realtime, pair):
     assert realtime.has_room()
 
 
+def test_place_of_a_handshake_is_kept_until_it_is_over(realtime, pair):
+    assert realtime.reserve()
+
+    assert not realtime.has_room()
+    assert not realtime.reserve()
+
+    realtime.release()
+    assert realtime.reserve()
+
+
 def test_there_is_no_room_before_the_start(history, bus):
-    assert not Realtime(history, bus, sockets_max=3).has_room()
+    realtime = Realtime(history, bus, sockets_max=3)
+
+    assert not realtime.has_room()
+    assert not realtime.reserve()
 
 
 def test_ring_is_delivered_here_and_published(realtime, pair, history, bus):
@@ -424,6 +439,24 @@ def test_stop_finishes_then_says_goodbye(realtime, pair, history, bus):
     assert [client.peer.texts for client in pair] == [["1"], ["1"]]
     assert [client.listener.codes for client in pair] == [[1012], [1012]]
     assert bus.stopped
+
+
+def test_socket_that_comes_while_the_worker_stops_hears_goodbye(realtime):
+    realtime.stop(nothing)
+
+    with Client(realtime) as client:
+        client.peer.take_until(lambda: client.peer.code)
+
+    assert client.peer.code == 1012
+
+
+def test_socket_that_is_gone_before_its_goodbye_is_forgotten(realtime, caplog):
+    realtime.stop(nothing)
+
+    with Client(realtime, is_there=False):
+        until(lambda: not realtime.sockets)
+
+    assert not caplog.records
 
 
 def test_stop_does_not_wait_long_for_answers(realtime, pair, monkeypatch):
