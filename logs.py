@@ -148,6 +148,8 @@ def configure(
         form: As `Handler` takes it.
         context: Likewise.
     """
+    # What no line of ours says is not looked for (logging HOWTO, "Optimization").
+    logging.logThreads = logging.logMultiprocessing = False
     handler = Handler(form, context)
     root = logging.getLogger()
     root.handlers[:] = [each for each in root.handlers if each.name != _HANDLER]

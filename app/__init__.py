@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import logs
-from app import answers, commands, errors, health, languages, limits, metrics
+from app import answers, commands, driver, errors, health, languages, limits, metrics
 from app.accounts import routes as accounts
 from app.accounts import tokens
 from app.database import engine_options, prepare, watch
@@ -146,9 +146,8 @@ def _bus(config: Config) -> Bus:
     if config.is_sqlite:
         return MemoryBus()
     libpq_url = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    return LineBus(
-        PostgresExchange(libpq_url, engine_options(config.DATABASE_URL, 1)["connect_args"])
-    )
+    options = engine_options(config.DATABASE_URL, 1)["connect_args"]
+    return LineBus(PostgresExchange(libpq_url, options, driver.Connection.connect))
 
 
 def _installation(config: Config) -> str:

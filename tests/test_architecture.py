@@ -277,6 +277,8 @@ def test_no_library_is_patched() -> None:
         "flask.g": "what one request knows of itself",
         "flask.request.max_content_length": "a limit for one request, as Flask documents it",
         "threading.excepthook": "a hook, as Python documents it",
+        "logging.logThreads": "a setting, as Python documents it",
+        "logging.logMultiprocessing": "likewise",
         # The library takes its class for files from a variable that is read at its import, and names
         # the files by the process; ours are named by the worker's place, which outlives it.
         "prometheus_client.values.ValueClass": "the one place where it lets others choose",

@@ -6,7 +6,7 @@ same database only, so installations do not hear each other.
 Source: https://www.postgresql.org/docs/current/sql-notify.html
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -19,13 +19,20 @@ class PostgresExchange:
 
     Args:
         url: A libpq connection URL.
-        options: What else `psycopg.connect` is told.
+        options: What else `connect` is told.
+        connect: `psycopg.connect`, or what connects in its place.
     """
 
     message_bytes = 7_900  # a notification carries less than 8,000
 
-    def __init__(self, url: str, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        url: str,
+        options: Mapping[str, Any],
+        connect: Callable[..., psycopg.Connection[Any]] = psycopg.connect,
+    ) -> None:
         self._url = url
+        self._connected = connect
         self._options = {**options, "autocommit": True}
 
     def sending_line(self) -> "PostgresLine":
@@ -40,7 +47,7 @@ class PostgresExchange:
         return line
 
     def _connect(self) -> psycopg.Connection[Any]:
-        return psycopg.connect(self._url, **self._options)
+        return self._connected(self._url, **self._options)
 
 
 class PostgresLine:
