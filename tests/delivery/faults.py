@@ -49,7 +49,7 @@ RESTARTING = frozenset((1012,))
 
 WAITING = '"level":"WARNING",.* waits for the database"'  # what the log may say, cause and all
 
-SPREAD_TRIES = 10
+SPREAD_TRIES = 30
 NUMBERS_SECONDS = 1.5  # how old numbers are compared with new ones; they are at most 1 s old
 FLOW_MESSAGES = 50  # so many have to flow meanwhile
 READ_SHARE = 0.1  # of them may be read by workers instead; without a bus it would be all
@@ -68,13 +68,15 @@ class Stage:
     """Servers that share a database, and what lies below them.
 
     Attributes:
-        admin_url: The database itself, not through its proxy.
+        admin_url: The database itself, not through a proxy.
+        ways_to_database: A proxy for each server.
+        ways_to_redis: Likewise; none where there is no Redis.
     """
 
     servers: Sequence[Server]
     admin_url: str = ""
-    to_database: Proxy | None = None
-    to_redis: Proxy | None = None
+    ways_to_database: Sequence[Proxy] = ()
+    ways_to_redis: Sequence[Proxy] = ()
     postgres: PostgresServer | None = None
     redis: RedisServer | None = None
 
@@ -82,6 +84,11 @@ class Stage:
     def urls(self) -> list[str]:
         """Where to talk to it."""
         return [server.url for server in self.servers]
+
+    @property
+    def to_database(self) -> Proxy | None:
+        """The one proxy, where there is one server on a PostgreSQL."""
+        return self.ways_to_database[0] if len(self.ways_to_database) == 1 else None
 
 
 def workers(server: Server) -> list[int]:
@@ -118,26 +125,26 @@ def postgresql_stage(
     machines: int = 1,
     workers: int = 3,
 ) -> Iterator[Stage]:
-    """Yield servers on a new PostgreSQL database; they reach it and the Redis through proxies."""
+    """Yield servers on a new PostgreSQL database; each reaches it and the Redis by its own proxies."""
     with ExitStack() as stack:
         name = f"beseda_{time.monotonic_ns()}"
         with psycopg.connect(postgres.url, autocommit=True) as connection:
             connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
-        to_database = stack.enter_context(Proxy("127.0.0.1", postgres.port))
-        settings = SETTINGS | {
-            "WEB_CONCURRENCY": str(workers),
-            "DATABASE_URL": f"postgresql://postgres@127.0.0.1:{to_database.port}/{name}",
-        }
-        to_redis = None
-        if redis is not None:
-            to_redis = stack.enter_context(Proxy("127.0.0.1", redis.port))
-            settings["REDIS_URL"] = f"redis://127.0.0.1:{to_redis.port}/0"
-        servers = []
+        servers, ways_to_database, ways_to_redis = [], [], []
         for number in range(machines):
+            way = Proxy("127.0.0.1", postgres.port, is_postgresql=True)
+            ways_to_database.append(stack.enter_context(way))
+            settings = SETTINGS | {
+                "WEB_CONCURRENCY": str(workers),
+                "DATABASE_URL": f"postgresql://postgres@127.0.0.1:{way.port}/{name}",
+            }
+            if redis is not None:
+                ways_to_redis.append(way := stack.enter_context(Proxy("127.0.0.1", redis.port)))
+                settings["REDIS_URL"] = f"redis://127.0.0.1:{way.port}/0"
             (own := folder / str(number)).mkdir()
             servers.append(stack.enter_context(Server(own, settings)))
         admin_url = f"postgresql://postgres@127.0.0.1:{postgres.port}/{name}"
-        yield Stage(servers, admin_url, to_database, to_redis, postgres, redis)
+        yield Stage(servers, admin_url, ways_to_database, ways_to_redis, postgres, redis)
 
 
 @dataclass(frozen=True)
@@ -160,6 +167,24 @@ class Fault:
 
     def __str__(self) -> str:
         return self.strike.__name__
+
+
+def bus_of(stage: Stage) -> str:
+    """Return by what the workers ring each other: notify, redis, or neither for all of them."""
+    count = sum(len(workers(server)) for server in stage.servers)
+    with psycopg.connect(stage.admin_url, autocommit=True) as connection:
+        ((listeners,),) = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND query LIKE 'LISTEN %'"
+        )
+    subscribers = []  # of each installation that shares the Redis
+    if stage.redis is not None:
+        with stage.redis.client() as client:
+            channels = client.pubsub_channels("beseda:*")
+            subscribers = [number for _, number in client.pubsub_numsub(*channels)]
+    if listeners == count and not subscribers:
+        return "notify"
+    return "redis" if listeners == 0 and count in subscribers else "neither"
 
 
 def play(stage: Stage, fault: Fault, load: Load) -> float:
@@ -238,6 +263,13 @@ def hold(seconds: float) -> None:
     time.sleep(max(seconds, at_least_seconds))
 
 
+def for_all(ways: Sequence[Proxy], act: Callable[[Proxy], None]) -> None:
+    """Do something with all proxies, of which there are some."""
+    assert ways
+    for way in ways:
+        act(way)
+
+
 # Processes
 
 
@@ -249,12 +281,16 @@ def worker_is_killed(stage: Stage) -> None:
 
 def all_are_killed(stage: Stage) -> None:
     for server in stage.servers:
-        # The master first, or it would start new ones.
-        every = [master(server), *workers(server)]
-        signal_all(every, signal.SIGKILL)
-        wait_for(partial(none_lives, every), 10, "the killed are dead")
-        bury(server)
+        kill_all(server)
         server.start()
+
+
+def kill_all(server: Server) -> None:
+    # The master first, or it would start new ones.
+    every = [master(server), *workers(server)]
+    signal_all(every, signal.SIGKILL)
+    wait_for(partial(none_lives, every), 10, "the killed are dead")
+    bury(server)
 
 
 def master_is_killed(stage: Stage) -> None:
@@ -296,22 +332,19 @@ def backends_are_terminated(stage: Stage) -> None:
 
 
 def database_is_unreachable(stage: Stage) -> None:
-    assert stage.to_database
-    stage.to_database.refuse()
+    for_all(stage.ways_to_database, Proxy.refuse)
     hold(GONE_SECONDS)
-    stage.to_database.accept()
+    for_all(stage.ways_to_database, Proxy.accept)
 
 
 def database_falls_silent(stage: Stage) -> None:
-    assert stage.to_database
-    stage.to_database.silence()
+    for_all(stage.ways_to_database, Proxy.silence)
     hold(SILENT_SECONDS)
-    stage.to_database.resume()
+    for_all(stage.ways_to_database, Proxy.resume)
 
 
 def database_connections_die_silently(stage: Stage) -> None:
-    assert stage.to_database
-    stage.to_database.strand()
+    for_all(stage.ways_to_database, Proxy.strand)
 
 
 def database_crashes(stage: Stage) -> None:
@@ -369,15 +402,59 @@ def redis_drops_subscribers(stage: Stage) -> None:
 
 
 def redis_falls_silent(stage: Stage) -> None:
-    assert stage.to_redis
-    stage.to_redis.silence()
+    for_all(stage.ways_to_redis, Proxy.silence)
     hold(SILENT_SECONDS)
-    stage.to_redis.resume()
+    for_all(stage.ways_to_redis, Proxy.resume)
 
 
 def redis_connections_die_silently(stage: Stage) -> None:
-    assert stage.to_redis
-    stage.to_redis.strand()
+    for_all(stage.ways_to_redis, Proxy.strand)
+
+
+# One of two machines
+
+
+@contextmanager
+def machine_is_dead(stage: Stage) -> Iterator[None]:
+    server = stage.servers[0]
+    kill_all(server)
+    try:
+        yield
+    finally:
+        server.start()
+
+
+@contextmanager
+def machine_has_no_database(stage: Stage) -> Iterator[None]:
+    stage.ways_to_database[0].refuse()
+    try:
+        yield
+    finally:
+        stage.ways_to_database[0].accept()
+
+
+@contextmanager
+def machine_has_no_redis(stage: Stage) -> Iterator[None]:
+    stage.ways_to_redis[0].refuse()
+    try:
+        yield
+    finally:
+        stage.ways_to_redis[0].accept()
+
+
+def machine_is_killed(stage: Stage) -> None:
+    with machine_is_dead(stage):
+        hold(GONE_SECONDS)
+
+
+def machine_loses_database(stage: Stage) -> None:
+    with machine_has_no_database(stage):
+        hold(GONE_SECONDS)
+
+
+def machine_loses_redis(stage: Stage) -> None:
+    with machine_has_no_redis(stage):
+        hold(GONE_SECONDS)
 
 
 WORKER_IS_KILLED = Fault(
@@ -442,3 +519,8 @@ REDIS_FAULTS = [
     REDIS_FALLS_SILENT,
     REDIS_CONNECTIONS_DIE_SILENTLY,
 ]
+
+MACHINE_IS_KILLED = Fault(machine_is_killed, excuses=NOBODY_THERE, farewells=TORN)
+MACHINE_LOSES_DATABASE = Fault(machine_loses_database, excuses=NO_DATABASE, logged=WAITING)
+MACHINE_LOSES_REDIS = Fault(machine_loses_redis)
+MACHINE_FAULTS = [MACHINE_IS_KILLED, MACHINE_LOSES_DATABASE, MACHINE_LOSES_REDIS]

@@ -10,11 +10,11 @@ import itertools
 import secrets
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Sequence, Set
 from itertools import combinations
 from math import inf
-from statistics import quantiles
+from statistics import median, quantiles
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self
@@ -77,7 +77,8 @@ class Load:
     from then on. One of them also writes by REST.
 
     Args:
-        urls: The servers, `http://…`; sockets are spread over them.
+        urls: The servers, `http://…`; devices are spread over them, in each room from another on.
+        speakers: How many of the devices of a room say something, 1 to 3; the others only hear.
 
     Attributes:
         owners: A member of each room, by its name.
@@ -87,32 +88,37 @@ class Load:
             `UNREACHABLE` where there was nobody to tell them anything.
         farewells: The codes with which sockets were closed, 1006 where there was none; those
             that their clients left themselves are not among them.
+        closers: The URLs of the servers that did so.
         echo_seconds: How long each message took from its last sending to its echo.
-        heard_seconds: When a message was said and how long it took to one of the others: once for
-            each socket that was open when it was said, for what was said only once. Answers to
-            the REST writer and echoes to the socket that it was said on are not among them.
+        heard_seconds: When a message was said, how long it took to one of the others, and to
+            whom: once for each socket that was open when it was said, for what was said only
+            once. Answers to the REST writer and echoes to the socket that it was said on are not
+            among them.
     """
 
-    def __init__(self, urls: Sequence[str]) -> None:
+    def __init__(self, urls: Sequence[str], speakers: int = 3) -> None:
         self.history = History()
         self.refusals: Counter[str | int] = Counter()
         self.farewells: Counter[int] = Counter()
+        self.closers: set[str] = set()
         self.echo_seconds: list[float] = []
-        self.heard_seconds: list[tuple[float, float]] = []
+        self.heard_seconds: list[tuple[float, float, str]] = []
         self.is_ending = False
         self._said: dict[str, Said] = {}
         self._numbers = itertools.count(1)
         self._stem = secrets.token_hex(3)
         self._people = people = [make_person(urls[0]) for _ in range(PEOPLE)]
         self.owners: dict[str, Person] = {}
-        spread = itertools.cycle(urls)
         self.devices: list[Device] = []
-        for one, other in combinations(people, 2):
+        for place, (one, other) in enumerate(combinations(people, 2)):
+            spread = itertools.cycle([*urls[place % len(urls) :], *urls[: place % len(urls)]])
             room = one.open_room(other)["name"]
             self.owners[room] = one
-            self.devices.append(RestWriter(self, next(spread), one, room))
-            for person in (one, other):
-                self.devices.append(SocketWriter(self, next(spread), person, room, after=0))
+            if speakers == 3:
+                self.devices.append(RestWriter(self, next(spread), one, room))
+            for number, person in enumerate((one, other), start=1):
+                kind = SocketWriter if number <= speakers else Ear
+                self.devices.append(kind(self, next(spread), person, room, after=0))
                 self.devices.append(Ear(self, next(spread), person, room))
             self.devices.append(FickleEar(self, next(spread), one, room, after=0))
             self.devices.append(ForgetfulEar(self, next(spread), other, room))
@@ -216,7 +222,18 @@ class Load:
             since: The messages said from this time on, by `time.monotonic`,
             until: and before this one.
         """
-        return [seconds for said_at, seconds in self.heard_seconds if since <= said_at < until]
+        return [seconds for said_at, seconds, _ in self.heard_seconds if since <= said_at < until]
+
+    def slowest_median(self, since: float, until: float) -> float:
+        """Return how many seconds the typical message took to the reader it took longest to.
+
+        Others may be with the worker that the writer is with, and need nobody to be rung.
+        """
+        by_reader = defaultdict(list)
+        for said_at, seconds, reader in self.heard_seconds:
+            if since <= said_at < until:
+                by_reader[reader].append(seconds)
+        return max(map(median, by_reader.values()))
 
     def report(self) -> str:
         """Return, in one line, how much was said and how long it took to come back and to come."""
@@ -250,7 +267,8 @@ class Load:
             return 0.0
         is_live = view.opened_at < said.first_at and said.times == 1
         if is_live and not view.said[message.client_id]:
-            self.heard_seconds.append((said.first_at, monotonic() - said.first_at))
+            seconds = monotonic() - said.first_at
+            self.heard_seconds.append((said.first_at, seconds, view.reader))
         return said.first_at
 
     # The end
@@ -450,7 +468,8 @@ class Ear(Device):
             await self._live(ws, view)
         except ConnectionClosed:
             if self._ws and not self.is_leaving:
-                self._load.farewells[ws.close_code or 1006] += 1
+                self._load.farewells[int(ws.close_code or 1006)] += 1
+                self._load.closers.add(self.url)
         finally:
             self._ws = None
             if not self.is_leaving:

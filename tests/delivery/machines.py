@@ -154,7 +154,7 @@ class PostgresServer:
 
     Args:
         settings: `name=value` each; the default is for tests, where no machine crashes, only
-            the server, and for that a write is enough.
+            the server, and for that a write is enough, and where several Besedas share it.
     """
 
     @staticmethod
@@ -165,7 +165,7 @@ class PostgresServer:
         found = _which("initdb", *installed, *brought)
         return Path(found).resolve().parent if found else None
 
-    def __init__(self, settings: Sequence[str] = ("fsync=off",)) -> None:
+    def __init__(self, settings: Sequence[str] = ("fsync=off", "max_connections=300")) -> None:
         self.port = free_port()
         self._settings = settings
         self._folder = Path(tempfile.mkdtemp(prefix="beseda-postgresql-"))

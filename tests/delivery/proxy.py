@@ -6,11 +6,14 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, Self
 
 _BYTES = 64 * 1024
+
+NOTIFICATION = b"A"
+_NOT_ENCRYPTED = b"N"
 
 # Linux, asm-generic/socket.h and linux/filter.h: a program of one instruction that keeps 0 bytes
 # of every packet. It runs before TCP looks at the packet, so nothing is acknowledged: that is
@@ -26,13 +29,17 @@ class Proxy:
     Args:
         host: Where to.
         port: Where to.
+        is_postgresql: Whether a PostgreSQL is there, whose notifications can be lost.
 
     Attributes:
         port: Where it listens on the loopback itself.
+        loses_notifications: Whether it does; all else is relayed.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, is_postgresql: bool = False) -> None:
         self._target = (host, port)
+        self._is_postgresql = is_postgresql
+        self.loses_notifications = False
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._links: set[_Link] = set()
@@ -107,9 +114,10 @@ class Proxy:
             await self._loop.sock_connect(far, self._target)
             for each in (near, far):
                 each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sift = self._sifter() if self._is_postgresql else None
             pumps = [
                 asyncio.create_task(link.pump(near, far)),
-                asyncio.create_task(link.pump(far, near)),
+                asyncio.create_task(link.pump(far, near, sift)),
             ]
             try:
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -122,6 +130,18 @@ class Proxy:
         finally:
             self._links.discard(link)
             link.close()
+
+    def _sifter(self) -> Callable[[bytes], bytes]:
+        messages = PostgresMessages()
+
+        def sift(data: bytes) -> bytes:
+            return b"".join(
+                each
+                for each in messages.feed(data)
+                if not (self.loses_notifications and each.startswith(NOTIFICATION))
+            )
+
+        return sift
 
     async def _refuse(self) -> None:
         if self._accepting is not None and self._listener is not None:
@@ -151,6 +171,37 @@ class Proxy:
             act(link)
 
 
+class PostgresMessages:
+    """Cuts what a PostgreSQL says on one connection into its messages.
+
+    Each is a byte that says of what kind it is, the length of all that follows in four bytes,
+    and that. Only a question for encryption is answered by a byte alone, before all else.
+
+    Source: https://www.postgresql.org/docs/current/protocol-message-formats.html
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._has_begun = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Yield the messages that are complete by now."""
+        data, start = self._rest + data, 0
+        while True:
+            if not self._has_begun and data.startswith(_NOT_ENCRYPTED, start):
+                end = start + 1
+            elif len(data) < start + 5:
+                break
+            else:
+                end = start + 1 + int.from_bytes(data[start + 1 : start + 5], "big")
+                if end > len(data):
+                    break
+                self._has_begun = True
+            yield data[start:end]
+            start = end
+        self._rest = data[start:]
+
+
 class _Link:
     """One connection: `near` is the server under test, `far` what it talks to."""
 
@@ -160,11 +211,16 @@ class _Link:
         self._is_audible = asyncio.Event()
         self._is_audible.set()
 
-    async def pump(self, source: socket.socket, sink: socket.socket) -> None:
+    async def pump(
+        self,
+        source: socket.socket,
+        sink: socket.socket,
+        sift: Callable[[bytes], bytes] | None = None,
+    ) -> None:
         loop = asyncio.get_running_loop()
         while data := await loop.sock_recv(source, _BYTES):
             await self._is_audible.wait()
-            await loop.sock_sendall(sink, data)
+            await loop.sock_sendall(sink, sift(data) if sift else data)
         await self._is_audible.wait()  # an end that nobody can hear of yet
 
     def silence(self) -> None:
