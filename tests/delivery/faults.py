@@ -3,18 +3,20 @@
 import os
 import random
 import signal
+import socket
+import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from tests.delivery import signs
+from tests.delivery import raw, signs
 from tests.delivery.load import UNREACHABLE, Load, SocketWriter
 from tests.delivery.machines import (
     PostgresServer,
@@ -24,7 +26,7 @@ from tests.delivery.machines import (
     signal_all,
     wait_for,
 )
-from tests.delivery.proxy import Proxy
+from tests.delivery.proxy import Proxy, mute
 from tests.servers import Server
 
 LIVE_SECONDS = 3.0  # the promise: live again so long after a fault
@@ -71,6 +73,8 @@ class Stage:
         admin_url: The database itself, not through a proxy.
         ways_to_database: A proxy for each server.
         ways_to_redis: Likewise; none where there is no Redis.
+        load: Who talks there at the moment.
+        abandoned: Ends of clients that nobody will hear of again, to be closed with the stage.
     """
 
     servers: Sequence[Server]
@@ -79,6 +83,13 @@ class Stage:
     ways_to_redis: Sequence[Proxy] = ()
     postgres: PostgresServer | None = None
     redis: RedisServer | None = None
+    load: Load | None = None
+    abandoned: list[socket.socket] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Let abandoned clients go."""
+        while self.abandoned:
+            self.abandoned.pop().close()
 
     @property
     def urls(self) -> list[str]:
@@ -112,8 +123,8 @@ def bury(server: Server) -> None:
 @contextmanager
 def sqlite_stage(folder: Path) -> Iterator[Stage]:
     """Yield one worker on one file."""
-    with Server(folder, SETTINGS) as server:
-        yield Stage([server])
+    with Server(folder, SETTINGS) as server, closing(Stage([server])) as stage:
+        yield stage
 
 
 @contextmanager
@@ -144,7 +155,9 @@ def postgresql_stage(
             (own := folder / str(number)).mkdir()
             servers.append(stack.enter_context(Server(own, settings)))
         admin_url = f"postgresql://postgres@127.0.0.1:{postgres.port}/{name}"
-        yield Stage(servers, admin_url, ways_to_database, ways_to_redis, postgres, redis)
+        yield stack.enter_context(
+            closing(Stage(servers, admin_url, ways_to_database, ways_to_redis, postgres, redis))
+        )
 
 
 @dataclass(frozen=True)
@@ -193,12 +206,14 @@ def play(stage: Stage, fault: Fault, load: Load) -> float:
     Returns:
         How long it took until everybody heard what was said after the fault.
     """
+    stage.load = load
     spread(stage, load)
     fault.strike(stage)
     seconds = load.wait_until_live(fault.seconds)
-    # Who hears everything may owe it to the sweep alone: the bus has to come back as well.
-    spread(stage, load)
-    wait_until_rung(stage)
+    if stage.ways_to_database:
+        # Who hears everything may owe it to the sweep alone: the bus has to come back as well.
+        spread(stage, load)
+        wait_until_rung(stage)
     return seconds
 
 
@@ -256,6 +271,13 @@ def wait_until_rung(stage: Stage, seconds: float = RUNG_SECONDS) -> None:
             f"bus not back within {seconds} s: well {is_well}, {stored} messages, {read} read"
         )
         time.sleep(0.2)
+
+
+def integrity(server: Server) -> str:
+    """Return what SQLite says of a server's file: ok."""
+    with closing(sqlite3.connect(server.folder / "beseda.db")) as connection:
+        (answer,) = connection.execute("PRAGMA integrity_check").fetchone()
+    return str(answer)
 
 
 def hold(seconds: float) -> None:
@@ -411,6 +433,38 @@ def redis_connections_die_silently(stage: Stage) -> None:
     for_all(stage.ways_to_redis, Proxy.strand)
 
 
+# Clients
+
+
+def clients_are_reset(stage: Stage) -> None:
+    assert stage.load
+    stage.load.redial(resets=True)
+
+
+def clients_stop(stage: Stage) -> None:
+    stopped = _strangers(stage)
+    hold(SILENT_SECONDS)
+    for end in stopped:
+        raw.reset(end)
+
+
+def clients_fall_silent(stage: Stage) -> None:
+    silent = _strangers(stage)
+    stage.abandoned += silent
+    for end in silent:
+        mute(end)
+
+
+def _strangers(stage: Stage) -> list[socket.socket]:
+    # Sockets of the people of each room that ask for all, and of which nothing is read.
+    assert stage.load
+    return [
+        raw.shake_hands(replace(person, url=url), room, after=0, receive_bytes=4096)
+        for room, person in stage.load.owners.items()
+        for url in stage.urls
+    ]
+
+
 # One of two machines
 
 
@@ -519,6 +573,8 @@ REDIS_FAULTS = [
     REDIS_FALLS_SILENT,
     REDIS_CONNECTIONS_DIE_SILENTLY,
 ]
+
+CLIENT_FAULTS = [Fault(clients_are_reset), Fault(clients_stop), Fault(clients_fall_silent)]
 
 MACHINE_IS_KILLED = Fault(machine_is_killed, excuses=NOBODY_THERE, farewells=TORN)
 MACHINE_LOSES_DATABASE = Fault(machine_loses_database, excuses=NO_DATABASE, logged=WAITING)

@@ -8,6 +8,8 @@ arrived, after a pause that doubles up to half a second.
 import asyncio
 import itertools
 import secrets
+import socket
+import struct
 import threading
 import time
 from collections import Counter, defaultdict
@@ -67,6 +69,15 @@ def list_messages(person: Person, room: str) -> list[Message]:
         if not page:
             return messages
         messages += [Message(**each) for each in page]
+
+
+def shown_quantiles(seconds: Sequence[float]) -> str:
+    """Return the median, the 99th percentile and the longest of some times, in milliseconds."""
+    if len(seconds) < 2:
+        return "no time worth speaking of"
+    cuts = [1000 * cut for cut in quantiles(seconds, n=100)]
+    longest = 1000 * max(seconds)
+    return f"{cuts[49]:.0f} ms (median), {cuts[98]:.0f} ms (99 %), {longest:.0f} ms (longest)"
 
 
 class Load:
@@ -155,10 +166,10 @@ class Load:
         self.devices.append(device)
         self._call(self._begin(device))
 
-    def redial(self) -> None:
+    def redial(self, *, resets: bool = False) -> None:
         """Let everybody leave without a goodbye and come back."""
         for device in self.ears:
-            self._loop.call_soon_threadsafe(device.hang_up)
+            self._loop.call_soon_threadsafe(device.hang_up, resets)
 
     @property
     def ears(self) -> list["Ear"]:
@@ -239,7 +250,7 @@ class Load:
         """Return, in one line, how much was said and how long it took to come back and to come."""
         return (
             f"{len(self.history.acks)} messages, {len(self.history.sockets)} sockets,"
-            f" echo in {_quantiles(self.echo_seconds)}, heard in {_quantiles(self.heard())};"
+            f" echo in {shown_quantiles(self.echo_seconds)}, heard in {shown_quantiles(self.heard())};"
             f" refusals {dict(self.refusals)}, farewells {dict(self.farewells)}"
         )
 
@@ -477,10 +488,18 @@ class Ear(Device):
             await ws.close()
         return True
 
-    def hang_up(self) -> None:
-        """Leave without a goodbye; `run` comes back."""
+    def hang_up(self, resets: bool = False) -> None:
+        """Leave without a goodbye; `run` comes back.
+
+        Args:
+            resets: With an RST, as a host does that went down and came back.
+        """
         if self._ws:
             ws, self._ws = self._ws, None  # how this one ends is our own doing
+            if resets:
+                no_time = struct.pack("ii", 1, 0)
+                end = ws.transport.get_extra_info("socket")
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_time)
             ws.transport.abort()
 
     @property
@@ -601,11 +620,3 @@ class Flood(Ear, Writer):
     def _heard(self, message: Message) -> None:
         if self.unheard.pop(message.client_id, None):
             self._note_ack(message, self._sent_at)
-
-
-def _quantiles(seconds: Sequence[float]) -> str:
-    if len(seconds) < 2:
-        return "no time worth speaking of"
-    cuts = [1000 * cut for cut in quantiles(seconds, n=100)]
-    longest = 1000 * max(seconds)
-    return f"{cuts[49]:.0f} ms (median), {cuts[98]:.0f} ms (99 %), {longest:.0f} ms (longest)"

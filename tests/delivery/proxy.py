@@ -78,11 +78,11 @@ class Proxy:
 
     def silence(self) -> None:
         """Lose every packet in both directions, those of new connections too, until `resume`."""
-        self._call(self._each(_Link.silence, listener=_mute))
+        self._call(self._each(_Link.silence, listener=mute))
 
     def resume(self) -> None:
         """Lose nothing any more; TCP makes good what was lost."""
-        self._call(self._each(_Link.resume, listener=_unmute))
+        self._call(self._each(_Link.resume, listener=unmute))
 
     def strand(self) -> None:
         """Never relay a packet of the present connections again; new ones are fine."""
@@ -225,10 +225,10 @@ class _Link:
 
     def silence(self) -> None:
         self._is_audible.clear()
-        _mute(self._near)
+        mute(self._near)
 
     def resume(self) -> None:
-        _unmute(self._near)
+        unmute(self._near)
         self._is_audible.set()
 
     def close(self) -> None:
@@ -238,11 +238,13 @@ class _Link:
             each.close()
 
 
-def _mute(end: socket.socket) -> None:
+def mute(end: socket.socket) -> None:
+    """Let nothing arrive at one end of a connection, so that nothing is acknowledged either."""
     if sys.platform == "linux":
         end.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _PROGRAM)
 
 
-def _unmute(end: socket.socket) -> None:
+def unmute(end: socket.socket) -> None:
+    """Let arrive what comes from now on; TCP sends again what came before."""
     if sys.platform == "linux":
         end.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
