@@ -97,6 +97,7 @@ class Load:
         history: What was seen; complete when the block is left.
         refusals: What clients were told instead of an echo: error codes, HTTP statuses, and
             `UNREACHABLE` where there was nobody to tell them anything.
+        reasons: Why there was nobody, and for whom.
         farewells: The codes with which sockets were closed, 1006 where there was none; those
             that their clients left themselves are not among them.
         closers: The URLs of the servers that did so.
@@ -110,6 +111,7 @@ class Load:
     def __init__(self, urls: Sequence[str], speakers: int = 3) -> None:
         self.history = History()
         self.refusals: Counter[str | int] = Counter()
+        self.reasons: Counter[str] = Counter()
         self.farewells: Counter[int] = Counter()
         self.closers: set[str] = set()
         self.echo_seconds: list[float] = []
@@ -223,6 +225,11 @@ class Load:
         return [
             *map(str, check(self.history)),
             *(f"refused with {code}: {times} times" for code, times in unexcused.items()),
+            *(
+                f"  {times} of {why}"
+                for why, times in self.reasons.items()
+                if UNREACHABLE in unexcused
+            ),
             *(f"closed with {code}: {times} times" for code, times in rude.items()),
         ]
 
@@ -362,6 +369,10 @@ class Device:
     def __str__(self) -> str:
         return f"{type(self).__name__} of {self.user} in {self.room}"
 
+    def _note_unreachable(self, error: Exception) -> None:
+        self._load.refusals[UNREACHABLE] += 1
+        self._load.reasons[f"{type(self).__name__}: {error!r}, {error.__cause__!r}"] += 1
+
     def _note_ack(self, message: Message, sent_at: float) -> None:
         now = monotonic()
         self._load.history.acks.append(Ack(self.room, message, now))
@@ -399,8 +410,8 @@ class RestWriter(Writer):
         body = {"content": said.content, "client_id": said.client_id}
         try:
             answer = await http.post(messages_path(self.room), json=body)
-        except httpx.TransportError:
-            self._load.refusals[UNREACHABLE] += 1
+        except httpx.TransportError as error:
+            self._note_unreachable(error)
             return RETRY_SECONDS
         if answer.status_code not in (200, 201):
             self._load.refusals[answer.status_code] += 1
@@ -468,8 +479,8 @@ class Ear(Device):
         except InvalidStatus as error:
             self._load.refusals[error.response.status_code] += 1
             return False
-        except (OSError, TimeoutError, InvalidMessage, EOFError):
-            self._load.refusals[UNREACHABLE] += 1
+        except (OSError, TimeoutError, InvalidMessage, EOFError) as error:
+            self._note_unreachable(error)
             return False
         view = Socket(self._name, self.user, self.room, self.after, dialed_at, monotonic())
         self._load.history.sockets.append(view)
