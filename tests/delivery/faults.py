@@ -518,8 +518,11 @@ ALL_ARE_KILLED = Fault(all_are_killed, excuses=NOBODY_THERE, farewells=TORN)
 MASTER_IS_KILLED = Fault(
     master_is_killed, excuses=NOBODY_THERE | ON_THE_WAY_OUT, farewells=RESTARTING
 )
-# Its listener stays, so nobody finds nobody there.
-WORKERS_ARE_RENEWED = Fault(workers_are_renewed, excuses=ON_THE_WAY_OUT, farewells=RESTARTING)
+# Its listener stays, but a worker that leaves may close a connection on which the next request is
+# on its way already.
+WORKERS_ARE_RENEWED = Fault(
+    workers_are_renewed, excuses=NOBODY_THERE | ON_THE_WAY_OUT, farewells=RESTARTING
+)
 SERVER_IS_RESTARTED = Fault(
     server_is_restarted, excuses=NOBODY_THERE | ON_THE_WAY_OUT, farewells=RESTARTING
 )
