@@ -124,7 +124,7 @@ class LineBus:
         self._wake = threading.Event()
         self._heard_at = float("-inf")  # when this worker last heard itself
         self._others_at = monotonic()  # … and another one; there may be some at first
-        self._was_well = False
+        self._is_noted_deaf = True
         self._stopped = False
 
     def start(self, rung: Rung, recovered: Callable[[], None]) -> None:
@@ -189,9 +189,12 @@ class LineBus:
         while not self._stopped:
             for message in line.receive():
                 if message.startswith(own):  # which nobody has to take apart
+                    was_well = self.is_well()
                     self._heard_at = monotonic()
-                    if not self._was_well:
-                        self._was_well = True
+                    if not was_well:
+                        # The others may be heard a moment later, and are not gone until then.
+                        self._others_at = self._heard_at
+                        self._is_noted_deaf = False
                         log.info("bus is well")
                         recovered()
                 else:
@@ -203,8 +206,8 @@ class LineBus:
 
     def _note_deaf(self) -> None:
         self._heard_at = float("-inf")
-        if self._was_well:
-            self._was_well = False
+        if not self._is_noted_deaf:
+            self._is_noted_deaf = True
             log.warning("bus is unwell: messages of other workers arrive up to a second late")
 
     def _pause(self) -> None:
