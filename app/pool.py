@@ -89,7 +89,10 @@ class FairPool(NullPool):
             if is_clean:
                 self._idle.append(connection)
             else:
+                # What befell one has befallen the others, most likely. To find out with each of
+                # them in turn that nobody answers any more would take seconds each time.
                 _hang_up(connection)
+                self.dispose()
             self._give_up_place()
 
     def _open(self, engine: Engine) -> Connection:

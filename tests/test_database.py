@@ -146,3 +146,19 @@ def test_transactions_of_the_engine_itself_are_transactions(app: APIFlask) -> No
 
     with reading(engine) as connection:
         assert not inspect(connection).has_table("things")
+
+
+def test_when_one_connection_dies_the_idle_ones_are_not_trusted_either(
+    postgresql_app: APIFlask,
+) -> None:
+    engine = postgresql_app.extensions["engine"]
+    with reading(engine), reading(engine), reading(engine):
+        pass
+    assert engine.pool.checkedin() >= 3
+
+    with reading(engine) as connection, pytest.raises(DBAPIError):
+        connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    assert engine.pool.checkedin() == 0
+    with reading(engine) as connection:
+        assert connection.scalar(text("SELECT 1")) == 1
