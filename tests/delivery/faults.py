@@ -212,22 +212,22 @@ def play(stage: Stage, fault: Fault, load: Load) -> float:
     seconds = load.wait_until_live(fault.seconds)
     if stage.ways_to_database:
         # Who hears everything may owe it to the sweep alone: the bus has to come back as well.
-        spread(stage, load)
+        spread(stage, load, fault.seconds)
         wait_until_rung(stage)
     return seconds
 
 
-def spread(stage: Stage, load: Load) -> None:
+def spread(stage: Stage, load: Load, seconds: float = LIVE_SECONDS) -> None:
     """Let people dial until those of a room are with several workers, on each server.
 
     Workers share a listener, and nothing says who takes a connection. If one took all, no
-    message would ever cross a bus.
+    message would ever cross a bus. Each time they may take so long to hear again.
     """
     for _ in range(SPREAD_TRIES):
         if all(is_spread(server, load) for server in stage.servers):
             return
         load.redial()
-        load.wait_until_live(LIVE_SECONDS)
+        load.wait_until_live(seconds)
     raise AssertionError(f"{SPREAD_TRIES} times one worker took all sockets")
 
 
