@@ -186,6 +186,8 @@ def be_patient(engine: Engine) -> None:
 
 def _cut_off(connection: Connection) -> None:
     # Whoever waits for this socket reads its end now, and raises as if the server had gone.
+    if connection.invalidated:  # it is cut off, and to look at it would connect anew
+        return
     with suppress(OSError, SQLAlchemyError, psycopg.Error):
         driver: Any = connection.connection.driver_connection
         with socket.socket(fileno=os.dup(driver.fileno())) as end:

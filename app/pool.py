@@ -8,6 +8,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
+import psycopg
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -86,14 +87,16 @@ class FairPool(NullPool):
         except SQLAlchemyError:
             log.debug("a connection is closed that could not be rolled back", exc_info=True)
         finally:
-            if is_clean:
-                self._idle.append(connection)
-            else:
-                # What befell one has befallen the others, most likely. To find out with each of
-                # them in turn that nobody answers any more would take seconds each time.
-                _hang_up(connection)
-                self.dispose()
-            self._give_up_place()
+            try:
+                if is_clean:
+                    self._idle.append(connection)
+                else:
+                    # What befell one has befallen the others, most likely. To find out with each
+                    # of them in turn that nobody answers any more would take seconds each time.
+                    _hang_up(connection)
+                    self.dispose()
+            finally:
+                self._give_up_place()
 
     def _open(self, engine: Engine) -> Connection:
         while True:
@@ -179,13 +182,12 @@ def _hang_up(connection: Connection) -> None:
 def _is_alive(connection: Connection) -> bool:
     # A server that hung up has left a goodbye and an end-of-file to read, one after the other.
     # Looking for them costs two system calls; a question would cost a round trip.
-    driver: Any = connection.connection.driver_connection
-    look = getattr(getattr(driver, "pgconn", None), "consume_input", None)
-    if look is None:
+    driver = connection.connection.driver_connection
+    if not isinstance(driver, psycopg.Connection):
         return True  # a file is always there
     try:
-        look()
-        look()
-    except Exception:
+        driver.pgconn.consume_input()
+        driver.pgconn.consume_input()
+    except psycopg.OperationalError:
         return False
     return True
