@@ -19,6 +19,7 @@ from tests.delivery import raw
 from tests.delivery.machines import children, wait_for
 from tests.factories import Person, make_person
 from tests.problems import check_problem
+from tests.security.raw import frame
 from tests.servers import Server
 from tests.talk import close_code, hear, join, messages_path, say
 
@@ -70,18 +71,6 @@ class ModestServer(Server):
     @property
     def web(self) -> list[str]:
         return ["sh", "-c", f'ulimit -n {self.descriptors} && exec "$@"', "sh", *super().web]
-
-
-def frame(head: int, payload: bytes) -> bytes:
-    """Return a masked frame, with a mask of nought."""
-    size = len(payload)
-    if size < 126:
-        length = bytes((0x80 | size,))
-    elif size < 65536:
-        length = b"\xfe" + size.to_bytes(2, "big")
-    else:
-        length = b"\xff" + size.to_bytes(8, "big")
-    return bytes((head,)) + length + b"\0\0\0\0" + payload
 
 
 def read_all(connection: socket) -> bytes:

@@ -25,6 +25,19 @@ def dial(server: Server) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS)
 
 
+def frame(head: int, payload: bytes, mask: bytes = b"\0\0\0\0", length: int | None = None) -> bytes:
+    """Return a frame of a client, masked; `length` is what it says it has."""
+    said = len(payload) if length is None else length
+    if said < 126:
+        size = bytes((0x80 | said,))
+    elif said < 65536:
+        size = b"\xfe" + said.to_bytes(2, "big")
+    else:
+        size = b"\xff" + said.to_bytes(8, "big")
+    masked = bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload)) if any(mask) else payload
+    return bytes((head,)) + size + mask + masked
+
+
 def converse(server: Server, sent: bytes) -> bytes:
     """Send bytes, say that no more will come, and return all that is answered."""
     with closing(dial(server)) as connection:

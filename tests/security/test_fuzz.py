@@ -28,7 +28,7 @@ from tests.conftest import make_config, sqlite_url
 from tests.factories import Person, log_in, make_person
 from tests.problems import check_problem
 from tests.security.conftest import check_log
-from tests.security.raw import dial, handshake, head_of
+from tests.security.raw import dial, frame, handshake, head_of
 from tests.servers import Server
 from tests.talk import chat_path
 from tests.test_strangers import CHAT, PUBLIC_BLUEPRINTS
@@ -321,19 +321,6 @@ header_values = st.one_of(
 )
 ENDS = {1002, 1003, 1007, 1009, 4400, 4401, 4404, 4408, 4429}  # and what the client ends with
 KEYS = {"id", "user", "content", "timestamp"}
-
-
-def frame(head: int, payload: bytes, mask: bytes = b"\0\0\0\0") -> bytes:
-    """Return a frame of a client, masked."""
-    length = len(payload)
-    if length < 126:
-        size = bytes((0x80 | length,))
-    elif length < 65536:
-        size = b"\xfe" + length.to_bytes(2, "big")
-    else:
-        size = b"\xff" + length.to_bytes(8, "big")
-    masked = bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload)) if any(mask) else payload
-    return bytes((head,)) + size + mask + masked
 
 
 chats = st.fixed_dictionaries(

@@ -17,7 +17,7 @@ import pytest
 
 from tests.delivery.machines import children
 from tests.factories import Person, make_person
-from tests.security.raw import dial, handshake, head_of
+from tests.security.raw import dial, frame, handshake, head_of
 from tests.servers import Server
 from tests.talk import SECONDS, chat_path, hear, join, say
 
@@ -28,18 +28,6 @@ MOST_MEMORY = 48 * MEBIBYTE  # that one attacker may cost
 SLOW_READER = (
     b"\x88" + bytes((2 + len("Too much was waiting to be read."),)) + struct.pack("!H", 4408)
 )
-
-
-def frame(head: int, payload: bytes, length: int | None = None) -> bytes:
-    """Return a masked frame, with a mask of nought; `length` is what it says it has."""
-    said = len(payload) if length is None else length
-    if said < 126:
-        size = bytes((0x80 | said,))
-    elif said < 65536:
-        size = b"\xfe" + struct.pack("!H", said)
-    else:
-        size = b"\xff" + struct.pack("!Q", said)
-    return bytes((head,)) + size + b"\0\0\0\0" + payload
 
 
 def text(message: str) -> bytes:
@@ -82,12 +70,12 @@ ATTACKS: dict[str, Callable[[socket.socket], None]] = {
     "pongs without a pause": lambda it: pour(it, frame(0x8A, b"x" * 125) * 200),
     "empty fragments for ever": lambda it: pour(it, frame(0x01, b"") + frame(0x00, b"") * 5000),
     "a letter a fragment": lambda it: pour(it, frame(0x01, b"x") + frame(0x00, b"x") * 5000),
-    "a fragment of a gigabyte": lambda it: pour(it, frame(0x01, b"x" * MEBIBYTE, 2**30)),
-    "a frame beyond all sizes": lambda it: pour(it, frame(0x81, b"x" * MEBIBYTE, 2**62)),
+    "a fragment of a gigabyte": lambda it: pour(it, frame(0x01, b"x" * MEBIBYTE, length=2**30)),
+    "a frame beyond all sizes": lambda it: pour(it, frame(0x81, b"x" * MEBIBYTE, length=2**62)),
     "fragments that grow and grow": lambda it: pour(
         it, frame(0x01, b"x" * 60_000) + frame(0x00, b"x" * 60_000) * 3
     ),
-    "half a frame": lambda it: pour(it, frame(0x81, b"x" * 1000, 100_000), 0.2),
+    "half a frame": lambda it: pour(it, frame(0x81, b"x" * 1000, length=100_000), 0.2),
     "bytes of no sense": lambda it: pour(it, bytes(range(256)) * 100),
     "goodbyes": lambda it: pour(it, frame(0x88, struct.pack("!H", 1000)) * 100),
 }
