@@ -3,6 +3,7 @@
 import hmac
 import re
 import threading
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -147,7 +148,7 @@ def _bus(config: Config) -> Bus:
         return MemoryBus()
     libpq_url = url.set(drivername="postgresql").render_as_string(hide_password=False)
     options = engine_options(config.DATABASE_URL, 1)["connect_args"]
-    return LineBus(PostgresExchange(libpq_url, options, driver.Connection.connect))
+    return LineBus(PostgresExchange(partial(driver.Connection.connect, libpq_url, **options)))
 
 
 def _installation(config: Config) -> str:

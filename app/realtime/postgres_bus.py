@@ -6,7 +6,7 @@ same database only, so installations do not hear each other.
 Source: https://www.postgresql.org/docs/current/sql-notify.html
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg
@@ -18,22 +18,13 @@ class PostgresExchange:
     """The notifications of one PostgreSQL database.
 
     Args:
-        url: A libpq connection URL.
-        options: What else `connect` is told.
-        connect: `psycopg.connect`, or what connects in its place.
+        connect: Returns a new connection, without transactions of its own (`autocommit`).
     """
 
     message_bytes = 7_900  # a notification carries less than 8,000
 
-    def __init__(
-        self,
-        url: str,
-        options: Mapping[str, Any],
-        connect: Callable[..., psycopg.Connection[Any]] = psycopg.connect,
-    ) -> None:
-        self._url = url
-        self._connected = connect
-        self._options = {**options, "autocommit": True}
+    def __init__(self, connect: Callable[[], psycopg.Connection[Any]]) -> None:
+        self._connect = connect
 
     def sending_line(self) -> "PostgresLine":
         line = PostgresLine(self._connect())
@@ -45,9 +36,6 @@ class PostgresExchange:
         line = PostgresLine(self._connect())
         line.connection.execute(f"LISTEN {_CHANNEL}")
         return line
-
-    def _connect(self) -> psycopg.Connection[Any]:
-        return self._connected(self._url, **self._options)
 
 
 class PostgresLine:

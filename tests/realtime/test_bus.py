@@ -4,10 +4,13 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import pytest
 
 from app.database import engine_options
+from app.driver import Connection
 from app.realtime import Bus, LineBus, MemoryBus, PostgresExchange, RedisExchange, Ring
 from app.realtime.bus import pack, unpack
 from tests.conftest import unavailable
@@ -42,6 +45,12 @@ class Ear:
         self.recoveries += 1
 
 
+def connecting(url: str) -> Callable[[], Connection]:
+    """Return what connects as the application does."""
+    options: dict[str, Any] = engine_options(url, 1)["connect_args"]
+    return partial(Connection.connect, url, **options)
+
+
 @pytest.fixture(params=["memory", "redis", "postgresql"])
 def new_bus(request: pytest.FixtureRequest) -> Iterator[Callable[[], Bus]]:
     """Make buses of one installation."""
@@ -56,7 +65,7 @@ def new_bus(request: pytest.FixtureRequest) -> Iterator[Callable[[], Bus]]:
             case "redis":
                 buses.append(LineBus(RedisExchange(url, channel)))
             case "postgresql":
-                buses.append(LineBus(PostgresExchange(url.replace("+psycopg", ""), {})))
+                buses.append(LineBus(PostgresExchange(connecting(url.replace("+psycopg", "")))))
         return buses[-1]
 
     yield make
@@ -263,8 +272,7 @@ def behind_proxy(request: pytest.FixtureRequest) -> Iterator[tuple[Proxy, Callab
                 buses.append(LineBus(RedisExchange(url, "hanging")))
             else:
                 url = f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres"
-                arguments = engine_options(url, 1)["connect_args"]
-                buses.append(LineBus(PostgresExchange(url, arguments)))
+                buses.append(LineBus(PostgresExchange(connecting(url))))
             return buses[-1]
 
         yield proxy, make
