@@ -232,7 +232,7 @@ def test_limits_leave_the_redis_client_at_our_version() -> None:
         line.partition("==")[2].split()[0]
         for name in ("requirements.in", "requirements.txt")
         for line in (ROOT / name).read_text().splitlines()
-        if line.startswith("redis==")
+        if line.startswith(("redis==", "redis["))
     ]
 
     assert pinned == [version("redis")] * 2

@@ -21,6 +21,8 @@ from flask import Blueprint, Flask
 from gunicorn import glogging
 from gunicorn.workers.base import Worker
 from gunicorn.workers.ggevent import GeventWorker
+from redis.connection import Connection
+from redis.utils import HIREDIS_AVAILABLE
 
 from tests.servers import ROOT, START_SECONDS, free_port
 
@@ -117,6 +119,13 @@ def test_flask_sock_registers_on_a_blueprint_and_only_for_websockets():
 
 def test_flask_sock_passes_our_options_on():
     assert "SOCK_SERVER_OPTIONS" in inspect.getsource(flask_sock.Sock.route)
+
+
+def test_redis_connection_waits_for_a_push_as_long_as_it_is_told():
+    takes = inspect.signature(Connection.read_response).parameters
+
+    assert {"timeout", "disconnect_on_error", "push_request"} <= set(takes)
+    assert HIREDIS_AVAILABLE  # what comes is taken apart in C
 
 
 def test_gunicorn_gives_its_socket_which_does_not_block(tmp_path):
