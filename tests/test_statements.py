@@ -21,8 +21,8 @@ STATEMENTS = {
     USERS: 2,
     f"{USERS}me/": 1,
     "/accounts/api/sessions/": 2,
-    "/profiles/api/profile/": 3,  # profile, posts
-    "/profiles/api/search-user/?username=user0": 4,  # and who it is
+    "/profiles/api/profile/": 2,
+    "/profiles/api/search-user/?username=user0": 3,  # and who it is
     POSTS: 2,
     f"{POSTS}?after=1": 3,  # is there anything older?
     f"{POSTS}?before=3": 3,

@@ -11,11 +11,12 @@ from sqlalchemy import (
     Connection,
     Row,
     bindparam,
-    cast,
     delete,
     null,
     or_,
     select,
+    tuple_,
+    union_all,
     update,
 )
 
@@ -25,27 +26,34 @@ from app.accounts.services import get_user_by_name, hold_accounts
 from app.clock import utcnow
 from app.database import insert_once, reading, writing
 from app.errors import RETRY_SECONDS, ApiError, BadInput
-from app.pagination import DEFAULT_ITEMS, Listing, Window
+from app.pagination import DEFAULT_ITEMS, Listing
 from app.prepared import Prepared
 from app.profiles.media import MediaStore, image_url
 from app.profiles.models import Friendship, Post, Profile
 from app.profiles.pictures import InvalidPicture, avatar_from
+from app.validation import LARGEST_ID
 
 log = logging.getLogger(__name__)
 
 _POST = select(Post.id, Post.title, Post.content, Post.created_at)
 POSTS = _POST.add_columns(User.username.label("author")).join(User, User.id == Post.author_id)
 ALL_POSTS = Listing(POSTS, Post.id)
-OWN_POSTS = Listing(_POST, Post.id, of=Post.author_id)  # whose author is known
 
-# A row that is the profile, if there is one, and one for each friend.
+# What a profile shows, by one question: a row of image and bio, if they were ever changed, one for
+# each friend, and the newest posts. The posts as in `Listing`: the index leads to them.
+_WHOSE = bindparam("user_id", type_=BigInteger)
+_BY_AUTHOR = tuple_(Post.author_id, Post.id)
+_NEWEST = (
+    _POST.where(tuple_(_WHOSE, 0) < _BY_AUTHOR, tuple_(_WHOSE, LARGEST_ID) >= _BY_AUTHOR)
+    .order_by(Post.author_id.desc(), Post.id.desc())
+    .limit(DEFAULT_ITEMS)
+    .subquery()
+)
 _PROFILE = Prepared(
-    select(Profile.image, Profile.bio, cast(null(), BigInteger).label("friend_id"))
-    .where(Profile.user_id == bindparam("user_id"))
-    .union_all(
-        select(null(), null(), Friendship.friend_id).where(
-            Friendship.owner_id == bindparam("user_id")
-        )
+    union_all(
+        select(_NEWEST),
+        select(null(), Profile.image, Profile.bio, null()).where(Profile.user_id == _WHOSE),
+        select(Friendship.friend_id, null(), null(), null()).where(Friendship.owner_id == _WHOSE),
     )
 )
 
@@ -88,20 +96,19 @@ class _Person(Protocol):
 
 def profile_of(person: _Person) -> dict[str, Any]:
     """Return a user's profile as the API shows it, with their newest posts, oldest first."""
-    whose = {"user_id": person.id}
     author = person.username  # a proxy looks the person up each time
     with reading() as connection:
-        rows = _PROFILE.all(connection, whose)
-        posts = OWN_POSTS.read(connection, Window(DEFAULT_ITEMS), of=person.id).rows
-    profile = next((row for row in rows if row.friend_id is None), None)
+        rows = _PROFILE.all(connection, {"user_id": person.id})
+    image, bio = next((row[1:3] for row in rows if row.id is None), (None, ""))
+    posts = sorted(row for row in rows if row.created_at is not None)
     return {
         "id": person.id,
         "username": author,
         "email": person.email,
         "profile": {
-            "image": image_url(profile.image if profile else None),
-            "bio": profile.bio if profile else "",
-            "friends": sorted(row.friend_id for row in rows if row is not profile),
+            "image": image_url(image),
+            "bio": bio,
+            "friends": sorted(row.id for row in rows if row.content is None),
         },
         "posts": [post_out(post, author) for post in posts],
     }
