@@ -67,6 +67,7 @@ def _finish(response: Response) -> Response:
     response.headers[REQUEST_ID] = g.request_id
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
+    # The length of what is streamed is known when all of it was made, so it is asked for last.
     if response.mimetype == "text/html" and response.calculate_content_length() == 0:
         del response.headers["Content-Type"]  # Flask takes what is empty for a page
     _log(response)

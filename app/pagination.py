@@ -144,7 +144,8 @@ def _too_small(least: int) -> LazyString:
 
 
 def _link(relation: str, window: Window, **cursor: int) -> str:
-    kept = {key: value for key, value in request.args.items() if key not in ("before", "after")}
+    asked = request.args.items() if request.query_string else ()
+    kept = {key: value for key, value in asked if key not in ("before", "after")}
     query = urlencode(kept | {"limit": window.limit} | cursor)
     path = quote(request.path, safe="/@+~")  # a header has no room for other letters
     return f'<{path}?{query}>; rel="{relation}"'
