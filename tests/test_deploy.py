@@ -234,6 +234,18 @@ def hear(socket: WebSocket) -> Any:
     return json.loads(socket.recv())
 
 
+def hear_what_was_missed(site: Site, client: httpx.Client, room: str, last: int) -> Any:
+    """Come back as clients do: who meets another worker that is about to leave is closed again."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        with join(site, client, room, after=last) as socket:
+            kind, content = socket.recv_data()
+        if kind == ABNF.OPCODE_TEXT:
+            return json.loads(content)
+        assert int.from_bytes(content[:2]) == 1012
+        assert time.monotonic() < deadline
+
+
 def close_code(socket: WebSocket) -> int:
     """Return the code that the server closes a socket with, and says nothing before."""
     kind, content = socket.recv_data()
@@ -282,9 +294,8 @@ def test_sockets_live_through_an_upgrade(site: Site) -> None:
         missed = ann.post(messages_path(room), json={"content": "in between"})
         assert missed.status_code == 201, missed.text
         last = ann.get(messages_path(room)).json()[0]["id"]
-        with join(site, bob, room["name"], after=last) as his:
-            assert hear(his)["content"] == "in between"
-            wait_for_release(ann, "the next one")
+        assert hear_what_was_missed(site, bob, room["name"], last)["content"] == "in between"
+        wait_for_release(ann, "the next one")
     log = site.server.log.read_text()
     assert "Traceback" not in log
     assert log.count('"message":"GET /release 200"') == 1  # the new workers say all once
