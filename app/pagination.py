@@ -11,6 +11,7 @@ from flask_babel import LazyString
 from flask_babel import lazy_gettext as _
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Connection,
     Select,
     SQLColumnExpression,
@@ -151,6 +152,29 @@ def _link(relation: str, window: Window, **cursor: int) -> str:
     return f'<{path}?{query}>; rel="{relation}"'
 
 
+def within(
+    of: SQLColumnExpression[int],
+    identity: SQLColumnExpression[int],
+    which: Any,
+    above: Any,
+    up_to: Any,
+) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Return the conditions for the rows of one list among many in a table.
+
+    Rows are compared, and not `of = …`, which PostgreSQL would leave out of the order: it may
+    then walk the primary key, through everybody's newer rows, to an old list.
+
+    Args:
+        of: The column that says which list it is; an index on it and `identity` leads to it.
+        identity: The column that the list is ordered by.
+        which: The value of `of`.
+        above: Only rows with a larger identity.
+        up_to: Only rows with this identity or a smaller one.
+    """
+    row = tuple_(of, identity)
+    return row > tuple_(which, above), row <= tuple_(which, up_to)
+
+
 class Listing:
     """A list that is read window by window.
 
@@ -177,12 +201,8 @@ class Listing:
         if of is None:
             query = query.where(identity > above, identity <= up_to)
         else:
-            # Comparing rows, and not `of = …`, which PostgreSQL would leave out of the order:
-            # it may then walk the primary key, through everybody's newer rows, to an old list.
             which = bindparam("of", type_=BigInteger) if which is None else which
-            query = query.where(
-                tuple_(*order) > tuple_(which, above), tuple_(*order) <= tuple_(which, up_to)
-            )
+            query = query.where(*within(of, identity, which, above, up_to))
         most = bindparam("most", type_=BigInteger)
         self._oldest = Prepared(query.order_by(*order).limit(most))
         self._newest = Prepared(query.order_by(*(column.desc() for column in order)).limit(most))

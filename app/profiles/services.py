@@ -15,7 +15,6 @@ from sqlalchemy import (
     null,
     or_,
     select,
-    tuple_,
     union_all,
     update,
 )
@@ -26,7 +25,7 @@ from app.accounts.services import get_user_by_name, hold_accounts
 from app.clock import utcnow
 from app.database import insert_once, reading, writing
 from app.errors import RETRY_SECONDS, ApiError, BadInput
-from app.pagination import DEFAULT_ITEMS, Listing
+from app.pagination import DEFAULT_ITEMS, Listing, within
 from app.prepared import Prepared
 from app.profiles.media import MediaStore, image_url
 from app.profiles.models import Friendship, Post, Profile
@@ -40,11 +39,10 @@ POSTS = _POST.add_columns(User.username.label("author")).join(User, User.id == P
 ALL_POSTS = Listing(POSTS, Post.id)
 
 # What a profile shows, by one question: a row of image and bio, if they were ever changed, one for
-# each friend, and the newest posts. The posts as in `Listing`: the index leads to them.
+# each friend, and the newest posts.
 _WHOSE = bindparam("user_id", type_=BigInteger)
-_BY_AUTHOR = tuple_(Post.author_id, Post.id)
 _NEWEST = (
-    _POST.where(tuple_(_WHOSE, 0) < _BY_AUTHOR, tuple_(_WHOSE, LARGEST_ID) >= _BY_AUTHOR)
+    _POST.where(*within(Post.author_id, Post.id, _WHOSE, 0, LARGEST_ID))
     .order_by(Post.author_id.desc(), Post.id.desc())
     .limit(DEFAULT_ITEMS)
     .subquery()
