@@ -12,10 +12,11 @@ from sqlalchemy import make_url
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import logs
-from app import answers, commands, driver, errors, health, languages, limits, metrics
+from app import answers, commands, errors, health, languages, limits, metrics
 from app.accounts import routes as accounts
 from app.accounts import tokens
-from app.database import engine_options, prepare, watch
+from app.database import connection as driver
+from app.database.transactions import engine_options, prepare, watch
 from app.extensions import cors, db, migrate, sock
 from app.mail import Mailer
 from app.messenger import routes as messenger

@@ -21,8 +21,8 @@ from typing import IO, Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from app import revisions
 from app.clock import utcnow
+from app.database import revisions
 from app.profiles.media import FolderStore, is_name
 
 _DATABASE = "beseda.db"

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import BadRequest, HTTPException, PreconditionFailed
 
 from app.clock import utcnow
-from app.database import is_unavailable
+from app.database.transactions import is_unavailable
 from app.offload import TooBusy
 from app.responses import encode
 

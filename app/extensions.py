@@ -8,7 +8,7 @@ from flask_migrate import Migrate
 from flask_sock import Sock
 from flask_sqlalchemy import SQLAlchemy
 
-from app.sql import Base
+from app.database.types import Base
 
 db = SQLAlchemy(model_class=Base)
 migrate = Migrate()

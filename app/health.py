@@ -8,8 +8,8 @@ from flask_babel import lazy_gettext as _
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import revisions
-from app.database import is_unavailable, reading
+from app.database import revisions
+from app.database.transactions import is_unavailable, reading
 from app.errors import RETRY_SECONDS, ApiError, DatabaseUnavailable
 from app.openapi import raises
 from app.realtime import Realtime

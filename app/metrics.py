@@ -39,10 +39,10 @@ import logs
 from app import offload
 from app.accounts.tokens import NotAuthenticated, TokenNotValid
 from app.answers import elapsed, status_of
+from app.database.pool import FairPool
 from app.errors import ApiError, DatabaseUnavailable, Overloaded
 from app.messenger.writer import MessageWriter, OutcomeUnknown
 from app.openapi import unlisted
-from app.pool import FairPool
 from app.realtime import Realtime, closing
 
 bp = APIBlueprint("metrics", __name__)

@@ -19,9 +19,9 @@ from sqlalchemy import (
     tuple_,
 )
 
+from app.database.prepared import AnyRow, Prepared
 from app.errors import BadInput
 from app.openapi import carries, notes_of
-from app.prepared import AnyRow, Prepared
 from app.validation import LARGEST_ID, whole_number
 
 MOST_USERS = MOST_ROOMS = MOST_ITEMS = 1000

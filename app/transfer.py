@@ -12,8 +12,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, Table, func, insert, inspect, select, text
 
-from app import revisions
-from app.database import reading, writing
+from app.database import revisions
+from app.database.transactions import reading, writing
 from app.extensions import db
 
 ROWS_AT_ONCE = 1000

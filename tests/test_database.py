@@ -11,8 +11,8 @@ from sqlalchemy import Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from app.database import engine_options, reading, writing
-from app.pool import FairPool
+from app.database.pool import FairPool
+from app.database.transactions import engine_options, reading, writing
 from config import database_url
 from tests.conftest import sqlite_url
 from tests.crowds import all_at_once

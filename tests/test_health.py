@@ -5,7 +5,8 @@ from pathlib import Path
 
 from flask_migrate import downgrade, upgrade
 
-from app import create_app, revisions
+from app import create_app
+from app.database import revisions
 from tests.conftest import make_config, sqlite_url
 
 

@@ -25,7 +25,7 @@ from websockets.sync.client import ClientConnection
 
 import logs
 from app import create_app, stop
-from app.database import reading
+from app.database.transactions import reading
 from tests import services
 from tests.conftest import make_config, sqlite_url, unavailable
 from tests.factories import Person, make_person

@@ -10,8 +10,8 @@ from sqlalchemy import Engine, bindparam, create_engine, func, insert, select, t
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from app.accounts.models import User
-from app.database import engine_options, insert_once, reading, writing
-from app.prepared import Prepared
+from app.database.prepared import Prepared
+from app.database.transactions import engine_options, insert_once, reading, writing
 from tests.conftest import sqlite_url
 
 NAME = bindparam("name")

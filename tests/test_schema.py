@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.accounts.models import User
 from app.clock import utcnow
-from app.database import reading, writing
+from app.database.transactions import reading, writing
 from app.extensions import db
 from app.messenger.models import Message, Room
 from app.profiles.models import Friendship, Post, Profile

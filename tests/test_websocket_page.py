@@ -2,12 +2,12 @@
 
 import re
 
+from app.database.types import CLIENT_ID_CHARS
 from app.messenger.models import MESSAGE_CHARS
 from app.realtime import closing
 from app.realtime.closing import Close
 from app.realtime.connection import GONE, OUTBOX_BYTES, PING_SECONDS, SILENCE_SECONDS, STALL_SECONDS
 from app.realtime.frames import MESSAGE_MAX_BYTES
-from app.sql import CLIENT_ID_CHARS
 from tests.servers import ROOT
 
 PAGE = (ROOT / "docs" / "websocket.md").read_text()

@@ -8,7 +8,7 @@ from app.accounts import vouchers
 from app.accounts.models import Invitation
 from app.accounts.vouchers import Voucher
 from app.clock import utcnow
-from app.database import reading, writing
+from app.database.transactions import reading, writing
 
 LIFETIME = timedelta(days=7)
 

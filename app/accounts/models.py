@@ -6,7 +6,7 @@ from sqlalchemy import ForeignKey, String, false, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.clock import utcnow
-from app.sql import NEVER_REUSED, Base, IdColumn, UtcDateTime
+from app.database.types import NEVER_REUSED, Base, IdColumn, UtcDateTime
 
 # Folding can triple a text (one character of it becomes three), so a key is wider than its name.
 _KEY_FACTOR = 3

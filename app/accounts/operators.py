@@ -12,7 +12,7 @@ from app.accounts.services import (
     is_own_name,
     replace_password,
 )
-from app.database import reading, writing
+from app.database.transactions import reading, writing
 from app.errors import BadInput
 
 _IS_THERE = User.deleted_at.is_(None)  # who has erased the account stays away

@@ -29,7 +29,7 @@ from app.accounts.sessions import Device, SessionNotFound
 from app.accounts.tokens import NoActiveAccount, TokenNotValid
 from app.clock import utcnow
 from app.conditional import conditional
-from app.database import reading
+from app.database.transactions import reading
 from app.errors import Overloaded
 from app.languages import preferred
 from app.limits import limited, make_familiar, may_throttle, one_guess, spend_of_account

@@ -17,10 +17,10 @@ from app.accounts.names import erased_username, folded
 from app.accounts.sessions import Device
 from app.accounts.tokens import NoActiveAccount, TokenNotValid
 from app.clock import utcnow
-from app.database import insert_once, reading, writing
+from app.database.prepared import Prepared
+from app.database.transactions import insert_once, reading, writing
 from app.errors import ApiError, BadInput, FieldErrors
 from app.pagination import Listing
-from app.prepared import Prepared
 
 # Everybody whom others may see: not those who have erased their account.
 USERS = select(User.id, User.username, User.email).where(User.deleted_at.is_(None))

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, bindparam, delete, or_, select, updat
 
 from app.accounts.models import ADDRESS_CHARS, CLIENT_CHARS, Session, User
 from app.clock import utcnow
-from app.database import insert_once, reading, writing
+from app.database.transactions import insert_once, reading, writing
 from app.errors import ApiError
 from app.pagination import Listing
 

@@ -29,9 +29,9 @@ from sqlalchemy import bindparam, select
 
 from app.accounts.models import Session, User
 from app.clock import utcnow
-from app.database import reading
+from app.database.prepared import Prepared
+from app.database.transactions import reading
 from app.errors import ApiError
-from app.prepared import Prepared
 from app.validation import LARGEST_ID
 from config import Config
 

@@ -9,7 +9,7 @@ from flask.cli import with_appcontext
 from sqlalchemy import create_engine, make_url
 
 from app.commands.failures import told_plainly
-from app.database import engine_options, prepare
+from app.database.transactions import engine_options, prepare
 from app.transfer import CopyError, rows_in
 from app.transfer import copy_database as copy_all
 from config import database_url

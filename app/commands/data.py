@@ -7,9 +7,9 @@ from flask import current_app
 from flask.cli import with_appcontext
 from sqlalchemy import URL
 
-from app import revisions
 from app.backups import BackupError, Installation, Manifest, opened, write_backup
 from app.backups import restore as restore_backup
+from app.database import revisions
 from app.profiles.media import FolderStore
 from config import kept_key
 

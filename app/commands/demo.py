@@ -17,7 +17,7 @@ from app.accounts.models import User
 from app.accounts.operators import set_admin
 from app.accounts.services import create_user
 from app.commands.failures import told_plainly
-from app.database import reading
+from app.database.transactions import reading
 from app.messenger.services import open_room, post_message, take_seat
 from app.profiles.services import befriend, change_profile, write_post
 

@@ -29,7 +29,7 @@ from app.accounts.schemas import AccountIn, NewPasswordIn
 from app.accounts.services import UserNotFound
 from app.accounts.vouchers import Voucher
 from app.commands.failures import DatabaseFailure, first_line_of
-from app.database import be_patient, is_unavailable, reading
+from app.database.transactions import be_patient, is_unavailable, reading
 from app.errors import ApiError, BadInput, DatabaseUnavailable
 from app.health import check_tables
 from app.personal import services as personal

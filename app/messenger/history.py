@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from sqlalchemy import Engine, bindparam, select
 
 from app.accounts.models import User
-from app.database import reading
+from app.database.transactions import reading
 from app.messenger.models import Message, Room
 from app.messenger.schemas import message_bytes
 from app.pagination import Listing

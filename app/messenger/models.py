@@ -7,7 +7,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.accounts.models import USERNAME_CHARS
 from app.clock import utcnow
-from app.sql import CLIENT_ID_CHARS, NEVER_REUSED, Base, Id, IdColumn, UtcDateTime
+from app.database.types import CLIENT_ID_CHARS, NEVER_REUSED, Base, Id, IdColumn, UtcDateTime
 
 MESSAGE_CHARS = 10_000
 

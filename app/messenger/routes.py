@@ -8,7 +8,7 @@ from flask_jwt_extended import current_user, jwt_required
 
 from app.accounts.services import UserNotFound
 from app.conditional import conditional
-from app.database import reading
+from app.database.transactions import reading
 from app.errors import Overloaded
 from app.limits import may_throttle, spend_message
 from app.messenger import services

@@ -23,14 +23,14 @@ from sqlalchemy.orm import aliased
 from app.accounts.models import User
 from app.accounts.names import room_names
 from app.accounts.services import get_user_by_name, hold_accounts
-from app.database import insert_once, reading, writing
+from app.database.prepared import AnyRow, Prepared
+from app.database.transactions import insert_once, reading, writing
 from app.errors import ApiError, BadInput
 from app.messenger.history import MESSAGES
 from app.messenger.models import Message, Room
 from app.messenger.store import Draft, Stored
 from app.messenger.writer import MessageWriter
 from app.pagination import AnySelect, Listing, Page, Window
-from app.prepared import AnyRow, Prepared
 
 FORGOTTEN_AT_ONCE = 1000  # client_ids; nobody else stores anything on SQLite meanwhile
 

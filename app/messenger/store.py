@@ -27,10 +27,10 @@ from sqlalchemy.exc import DBAPIError
 
 from app.accounts.models import User
 from app.accounts.tokens import TokenNotValid
-from app.database import reading, writing
+from app.database.prepared import AnyRow, Prepared
+from app.database.transactions import reading, writing
 from app.messenger.models import Message, Room
 from app.messenger.schemas import message_bytes
-from app.prepared import AnyRow, Prepared
 from app.responses import encode
 
 Key: TypeAlias = tuple[int, int, str | None]

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, Row, bindparam, case, select
 from app.accounts.models import Session, User
 from app.accounts.sessions import SESSIONS
 from app.clock import utcnow
-from app.database import reading
+from app.database.transactions import reading
 from app.messenger.models import Message
 from app.messenger.services import OWN_ROOMS, room_out
 from app.pagination import Listing

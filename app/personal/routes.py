@@ -6,7 +6,7 @@ from flask_jwt_extended import current_user, jwt_required
 
 from app.accounts.names import folded
 from app.accounts.services import WrongPassword
-from app.database import current_engine
+from app.database.transactions import current_engine
 from app.errors import Overloaded
 from app.limits import may_throttle, one_guess
 from app.openapi import carries, raises

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from app.accounts import sessions
 from app.accounts.services import confirm_password, erase_account, lock_account
-from app.database import scrub, writing
+from app.database.transactions import scrub, writing
 from app.messenger.services import erase_member, forget_client_ids, has_other_rooms, lock_rooms
 from app.profiles.services import erase_profile, find_erased, forget_profiles, remove_pictures
 

@@ -6,7 +6,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.clock import utcnow
-from app.sql import CLIENT_ID_CHARS, NEVER_REUSED, Base, IdColumn, UtcDateTime
+from app.database.types import CLIENT_ID_CHARS, NEVER_REUSED, Base, IdColumn, UtcDateTime
 
 BIO_CHARS = 2_000
 TITLE_CHARS = 200

@@ -7,7 +7,7 @@ from flask_jwt_extended import current_user, jwt_required
 
 from app.accounts.services import UserNotFound, get_user_by_name
 from app.conditional import conditional
-from app.database import reading
+from app.database.transactions import reading
 from app.errors import Overloaded
 from app.limits import limited
 from app.openapi import answers, raises

@@ -23,10 +23,10 @@ from app import offload
 from app.accounts.models import User
 from app.accounts.services import get_user_by_name, hold_accounts
 from app.clock import utcnow
-from app.database import insert_once, reading, writing
+from app.database.prepared import Prepared
+from app.database.transactions import insert_once, reading, writing
 from app.errors import RETRY_SECONDS, ApiError, BadInput
 from app.pagination import DEFAULT_ITEMS, Listing, within
-from app.prepared import Prepared
 from app.profiles.media import MediaStore, image_url
 from app.profiles.models import Friendship, Post, Profile
 from app.profiles.pictures import InvalidPicture, avatar_from

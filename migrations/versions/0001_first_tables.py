@@ -7,7 +7,7 @@ Revises: nothing
 import sqlalchemy as sa
 from alembic import op
 
-from app.sql import UtcDateTime
+from app.database.types import UtcDateTime
 
 revision = "0001"
 down_revision = None

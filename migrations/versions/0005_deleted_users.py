@@ -7,7 +7,7 @@ Revises: 0004
 import sqlalchemy as sa
 from alembic import op
 
-from app.sql import UtcDateTime
+from app.database.types import UtcDateTime
 
 revision = "0005"
 down_revision = "0004"

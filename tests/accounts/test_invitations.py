@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 from app.accounts import invitations, services, vouchers
 from app.accounts.models import Invitation, User
 from app.clock import utcnow
-from app.database import reading
+from app.database.transactions import reading
 from app.errors import ApiError, BadInput
 from tests.crowds import CROWD, all_at_once
 from tests.factories import PASSWORD, new_name

@@ -21,7 +21,7 @@ from app import mail
 from app.accounts import operators, resets, vouchers
 from app.accounts.models import PasswordReset, User
 from app.clock import utcnow
-from app.database import reading
+from app.database.transactions import reading
 from app.mail import Mailer
 from config import SmtpServer
 from tests.crowds import CROWD, all_at_once

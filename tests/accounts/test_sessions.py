@@ -16,7 +16,7 @@ from app.accounts import services, sessions
 from app.accounts.models import Session
 from app.accounts.sessions import Device
 from app.accounts.tokens import NoActiveAccount
-from app.database import reading
+from app.database.transactions import reading
 from tests.factories import PASSWORD, Person, log_in, make_person, new_name
 from tests.problems import check_problem
 from tests.servers import Server

@@ -21,7 +21,7 @@ import config
 from app import create_app
 from app.accounts.services import register
 from app.backups import Installation, opened, write_backup
-from app.database import reading, writing
+from app.database.transactions import reading, writing
 from app.profiles.media import FolderStore
 from app.profiles.models import Profile
 from app.profiles.services import change_profile, write_post

@@ -14,10 +14,10 @@ from sqlalchemy import Boolean, Connection, Engine, Table, insert, inspect, sele
 from app import create_app
 from app.accounts.services import register
 from app.commands.failures import DatabaseFailure
-from app.database import reading, writing
+from app.database.transactions import reading, writing
+from app.database.types import UtcDateTime
 from app.extensions import db
 from app.profiles.services import write_post
-from app.sql import UtcDateTime
 from app.transfer import CopyError, copy_database
 from tests import services
 from tests.conftest import make_config, sqlite_url, unavailable

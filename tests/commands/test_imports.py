@@ -16,7 +16,7 @@ from app.accounts.models import User
 from app.accounts.services import Newcomer, NewcomersRefused
 from app.clock import utcnow
 from app.commands.failures import DatabaseFailure
-from app.database import reading
+from app.database.transactions import reading
 from tests.servers import ROOT, Server
 
 # Made by Django 5.2: "yourpassword" each.

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, func, insert, select
 
 from app.accounts.models import User
 from app.clock import utcnow
-from app.database import reading, writing
+from app.database.transactions import reading, writing
 from app.messenger.models import Message, Room
 from app.messenger.store import Draft
 

@@ -36,7 +36,7 @@ from app.accounts.names import folded
 from app.accounts.sessions import Device
 from app.accounts.tokens import NoActiveAccount, TokenNotValid
 from app.clock import utcnow
-from app.database import engine_options, prepare, reading, scrub, writing
+from app.database.transactions import engine_options, prepare, reading, scrub, writing
 from app.errors import ApiError
 from app.extensions import db
 from app.messenger import services as messenger

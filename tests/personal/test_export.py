@@ -18,7 +18,7 @@ from apiflask import APIFlask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, insert
 
-from app.database import writing
+from app.database.transactions import writing
 from app.messenger.models import Message
 from app.personal import export as export_module
 from app.personal.export import PAGE_ROWS, ExportTooSlowError, export

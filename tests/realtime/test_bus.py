@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from app.database import engine_options
-from app.driver import Connection
+from app.database.connection import Connection
+from app.database.transactions import engine_options
 from app.realtime import Bus, LineBus, MemoryBus, PostgresExchange, RedisExchange, Ring
 from app.realtime.bus import pack, unpack
 from tests.conftest import unavailable

@@ -31,10 +31,11 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from app import driver, offload
-from app.pool import FairPool
-from app.prepared import Prepared
-from app.sql import Base
+from app import offload
+from app.database import connection as driver
+from app.database.pool import FairPool
+from app.database.prepared import Prepared
+from app.database.types import Base
 
 log = logging.getLogger(__name__)
 
