@@ -19,8 +19,8 @@ from werkzeug.exceptions import BadRequest, HTTPException, PreconditionFailed
 
 from app.clock import utcnow
 from app.database.transactions import is_unavailable
-from app.offload import TooBusy
 from app.responses import encode
+from app.threads import TooBusy
 
 log = logging.getLogger(__name__)
 

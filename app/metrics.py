@@ -36,7 +36,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from pydantic import SecretStr
 
 import logs
-from app import offload
+from app import threads
 from app.accounts.tokens import NotAuthenticated, TokenNotValid
 from app.answers import elapsed, status_of
 from app.database.pool import FairPool
@@ -220,7 +220,7 @@ class Metrics:
         """Return the numbers of all workers, in the text format of Prometheus."""
         if FOLDER is None:
             return generate_latest(self._registry)
-        return offload.run("metrics", _text_of_all, FOLDER)
+        return threads.run("metrics", _text_of_all, FOLDER)
 
 
 def _known_closes(closes: Mapping[tuple[int, bool], int]) -> Mapping[tuple[str, str], int]:

@@ -210,7 +210,7 @@ def test_only_three_files_know_gevent() -> None:
         for module in SOURCES
         if any(within(name, "gevent", "greenlet") for name in imported(module))
     }
-    assert knowing <= {"app.database.connection", "app.offload", "app.realtime.loop"}
+    assert knowing <= {"app.database.connection", "app.threads", "app.realtime.loop"}
 
 
 def test_transactions_are_begun_by_services_and_the_store_of_messages() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from app import offload
+from app import threads
 from app.accounts import passwords
 
 ROOT = Path(__file__).parent.parent
@@ -124,14 +124,14 @@ def niceness() -> int:
 
 @in_worker
 def test_result_of_the_function_is_returned() -> None:
-    assert offload.run("passwords", divmod, 7, 2) == (3, 1)
-    assert offload.run("pictures", sorted, [1, 3, 2], reverse=True) == [3, 2, 1]
+    assert threads.run("passwords", divmod, 7, 2) == (3, 1)
+    assert threads.run("pictures", sorted, [1, 3, 2], reverse=True) == [3, 2, 1]
 
 
 @in_worker
 def test_what_the_function_raises_is_raised() -> None:
     with pytest.raises(Failure, match="on purpose"):
-        offload.run("passwords", fail)
+        threads.run("passwords", fail)
 
 
 @in_worker
@@ -143,10 +143,10 @@ def test_error_does_not_keep_what_the_function_was_given() -> None:
     picture = Picture()
     kept = weakref.ref(picture)
     try:
-        offload.run("pictures", fail, picture)
+        threads.run("pictures", fail, picture)
     except Failure:
         del picture
-    offload.run("pictures", len, "")  # the thread has let go of it as well
+    threads.run("pictures", len, "")  # the thread has let go of it as well
     assert kept() is None
 
 
@@ -156,7 +156,7 @@ def test_others_go_on_while_the_function_runs() -> None:
     # Were the loop held up, the other would never come to open the gate.
     other = threading.Thread(target=gate.let_through)
     other.start()
-    assert offload.run("passwords", gate.wait) == "through"
+    assert threads.run("passwords", gate.wait) == "through"
     other.join()
 
 
@@ -188,8 +188,8 @@ def test_others_go_on_while_passwords_are_hashed_and_checked() -> None:
 def test_each_lane_is_one_thread_of_its_own() -> None:
     with ThreadPoolExecutor(10) as crowd:
         jobs = {
-            lane: [crowd.submit(offload.run, lane, thread_id) for _ in range(20)]
-            for lane in offload.WAITING_MAX
+            lane: [crowd.submit(threads.run, lane, thread_id) for _ in range(20)]
+            for lane in threads.WAITING_MAX
         }
         threads = {lane: {job.result() for job in jobs[lane]} for lane in jobs}
 
@@ -201,8 +201,8 @@ def test_each_lane_is_one_thread_of_its_own() -> None:
 def test_lane_goes_on_while_the_other_is_busy() -> None:
     gate = Gate()
     with ThreadPoolExecutor(1) as crowd:
-        picture = crowd.submit(offload.run, "pictures", gate.wait)
-        assert offload.run("passwords", len, "abc") == 3
+        picture = crowd.submit(threads.run, "pictures", gate.wait)
+        assert threads.run("passwords", len, "abc") == 3
         assert not picture.done()
         gate.let_through()
         assert picture.result() == "through"
@@ -211,50 +211,50 @@ def test_lane_goes_on_while_the_other_is_busy() -> None:
 @in_worker
 def test_thread_of_a_lane_has_a_low_priority_and_the_loop_has_not() -> None:
     usual = niceness()
-    for lane in offload.WAITING_MAX:
-        assert offload.run(lane, niceness) == offload.NICENESS > usual
+    for lane in threads.WAITING_MAX:
+        assert threads.run(lane, niceness) == threads.NICENESS > usual
     assert niceness() == usual
 
 
 @in_worker
 def test_lane_refuses_more_than_may_wait_and_recovers() -> None:
-    for lane, most in offload.WAITING_MAX.items():
+    for lane, most in threads.WAITING_MAX.items():
         gate = Gate()
         with ThreadPoolExecutor(most + 1) as crowd:
             *jobs, one_too_many = [
-                crowd.submit(offload.run, lane, gate.wait) for _ in range(most + 1)
+                crowd.submit(threads.run, lane, gate.wait) for _ in range(most + 1)
             ]
-            with pytest.raises(offload.TooBusy):
+            with pytest.raises(threads.TooBusy):
                 one_too_many.result()
             assert not any(job.done() for job in jobs)
             for _ in jobs:
                 gate.let_through()
             assert [job.result() for job in jobs] == ["through"] * most
-        assert offload.run(lane, len, "abc") == 3
+        assert threads.run(lane, len, "abc") == 3
 
 
 @in_worker
 def test_failures_do_not_use_up_the_lane() -> None:
-    for _ in range(offload.WAITING_MAX["pictures"] + 1):
+    for _ in range(threads.WAITING_MAX["pictures"] + 1):
         with pytest.raises(Failure):
-            offload.run("pictures", fail)
+            threads.run("pictures", fail)
 
 
 @in_worker
 def test_process_that_was_forked_has_a_lane_of_its_own() -> None:
-    mine = offload.run("passwords", thread_id)
+    mine = threads.run("passwords", thread_id)
     child = os.fork()
     if child == 0:
-        os._exit(offload.run("passwords", thread_id) in (mine, os.getpid()))
+        os._exit(threads.run("passwords", thread_id) in (mine, os.getpid()))
     _, status = os.waitpid(child, 0)
 
     assert status == 0
-    assert offload.run("passwords", thread_id) == mine
+    assert threads.run("passwords", thread_id) == mine
 
 
 def test_function_runs_in_its_callers_thread_where_no_loop_is() -> None:
     usual = niceness()
-    assert offload.run("passwords", thread_id) == thread_id()
+    assert threads.run("passwords", thread_id) == thread_id()
     assert niceness() == usual
     with pytest.raises(Failure, match="on purpose"):
-        offload.run("passwords", fail)
+        threads.run("passwords", fail)

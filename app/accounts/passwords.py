@@ -15,7 +15,7 @@ from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import VerificationError
 from flask_babel import lazy_gettext as _
 
-from app import offload
+from app import threads
 from app.accounts.names import folded
 from app.validation import RefusedField
 
@@ -76,7 +76,7 @@ def _commonest() -> frozenset[str]:
 
 def hash_password(password: str) -> str:
     """Return what is stored in the place of a password."""
-    return offload.run("passwords", _hasher.hash, password)
+    return threads.run("passwords", _hasher.hash, password)
 
 
 def check_password(password: str, stored_hash: str | None) -> Verdict:
@@ -89,7 +89,7 @@ def check_password(password: str, stored_hash: str | None) -> Verdict:
     Returns:
         Whether it is right, and whether it should be stored anew with today's parameters.
     """
-    return offload.run("passwords", _check, password, stored_hash)
+    return threads.run("passwords", _check, password, stored_hash)
 
 
 def hash_of_django(encoded: str) -> str:

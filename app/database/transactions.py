@@ -31,7 +31,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from app import offload
+from app import threads
 from app.database import connection as driver
 from app.database.pool import FairPool
 from app.database.prepared import Prepared
@@ -260,7 +260,7 @@ def scrub(engine: Engine | None = None) -> bool:
     if engine.dialect.name != "sqlite" or engine.url.database is None:
         return True
     with _sqlite_turn:  # others read meanwhile, and wait with what they want to write
-        return offload.run("files", _scrub, Path(engine.url.database))
+        return threads.run("files", _scrub, Path(engine.url.database))
 
 
 def _scrub(path: Path) -> bool:

@@ -19,7 +19,7 @@ from sqlalchemy import (
     update,
 )
 
-from app import offload
+from app import threads
 from app.accounts.models import User
 from app.accounts.services import get_user_by_name, hold_accounts
 from app.clock import utcnow
@@ -146,7 +146,7 @@ def _remove(store: MediaStore, name: str | None) -> None:
 
 def _save(store: MediaStore, data: bytes) -> str:
     try:
-        return store.save(offload.run("pictures", avatar_from, data))
+        return store.save(threads.run("pictures", avatar_from, data))
     except InvalidPicture as error:
         raise BadInput({"image": [error.sentence]}) from error
     except OSError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.offload import NICENESS
+from app.threads import NICENESS
 from tests.delivery.machines import children
 from tests.factories import PASSWORD, Person, make_person, new_name
 from tests.problems import check_problem
