@@ -44,7 +44,7 @@ _QUERY = re.compile(r"\?\S*")
 
 
 class JsonFormatter(logging.Formatter):
-    """`{"time":"2026-11-23T10:00:00.123Z","level":"INFO","logger":"app.answers",…}`."""
+    """`{"time":"2026-11-23T10:00:00.123Z","level":"INFO","logger":"app.http.middleware",…}`."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = {
@@ -64,7 +64,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """`10:00:00 INFO app.answers: GET / 200 request_id=… milliseconds=0.8`."""
+    """`10:00:00 INFO app.http.middleware: GET / 200 request_id=… milliseconds=0.8`."""
 
     def format(self, record: logging.LogRecord) -> str:
         known = "".join(

@@ -12,12 +12,14 @@ from sqlalchemy import make_url
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import logs
-from app import answers, commands, errors, health, languages, limits, metrics
+from app import commands, health, limits, metrics
 from app.accounts import routes as accounts
 from app.accounts import tokens
 from app.database import connection as driver
 from app.database.transactions import engine_options, prepare, watch
 from app.extensions import cors, db, migrate, sock
+from app.http import errors, languages, middleware
+from app.http.json import OrjsonProvider
 from app.mail import Mailer
 from app.messenger import routes as messenger
 from app.messenger import socket as chat
@@ -38,7 +40,6 @@ from app.realtime import (
     Realtime,
     RedisExchange,
 )
-from app.responses import OrjsonProvider
 from config import Config
 
 BODY_BYTES = 1024 * 1024  # of a request; the route that takes pictures takes more
@@ -50,7 +51,7 @@ def create_app(config: Config) -> APIFlask:
     Args:
         config: Every setting, checked.
     """
-    log = logs.configure(config.LOG_LEVEL, config.LOG_FORMAT, answers.known)
+    log = logs.configure(config.LOG_LEVEL, config.LOG_FORMAT, middleware.known)
     app = APIFlask(__name__, enable_openapi=False, json_errors=False, static_folder=None)  # type: ignore[arg-type]
     app.extensions["log"] = log
     app.json = OrjsonProvider(app)
@@ -73,14 +74,14 @@ def create_app(config: Config) -> APIFlask:
     _connect(app, config)
     tokens.init_app(app)
     languages.init_app(app)
-    answers.init_app(app)
+    middleware.init_app(app)
     errors.init_app(app)  # what it makes of an answer, others add to
     metrics.init_app(app, config.METRICS_TOKEN)
     limits.init_app(app, config, f"beseda:{_installation(config)}:limit")
     if config.CORS_ORIGINS:
         # As patterns, because flask-cors takes `http://[::1]:3000` for one.
         origins = [re.compile(re.escape(origin) + r"\Z") for origin in config.CORS_ORIGINS]
-        cors.init_app(app, origins=origins, expose_headers=answers.EXPOSED, max_age=600)
+        cors.init_app(app, origins=origins, expose_headers=middleware.EXPOSED, max_age=600)
     sock.init_app(app)
     for bp in (
         *(accounts.bp, personal.bp, profiles.bp, media, messenger.bp, chat.bp),

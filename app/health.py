@@ -10,10 +10,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.database import revisions
 from app.database.transactions import is_unavailable, reading
-from app.errors import RETRY_SECONDS, ApiError, DatabaseUnavailable
+from app.http.errors import RETRY_SECONDS, ApiError, DatabaseUnavailable
+from app.http.json import json_response
 from app.openapi import raises
 from app.realtime import Realtime
-from app.responses import json_response
 
 bp = APIBlueprint("health", __name__)
 

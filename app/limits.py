@@ -24,8 +24,8 @@ from limits.storage import Storage
 
 from app.clock import utcnow
 from app.counts import Buckets, Count, Counts, RedisCounts
-from app.errors import ApiError
 from app.extensions import limiter
+from app.http.errors import ApiError
 from app.openapi import raises
 from config import Config
 

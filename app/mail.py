@@ -20,7 +20,7 @@ from time import perf_counter, sleep
 
 from email_validator import EmailNotValidError, validate_email
 
-from app.errors import Overloaded
+from app.http.errors import Overloaded
 from config import SmtpServer
 
 log = logging.getLogger(__name__)

@@ -38,9 +38,9 @@ from pydantic import SecretStr
 import logs
 from app import threads
 from app.accounts.tokens import NotAuthenticated, TokenNotValid
-from app.answers import elapsed, status_of
 from app.database.pool import FairPool
-from app.errors import ApiError, DatabaseUnavailable, Overloaded
+from app.http.errors import ApiError, DatabaseUnavailable, Overloaded
+from app.http.middleware import elapsed, status_of
 from app.messenger.writer import MessageWriter, OutcomeUnknown
 from app.openapi import unlisted
 from app.realtime import Realtime, closing

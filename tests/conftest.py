@@ -23,8 +23,8 @@ from sqlalchemy import text
 
 from app import create_app
 from app.extensions import db
+from app.http.json import encode
 from app.openapi.document import build
-from app.responses import encode
 from config import Config
 from tests import services
 from tests.factories import close_clients

@@ -194,7 +194,7 @@ def test_use_cases_are_given_values_and_see_no_request(layer: str) -> None:
 def test_only_tokens_know_jwt() -> None:
     # Others may ask for a token and for the caller; the log line asks whether one was read.
     allowed = {
-        "app.answers": {"flask_jwt_extended.get_jwt"},
+        "app.http.middleware": {"flask_jwt_extended.get_jwt"},
         "app.limits": {"flask_jwt_extended.get_jwt_identity"},  # some limits are by user
     }
     of_routes = {"flask_jwt_extended.jwt_required", "flask_jwt_extended.current_user"}

@@ -90,7 +90,7 @@ def test_request_is_one_line_with_all_that_is_known_of_it(
     assert line.pop("pid") != os.getpid()
     assert line == {
         "level": "INFO",
-        "logger": "app.answers",
+        "logger": "app.http.middleware",
         "message": f"GET {route} 200",
         "request_id": request_id,
         "user_id": ann.id,
@@ -267,7 +267,7 @@ def test_on_a_terminal_it_is_text(tmp_path: Path) -> None:
     at = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
     assert re.search(rf"^{at} INFO gunicorn.error: Starting gunicorn", shown, re.M)
     assert re.search(
-        rf"^{at} INFO app.answers: GET /a\\x0ab\\x1b\[31m 404 request_id=\w+ milliseconds=[\d.]+\r$",
+        rf"^{at} INFO app.http.middleware: GET /a\\x0ab\\x1b\[31m 404 request_id=\w+ milliseconds=[\d.]+\r$",
         shown,
         re.M,
     )

@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from app import mail
-from app.errors import Overloaded
+from app.http.errors import Overloaded
 from app.mail import Letter, Mailer
 from config import Config, SmtpServer
 from tests.mails import PASSWORD, USERNAME, MailServer, wait_until

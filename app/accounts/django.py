@@ -20,8 +20,8 @@ from app.accounts.models import User
 from app.accounts.names import folded, normal_email, normal_username
 from app.accounts.passwords import hash_of_django
 from app.clock import utcnow
-from app.errors import NON_FIELD, BadInput
-from app.validation import Body, NameText, RefusedField, Text
+from app.http.errors import NON_FIELD, BadInput
+from app.http.validation import Body, NameText, RefusedField, Text
 
 _NEEDED = ("username", "email", "password")
 _USER_MODEL = "auth.user"

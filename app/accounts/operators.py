@@ -13,7 +13,7 @@ from app.accounts.services import (
     replace_password,
 )
 from app.database.transactions import reading, writing
-from app.errors import BadInput
+from app.http.errors import BadInput
 
 _IS_THERE = User.deleted_at.is_(None)  # who has erased the account stays away
 

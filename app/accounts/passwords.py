@@ -17,7 +17,7 @@ from flask_babel import lazy_gettext as _
 
 from app import threads
 from app.accounts.names import folded
-from app.validation import RefusedField
+from app.http.validation import RefusedField
 
 PASSWORD_CHARS_LEAST, PASSWORD_CHARS_MOST = 8, 128
 

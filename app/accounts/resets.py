@@ -19,7 +19,7 @@ from app.accounts.services import OWN_NAME, is_own_name, replace_password
 from app.accounts.vouchers import Voucher
 from app.clock import utcnow
 from app.database.transactions import reading, writing
-from app.errors import ApiError, BadInput, FieldErrors
+from app.http.errors import ApiError, BadInput, FieldErrors
 from app.mail import Letter, Mailer
 
 LIFETIME = timedelta(hours=1)

@@ -28,15 +28,15 @@ from app.accounts.services import RegistrationClosed, WrongPassword
 from app.accounts.sessions import Device, SessionNotFound
 from app.accounts.tokens import NoActiveAccount, TokenNotValid
 from app.clock import utcnow
-from app.conditional import conditional
 from app.database.transactions import reading
-from app.errors import Overloaded
-from app.languages import preferred
+from app.http.conditional import conditional
+from app.http.errors import Overloaded
+from app.http.json import json_response
+from app.http.languages import preferred
+from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_USERS, Window, paged
+from app.http.validation import JSON_OR_FORM, whole_number
 from app.limits import limited, make_familiar, may_throttle, one_guess, spend_of_account
 from app.openapi import carries, in_path, raises
-from app.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_USERS, Window, paged
-from app.responses import json_response
-from app.validation import JSON_OR_FORM, whole_number
 
 bp = APIBlueprint("accounts", __name__, url_prefix="/accounts/api")
 

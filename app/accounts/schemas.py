@@ -10,8 +10,8 @@ from app.accounts.names import normal_email, normal_username
 from app.accounts.passwords import PASSWORD_CHARS_LEAST, PASSWORD_CHARS_MOST, strong_password
 from app.accounts.resets import find_token_errors
 from app.accounts.services import find_taken, find_uninvited
-from app.errors import BadInput
-from app.validation import Body, InSchema, NameText, Text, TrimmedText
+from app.http.errors import BadInput
+from app.http.validation import Body, InSchema, NameText, Text, TrimmedText
 
 Username = Annotated[
     NameText,

@@ -19,8 +19,8 @@ from app.accounts.tokens import NoActiveAccount, TokenNotValid
 from app.clock import utcnow
 from app.database.prepared import Prepared
 from app.database.transactions import insert_once, reading, writing
-from app.errors import ApiError, BadInput, FieldErrors
-from app.pagination import Listing
+from app.http.errors import ApiError, BadInput, FieldErrors
+from app.http.pagination import Listing
 
 # Everybody whom others may see: not those who have erased their account.
 USERS = select(User.id, User.username, User.email).where(User.deleted_at.is_(None))

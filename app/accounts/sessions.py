@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Engine, bindparam, delete, or_, select, updat
 from app.accounts.models import ADDRESS_CHARS, CLIENT_CHARS, Session, User
 from app.clock import utcnow
 from app.database.transactions import insert_once, reading, writing
-from app.errors import ApiError
-from app.pagination import Listing
+from app.http.errors import ApiError
+from app.http.pagination import Listing
 
 # How long a session that is over stays in the table. Workers that could not reach the database
 # for so long have closed their sockets, or will hear of it from whoever tries to use a token.

@@ -31,8 +31,8 @@ from app.accounts.models import Session, User
 from app.clock import utcnow
 from app.database.prepared import Prepared
 from app.database.transactions import reading
-from app.errors import ApiError
-from app.validation import LARGEST_ID
+from app.http.errors import ApiError
+from app.http.validation import LARGEST_ID
 from config import Config
 
 ACCESS = "access"

@@ -11,7 +11,7 @@ from app.accounts import services
 from app.accounts.django import Dump, Refusal, UnreadableDump, read_dump
 from app.accounts.services import Newcomer, NewcomersRefused
 from app.commands.failures import told_plainly
-from app.responses import encode
+from app.http.json import encode
 
 
 @click.command("import-users")

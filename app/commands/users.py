@@ -30,10 +30,10 @@ from app.accounts.services import UserNotFound
 from app.accounts.vouchers import Voucher
 from app.commands.failures import DatabaseFailure, first_line_of
 from app.database.transactions import be_patient, is_unavailable, reading
-from app.errors import ApiError, BadInput, DatabaseUnavailable
 from app.health import check_tables
+from app.http.errors import ApiError, BadInput, DatabaseUnavailable
+from app.http.json import encode
 from app.personal import services as personal
-from app.responses import encode
 
 users = AppGroup("users", help="Help people with their accounts.")
 

@@ -12,7 +12,7 @@ from flask import Request
 from flask_babel import lazy_gettext as _
 
 from app.accounts import tokens
-from app.errors import RETRY_SECONDS, ApiError, BadInput
+from app.http.errors import RETRY_SECONDS, ApiError, BadInput
 
 VERSION = "13"
 SUBPROTOCOL = "bearer"

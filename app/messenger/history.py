@@ -6,9 +6,9 @@ from sqlalchemy import Engine, bindparam, select
 
 from app.accounts.models import User
 from app.database.transactions import reading
+from app.http.pagination import Listing
 from app.messenger.models import Message, Room
 from app.messenger.schemas import message_bytes
-from app.pagination import Listing
 
 MESSAGES = select(
     Message.id, User.username, Message.content, Message.timestamp, Message.client_id

@@ -7,9 +7,12 @@ from flask import Response
 from flask_jwt_extended import current_user, jwt_required
 
 from app.accounts.services import UserNotFound
-from app.conditional import conditional
 from app.database.transactions import reading
-from app.errors import Overloaded
+from app.http.conditional import conditional
+from app.http.errors import Overloaded
+from app.http.json import json_response
+from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_ROOMS, Listing, Window, paged
+from app.http.validation import HEADERS, JSON_OR_FORM, RetryIn
 from app.limits import may_throttle, spend_message
 from app.messenger import services
 from app.messenger.schemas import (
@@ -22,9 +25,6 @@ from app.messenger.schemas import (
 from app.messenger.services import RoomNotFound, RoomWithOneself
 from app.messenger.writer import OutcomeUnknown
 from app.openapi import answers, in_path, raises
-from app.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_ROOMS, Listing, Window, paged
-from app.responses import json_response
-from app.validation import HEADERS, JSON_OR_FORM, RetryIn
 
 bp = APIBlueprint("messenger", __name__, url_prefix="/messenger/api")
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 from pydantic.json_schema import SkipJsonSchema
 
+from app.http.json import encode
+from app.http.validation import Body, ClientId, NameText, VisibleText
 from app.messenger.models import MESSAGE_CHARS
-from app.responses import encode
-from app.validation import Body, ClientId, NameText, VisibleText
 
 Content = Annotated[VisibleText, Field(max_length=MESSAGE_CHARS, examples=["Привет!"])]
 

@@ -25,12 +25,12 @@ from app.accounts.names import room_names
 from app.accounts.services import get_user_by_name, hold_accounts
 from app.database.prepared import AnyRow, Prepared
 from app.database.transactions import insert_once, reading, writing
-from app.errors import ApiError, BadInput
+from app.http.errors import ApiError, BadInput
+from app.http.pagination import AnySelect, Listing, Page, Window
 from app.messenger.history import MESSAGES
 from app.messenger.models import Message, Room
 from app.messenger.store import Draft, Stored
 from app.messenger.writer import MessageWriter
-from app.pagination import AnySelect, Listing, Page, Window
 
 FORGOTTEN_AT_ONCE = 1000  # client_ids; nobody else stores anything on SQLite meanwhile
 

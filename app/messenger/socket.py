@@ -18,9 +18,10 @@ from simple_websocket import Server
 
 from app.accounts import tokens
 from app.accounts.tokens import TokenNotValid
-from app.errors import ApiError
 from app.extensions import sock
-from app.languages import preferred
+from app.http.errors import ApiError
+from app.http.languages import preferred
+from app.http.validation import RetryIn, decode_json, whole_number
 from app.limits import Limits, Standing, Throttled, network, spend
 from app.messenger import services
 from app.messenger.attendance import Attendance
@@ -39,7 +40,6 @@ from app.messenger.writer import MessageWriter, Outcome
 from app.openapi import unlisted
 from app.realtime import Close, Connection, Realtime, closing
 from app.realtime.loop import monotonic
-from app.validation import RetryIn, decode_json, whole_number
 
 log = logging.getLogger(__name__)
 

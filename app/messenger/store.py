@@ -29,9 +29,9 @@ from app.accounts.models import User
 from app.accounts.tokens import TokenNotValid
 from app.database.prepared import AnyRow, Prepared
 from app.database.transactions import reading, writing
+from app.http.json import encode
 from app.messenger.models import Message, Room
 from app.messenger.schemas import message_bytes
-from app.responses import encode
 
 Key: TypeAlias = tuple[int, int, str | None]
 

@@ -20,7 +20,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.clock import utcnow
 from app.database.transactions import is_unavailable
-from app.errors import RETRY_SECONDS, ApiError, DatabaseUnavailable, Overloaded, as_api_error
+from app.http.errors import (
+    RETRY_SECONDS,
+    ApiError,
+    DatabaseUnavailable,
+    Overloaded,
+    as_api_error,
+)
 from app.messenger.store import Draft, OutcomeUnknownError, Stored, store
 from app.realtime import Ring
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from app.errors import ApiError
+from app.http.errors import ApiError
 
 View = TypeVar("View", bound=Callable[..., Any])
 

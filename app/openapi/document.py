@@ -22,9 +22,9 @@ from werkzeug.routing import Rule
 
 from app import limits
 from app.accounts import tokens
-from app.errors import ApiError, BadInput, DatabaseUnavailable, as_api_error
+from app.http.errors import ApiError, BadInput, DatabaseUnavailable, as_api_error
+from app.http.validation import HEADERS, field_errors
 from app.openapi import Notes, notes_of
-from app.validation import HEADERS, field_errors
 
 Json: TypeAlias = dict[str, Any]
 

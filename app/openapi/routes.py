@@ -10,10 +10,10 @@ from pathlib import Path
 from apiflask import APIBlueprint
 from flask import Response, current_app, send_from_directory
 
-from app.conditional import conditional, has_validator
+from app.http.conditional import conditional, has_validator
+from app.http.json import encode
 from app.openapi import answers, unlisted
 from app.openapi.document import build
-from app.responses import encode
 
 bp = APIBlueprint("docs", __name__, url_prefix="/api")
 

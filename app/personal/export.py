@@ -16,13 +16,13 @@ from app.accounts.models import Session, User
 from app.accounts.sessions import SESSIONS
 from app.clock import utcnow
 from app.database.transactions import reading
+from app.http.json import encode
+from app.http.pagination import Listing
 from app.messenger.models import Message
 from app.messenger.services import OWN_ROOMS, room_out
-from app.pagination import Listing
 from app.profiles.media import MediaStore, read_picture
 from app.profiles.models import Friendship, Post, Profile
 from app.profiles.services import POSTS
-from app.responses import encode
 
 PAGE_ROWS = 200
 EXPORT_SECONDS = 600.0  # that all of it may take

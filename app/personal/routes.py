@@ -7,14 +7,14 @@ from flask_jwt_extended import current_user, jwt_required
 from app.accounts.names import folded
 from app.accounts.services import WrongPassword
 from app.database.transactions import current_engine
-from app.errors import Overloaded
+from app.http.errors import Overloaded
+from app.http.validation import JSON_OR_FORM
 from app.limits import may_throttle, one_guess
 from app.openapi import carries, raises
 from app.personal import services
 from app.personal.export import export
 from app.personal.schemas import ErasureIn, ExportOut
 from app.profiles.media import PicturesUnavailable
-from app.validation import JSON_OR_FORM
 
 bp = APIBlueprint("personal", __name__, url_prefix="/accounts/api/users/me")
 

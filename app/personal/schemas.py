@@ -5,9 +5,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
+from app.http.validation import Body, Text
 from app.messenger.schemas import RoomOut
 from app.profiles.schemas import PostOut
-from app.validation import Body, Text
 
 
 class ErasureIn(Body):

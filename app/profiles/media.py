@@ -17,8 +17,8 @@ from typing import NamedTuple, Protocol
 from flask import Blueprint, Response, current_app, send_file
 from flask_babel import lazy_gettext as _
 
-from app.conditional import has_validator
-from app.errors import RETRY_SECONDS, ApiError
+from app.http.conditional import has_validator
+from app.http.errors import RETRY_SECONDS, ApiError
 from app.openapi import answers, in_path, raises
 
 MEDIA_URL = "/media/"

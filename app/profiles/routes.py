@@ -6,12 +6,14 @@ from flask_babel import gettext
 from flask_jwt_extended import current_user, jwt_required
 
 from app.accounts.services import UserNotFound, get_user_by_name
-from app.conditional import conditional
 from app.database.transactions import reading
-from app.errors import Overloaded
+from app.http.conditional import conditional
+from app.http.errors import Overloaded
+from app.http.json import json_response
+from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, Window, paged
+from app.http.validation import FORM_AND_FILES, HEADERS, JSON_OR_FORM, QUERY, RetryIn
 from app.limits import limited
 from app.openapi import answers, raises
-from app.pagination import DEFAULT_ITEMS, MOST_ITEMS, Window, paged
 from app.profiles import services
 from app.profiles.schemas import (
     JANE,
@@ -24,8 +26,6 @@ from app.profiles.schemas import (
     UsernameIn,
 )
 from app.profiles.services import FriendOfOneself, StorageUnavailable
-from app.responses import json_response
-from app.validation import FORM_AND_FILES, HEADERS, JSON_OR_FORM, QUERY, RetryIn
 
 bp = APIBlueprint("profiles", __name__, url_prefix="/profiles/api")
 

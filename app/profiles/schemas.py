@@ -7,8 +7,7 @@ from flask_babel import lazy_gettext as _
 from pydantic import AfterValidator, BaseModel, Field
 from werkzeug.datastructures import FileStorage
 
-from app.profiles.models import BIO_CHARS, POST_CHARS, TITLE_CHARS
-from app.validation import (
+from app.http.validation import (
     Body,
     ClientId,
     InSchema,
@@ -18,6 +17,7 @@ from app.validation import (
     TrimmedText,
     VisibleText,
 )
+from app.profiles.models import BIO_CHARS, POST_CHARS, TITLE_CHARS
 
 
 def _uploaded(value: Any) -> FileStorage | None:

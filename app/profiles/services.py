@@ -25,12 +25,12 @@ from app.accounts.services import get_user_by_name, hold_accounts
 from app.clock import utcnow
 from app.database.prepared import Prepared
 from app.database.transactions import insert_once, reading, writing
-from app.errors import RETRY_SECONDS, ApiError, BadInput
-from app.pagination import DEFAULT_ITEMS, Listing, within
+from app.http.errors import RETRY_SECONDS, ApiError, BadInput
+from app.http.pagination import DEFAULT_ITEMS, Listing, within
+from app.http.validation import LARGEST_ID
 from app.profiles.media import MediaStore, image_url
 from app.profiles.models import Friendship, Post, Profile
 from app.profiles.pictures import InvalidPicture, avatar_from
-from app.validation import LARGEST_ID
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from app.accounts import invitations, services, vouchers
 from app.accounts.models import Invitation, User
 from app.clock import utcnow
 from app.database.transactions import reading
-from app.errors import ApiError, BadInput
+from app.http.errors import ApiError, BadInput
 from tests.crowds import CROWD, all_at_once
 from tests.factories import PASSWORD, new_name
 from tests.problems import check_problem

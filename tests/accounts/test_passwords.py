@@ -15,7 +15,7 @@ from app.accounts.passwords import (
     hash_password,
     strong_password,
 )
-from app.validation import RefusedField
+from app.http.validation import RefusedField
 
 RIGHT = Verdict(ok=True, needs_rehash=False)
 WRONG = Verdict(ok=False, needs_rehash=False)

@@ -9,7 +9,7 @@ from apiflask import APIFlask
 from flask.testing import FlaskClient
 
 from app.commands import demo
-from app.pagination import MOST_ITEMS
+from app.http.pagination import MOST_ITEMS
 
 SCRIPT = json.loads(Path(demo.__file__).with_name("demo.json").read_text())
 

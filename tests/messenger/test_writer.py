@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import create_engine, event, make_url
 
 from app.database.transactions import engine_options, prepare, reading
-from app.errors import ApiError, DatabaseUnavailable, Overloaded
+from app.http.errors import ApiError, DatabaseUnavailable, Overloaded
 from app.messenger import writer as module
 from app.messenger.store import Stored
 from app.messenger.writer import MessageWriter, OutcomeUnknown

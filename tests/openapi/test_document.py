@@ -21,7 +21,7 @@ from openapi_spec_validator import validate
 
 from app import create_app
 from app.accounts import tokens
-from app.errors import ApiError, BadInput
+from app.http.errors import ApiError, BadInput
 from tests.conftest import make_config, sqlite_url
 from tests.factories import PASSWORD, Person, make_person, new_name
 from tests.openapi.documented import METHODS, Document

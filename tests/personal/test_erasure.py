@@ -37,8 +37,8 @@ from app.accounts.sessions import Device
 from app.accounts.tokens import NoActiveAccount, TokenNotValid
 from app.clock import utcnow
 from app.database.transactions import engine_options, prepare, reading, scrub, writing
-from app.errors import ApiError
 from app.extensions import db
+from app.http.errors import ApiError
 from app.messenger import services as messenger
 from app.messenger.models import Message, Room
 from app.messenger.store import Draft, Stored, store

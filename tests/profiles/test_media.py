@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from flask_babel import Babel
 from PIL import Image
 
-from app.errors import as_api_error
+from app.http.errors import as_api_error
 from app.profiles.media import DEFAULT, MEDIA_URL, FolderStore, PictureNotFound, image_url, media
 from tests.problems import check_problem
 

@@ -38,7 +38,7 @@ def test_every_secret_would_be_found_in_a_log(server: Server, ann: Person) -> No
 
     for secret in secrets:
         assert list(leaks_in(f"INFO before {secret} after")), secret
-    assert not list(leaks_in("INFO app.answers: GET /profiles/api/profile/ 200 user_id=1"))
+    assert not list(leaks_in("INFO app.http.middleware: GET /profiles/api/profile/ 200 user_id=1"))
 
 
 def test_logs_of_all_servers_are_looked_through(server: Server) -> None:

@@ -22,9 +22,9 @@ from app.accounts.schemas import (
 )
 from app.accounts.services import NoActiveAccount, WrongPassword
 from app.accounts.sessions import Device
-from app.errors import ApiError, BadInput, as_api_error
+from app.http.errors import ApiError, BadInput, as_api_error
+from app.http.validation import Body
 from app.personal.schemas import ErasureIn
-from app.validation import Body
 from config import Config, ConfigError
 from tests.delivery.machines import children
 from tests.factories import PASSWORD

@@ -29,7 +29,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from app.database.types import CLIENT_ID_CHARS
-from app.errors import NON_FIELD, BadInput
+from app.http.errors import NON_FIELD, BadInput
 
 JSON_OR_FORM = "json_or_form"
 FORM_AND_FILES = "form_and_files"

@@ -19,7 +19,7 @@ from werkzeug.exceptions import BadRequest, HTTPException, PreconditionFailed
 
 from app.clock import utcnow
 from app.database.transactions import is_unavailable
-from app.responses import encode
+from app.http.json import encode
 from app.threads import TooBusy
 
 log = logging.getLogger(__name__)

@@ -20,9 +20,9 @@ from sqlalchemy import (
 )
 
 from app.database.prepared import AnyRow, Prepared
-from app.errors import BadInput
+from app.http.errors import BadInput
+from app.http.validation import LARGEST_ID, whole_number
 from app.openapi import carries, notes_of
-from app.validation import LARGEST_ID, whole_number
 
 MOST_USERS = MOST_ROOMS = MOST_ITEMS = 1000
 DEFAULT_ITEMS = 100
