@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import logs
-from app import commands, health, limits, metrics
+from app import commands, health, metrics
 from app.accounts import routes as accounts
 from app.accounts import tokens
 from app.database import connection as driver
@@ -20,6 +20,7 @@ from app.database.transactions import engine_options, prepare, watch
 from app.extensions import cors, db, migrate, sock
 from app.http import errors, languages, middleware
 from app.http.json import OrjsonProvider
+from app.limits import rules
 from app.mail import Mailer
 from app.messenger import routes as messenger
 from app.messenger import socket as chat
@@ -77,7 +78,7 @@ def create_app(config: Config) -> APIFlask:
     middleware.init_app(app)
     errors.init_app(app)  # what it makes of an answer, others add to
     metrics.init_app(app, config.METRICS_TOKEN)
-    limits.init_app(app, config, f"beseda:{_installation(config)}:limit")
+    rules.init_app(app, config, f"beseda:{_installation(config)}:limit")
     if config.CORS_ORIGINS:
         # As patterns, because flask-cors takes `http://[::1]:3000` for one.
         origins = [re.compile(re.escape(origin) + r"\Z") for origin in config.CORS_ORIGINS]

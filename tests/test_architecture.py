@@ -195,7 +195,7 @@ def test_only_tokens_know_jwt() -> None:
     # Others may ask for a token and for the caller; the log line asks whether one was read.
     allowed = {
         "app.http.middleware": {"flask_jwt_extended.get_jwt"},
-        "app.limits": {"flask_jwt_extended.get_jwt_identity"},  # some limits are by user
+        "app.limits.rules": {"flask_jwt_extended.get_jwt_identity"},  # some limits are by user
     }
     of_routes = {"flask_jwt_extended.jwt_required", "flask_jwt_extended.current_user"}
     for module in SOURCES.keys() - {"app.accounts.tokens"}:

@@ -8,14 +8,14 @@ from importlib.metadata import version
 
 import pytest
 
-from app import counts
-from app.counts import Buckets, Count, Counts, MemoryCounts, RedisCounts
+from app.limits import counters
+from app.limits.counters import Buckets, Count, Counts, MemoryCounts, RedisCounts
 from tests.conftest import unavailable
 from tests.delivery.machines import RedisServer, wait_for
 from tests.servers import ROOT
 
 AT_ONCE_SECONDS = 0.05  # what an answer out of memory takes at most, on a busy machine
-BACK_SECONDS = counts.LOOK_SECONDS + 2
+BACK_SECONDS = counters.LOOK_SECONDS + 2
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_nothing_stays_in_redis_for_ever(redis, shared) -> None:
 
 
 def test_memory_is_bounded_however_many_addresses_there_are(monkeypatch) -> None:
-    monkeypatch.setattr(counts, "COUNTS_MAX", 5000)
+    monkeypatch.setattr(counters, "COUNTS_MAX", 5000)
     memory = MemoryCounts()
     memory.add("login_account", "ann", 3600, 1)
 
@@ -175,7 +175,7 @@ def test_redis_that_hangs_is_waited_for_once_and_shortly(redis, shared) -> None:
         redis.go_on()
 
     assert number == 2
-    assert first < 3 * counts.TIMEOUT_SECONDS + AT_ONCE_SECONDS
+    assert first < 3 * counters.TIMEOUT_SECONDS + AT_ONCE_SECONDS
     assert second < AT_ONCE_SECONDS
     wait_for(lambda: counting._is_well, BACK_SECONDS, "it counts in Redis again")
 
@@ -210,7 +210,7 @@ def test_redis_that_stores_nothing_is_as_good_as_none(redis, shared) -> None:
         client.config_set("min-replicas-to-write", 1)
         try:
             assert [timed(counting)[0] for _ in range(3)] == [1, 2, 3]
-            time.sleep(counts.LOOK_SECONDS + 0.2)
+            time.sleep(counters.LOOK_SECONDS + 0.2)
             assert not counting._is_well  # though it answers
         finally:
             client.config_set("min-replicas-to-write", 0)
@@ -276,7 +276,7 @@ def test_bucket_of_another_user_is_full() -> None:
 
 
 def test_full_buckets_are_not_kept(monkeypatch) -> None:
-    monkeypatch.setattr(counts, "_BUCKETS_MAX", 100)
+    monkeypatch.setattr(counters, "_BUCKETS_MAX", 100)
     bucket = Buckets(1000, 0.001)
 
     for user_id in range(10_000):

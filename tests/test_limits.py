@@ -22,7 +22,7 @@ from websockets.sync.client import ClientConnection
 
 from app import create_app
 from app.accounts.names import folded
-from app.limits import REFUSALS_MAX, Throttled, make_familiar, network, spend
+from app.limits.rules import REFUSALS_MAX, Throttled, make_familiar, network, spend
 from tests.conftest import make_config, sqlite_url
 from tests.factories import PASSWORD, Person, make_person, new_name
 from tests.openapi.documented import Document

@@ -35,7 +35,7 @@ from app.http.json import json_response
 from app.http.languages import preferred
 from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_USERS, Window, paged
 from app.http.validation import JSON_OR_FORM, whole_number
-from app.limits import limited, make_familiar, may_throttle, one_guess, spend_of_account
+from app.limits.rules import limited, make_familiar, may_throttle, one_guess, spend_of_account
 from app.openapi import carries, in_path, raises
 
 bp = APIBlueprint("accounts", __name__, url_prefix="/accounts/api")

@@ -13,7 +13,7 @@ from app.http.errors import Overloaded
 from app.http.json import json_response
 from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_ROOMS, Listing, Window, paged
 from app.http.validation import HEADERS, JSON_OR_FORM, RetryIn
-from app.limits import may_throttle, spend_message
+from app.limits.rules import may_throttle, spend_message
 from app.messenger import services
 from app.messenger.schemas import (
     MessageIn,

@@ -22,7 +22,7 @@ from app.extensions import sock
 from app.http.errors import ApiError
 from app.http.languages import preferred
 from app.http.validation import RetryIn, decode_json, whole_number
-from app.limits import Limits, Standing, Throttled, network, spend
+from app.limits.rules import Limits, Standing, Throttled, network, spend
 from app.messenger import services
 from app.messenger.attendance import Attendance
 from app.messenger.handshake import (

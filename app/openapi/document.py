@@ -20,10 +20,10 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 from werkzeug.routing import Rule
 
-from app import limits
 from app.accounts import tokens
 from app.http.errors import ApiError, BadInput, DatabaseUnavailable, as_api_error
 from app.http.validation import HEADERS, field_errors
+from app.limits import rules
 from app.openapi import Notes, notes_of
 
 Json: TypeAlias = dict[str, Any]
@@ -232,7 +232,7 @@ class _Operation:
         }
         responses = dict(sorted((self._good_answers() | self._refusals()).items()))
         if "429" in responses:  # what is limited says with every answer how much is left
-            of_limits = {name: responses["429"]["headers"][name] for name in limits.HEADERS}
+            of_limits = {name: responses["429"]["headers"][name] for name in rules.HEADERS}
             for answer in responses.values():
                 answer["headers"] = answer["headers"] | of_limits
         return _filled(operation) | {

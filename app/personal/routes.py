@@ -9,7 +9,7 @@ from app.accounts.services import WrongPassword
 from app.database.transactions import current_engine
 from app.http.errors import Overloaded
 from app.http.validation import JSON_OR_FORM
-from app.limits import may_throttle, one_guess
+from app.limits.rules import may_throttle, one_guess
 from app.openapi import carries, raises
 from app.personal import services
 from app.personal.export import export

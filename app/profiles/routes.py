@@ -12,7 +12,7 @@ from app.http.errors import Overloaded
 from app.http.json import json_response
 from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, Window, paged
 from app.http.validation import FORM_AND_FILES, HEADERS, JSON_OR_FORM, QUERY, RetryIn
-from app.limits import limited
+from app.limits.rules import limited
 from app.openapi import answers, raises
 from app.profiles import services
 from app.profiles.schemas import (

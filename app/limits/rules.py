@@ -23,9 +23,9 @@ from limits import RateLimitItem, parse
 from limits.storage import Storage
 
 from app.clock import utcnow
-from app.counts import Buckets, Count, Counts, RedisCounts
 from app.extensions import limiter
 from app.http.errors import ApiError
+from app.limits.counters import Buckets, Count, Counts, RedisCounts
 from app.openapi import raises
 from config import Config
 
