@@ -22,6 +22,7 @@ from app.http import errors, languages, middleware
 from app.http.json import OrjsonProvider
 from app.limits import rules
 from app.mail import Mailer
+from app.media.store import FolderStore, MediaStore, media
 from app.messenger import routes as messenger
 from app.messenger import socket as chat
 from app.messenger.attendance import Attendance
@@ -32,7 +33,6 @@ from app.openapi import routes as docs
 from app.personal import routes as personal
 from app.personal import services as erasures
 from app.profiles import routes as profiles
-from app.profiles.media import FolderStore, MediaStore, media
 from app.realtime import (
     Bus,
     LineBus,
@@ -139,7 +139,7 @@ def _store(config: Config) -> MediaStore:
     if config.MEDIA_URL is None:
         return FolderStore(config.MEDIA_ROOT)
     # Only here, because boto3 is not installed where nobody asks for it.
-    store: MediaStore = import_module("app.profiles.bucket").BucketStore(config.MEDIA_URL)
+    store: MediaStore = import_module("app.media.s3").BucketStore(config.MEDIA_URL)
     return store
 
 

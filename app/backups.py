@@ -23,7 +23,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from app.clock import utcnow
 from app.database import revisions
-from app.profiles.media import FolderStore, is_name
+from app.media.store import FolderStore, is_name
 
 _DATABASE = "beseda.db"
 _KEY = "jwt_secret_key"

@@ -13,8 +13,8 @@ from apiflask import APIFlask
 from PIL import Image
 
 from app.clock import utcnow
+from app.media.store import FolderStore
 from app.messenger.store import Draft, Stored, store
-from app.profiles.media import FolderStore
 from tests.crowds import CROWD, all_at_once
 from tests.factories import PASSWORD, new_name
 from tests.servers import Server

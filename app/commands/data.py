@@ -10,7 +10,7 @@ from sqlalchemy import URL
 from app.backups import BackupError, Installation, Manifest, opened, write_backup
 from app.backups import restore as restore_backup
 from app.database import revisions
-from app.profiles.media import FolderStore
+from app.media.store import FolderStore
 from config import kept_key
 
 

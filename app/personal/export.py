@@ -18,9 +18,9 @@ from app.clock import utcnow
 from app.database.transactions import reading
 from app.http.json import encode
 from app.http.pagination import Listing
+from app.media.store import MediaStore, read_picture
 from app.messenger.models import Message
 from app.messenger.services import OWN_ROOMS, room_out
-from app.profiles.media import MediaStore, read_picture
 from app.profiles.models import Friendship, Post, Profile
 from app.profiles.services import POSTS
 

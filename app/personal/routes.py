@@ -10,11 +10,11 @@ from app.database.transactions import current_engine
 from app.http.errors import Overloaded
 from app.http.validation import JSON_OR_FORM
 from app.limits.rules import may_throttle, one_guess
+from app.media.store import PicturesUnavailable
 from app.openapi import carries, raises
 from app.personal import services
 from app.personal.export import export
 from app.personal.schemas import ErasureIn, ExportOut
-from app.profiles.media import PicturesUnavailable
 
 bp = APIBlueprint("personal", __name__, url_prefix="/accounts/api/users/me")
 

@@ -28,9 +28,9 @@ from app.database.transactions import insert_once, reading, writing
 from app.http.errors import RETRY_SECONDS, ApiError, BadInput
 from app.http.pagination import DEFAULT_ITEMS, Listing, within
 from app.http.validation import LARGEST_ID
-from app.profiles.media import MediaStore, image_url
+from app.media.avatars import InvalidPicture, avatar_from
+from app.media.store import MediaStore, image_url
 from app.profiles.models import Friendship, Post, Profile
-from app.profiles.pictures import InvalidPicture, avatar_from
 
 log = logging.getLogger(__name__)
 

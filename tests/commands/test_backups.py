@@ -22,7 +22,7 @@ from app import create_app
 from app.accounts.services import register
 from app.backups import Installation, opened, write_backup
 from app.database.transactions import reading, writing
-from app.profiles.media import FolderStore
+from app.media.store import FolderStore
 from app.profiles.models import Profile
 from app.profiles.services import change_profile, write_post
 from config import Config

@@ -39,12 +39,12 @@ from app.clock import utcnow
 from app.database.transactions import engine_options, prepare, reading, scrub, writing
 from app.extensions import db
 from app.http.errors import ApiError
+from app.media.store import FolderStore
 from app.messenger import services as messenger
 from app.messenger.models import Message, Room
 from app.messenger.store import Draft, Stored, store
 from app.personal import services as personal
 from app.profiles import services as profiles
-from app.profiles.media import FolderStore
 from app.profiles.models import Profile
 from tests.factories import PASSWORD, make_person, new_name
 from tests.problems import check_problem

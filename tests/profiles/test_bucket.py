@@ -23,8 +23,8 @@ from PIL import Image
 from app import create_app
 from app.accounts.services import register
 from app.accounts.tokens import TokenNotValid
-from app.profiles.bucket import BucketStore
-from app.profiles.media import DEFAULT, FolderStore, PicturesUnavailable, image_url, read_picture
+from app.media.s3 import BucketStore
+from app.media.store import DEFAULT, FolderStore, PicturesUnavailable, image_url, read_picture
 from app.profiles.services import change_profile
 from config import Bucket, ConfigError
 from tests.conftest import make_config, sqlite_url

@@ -16,7 +16,7 @@ from flask_babel import Babel
 from PIL import Image
 
 from app.http.errors import as_api_error
-from app.profiles.media import DEFAULT, MEDIA_URL, FolderStore, PictureNotFound, image_url, media
+from app.media.store import DEFAULT, MEDIA_URL, FolderStore, PictureNotFound, image_url, media
 from tests.problems import check_problem
 
 JPEG = b"\xff\xd8\xff\xe0 not much of a picture, but bytes to ask ranges of \xff\xd9"

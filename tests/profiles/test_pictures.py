@@ -12,7 +12,7 @@ import zlib
 import pytest
 from PIL import Image, ImageCms, ImageDraw, ImageOps, PngImagePlugin
 
-from app.profiles.pictures import (
+from app.media.avatars import (
     PICTURE_BYTES,
     PICTURE_PIXELS,
     PICTURE_SIDE,
@@ -366,7 +366,7 @@ def test_odd_metadata_does_not_fill_the_log():
     tags = [struct.pack("<HHII", tag, 7, 9_999, 8) for tag in range(1, 500)]  # all too long
     exif = b"II*\0" + struct.pack("<IH", 8, len(tags)) + b"".join(tags) + b"\0" * 4
     data = encoded(plain(), "PNG", exif=exif)
-    program = "import sys; from app.profiles.pictures import avatar_from; "
+    program = "import sys; from app.media.avatars import avatar_from; "
     program += "sys.stdout.buffer.write(avatar_from(sys.stdin.buffer.read()))"
 
     # In a process of its own, because pytest has filters of warnings of its own.

@@ -13,7 +13,7 @@ import boto3
 from botocore.config import Config as ClientConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
-from app.profiles.media import DEFAULT, SHIPPED, Fetched, is_name, new_name
+from app.media.store import DEFAULT, SHIPPED, Fetched, is_name, new_name
 from config import Bucket
 
 log = logging.getLogger(__name__)
