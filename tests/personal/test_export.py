@@ -21,10 +21,10 @@ from sqlalchemy import Engine, insert
 from app.database.transactions import writing
 from app.media.store import FolderStore
 from app.messenger.models import Message
-from app.personal import export as export_module
-from app.personal.export import PAGE_ROWS, ExportTooSlowError, export
-from app.personal.routes import STALLED_SECONDS
-from app.personal.schemas import ExportOut
+from app.privacy import export as export_module
+from app.privacy.export import PAGE_ROWS, ExportTooSlowError, export
+from app.privacy.routes import STALLED_SECONDS
+from app.privacy.schemas import ExportOut
 from tests.factories import Person, log_in, make_person
 from tests.messenger.rows import RoomRow, make_room
 from tests.problems import check_problem

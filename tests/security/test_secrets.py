@@ -24,7 +24,7 @@ from app.accounts.services import NoActiveAccount, WrongPassword
 from app.accounts.sessions import Device
 from app.http.errors import ApiError, BadInput, as_api_error
 from app.http.validation import Body
-from app.personal.schemas import ErasureIn
+from app.privacy.schemas import ErasureIn
 from config import Config, ConfigError
 from tests.delivery.machines import children
 from tests.factories import PASSWORD

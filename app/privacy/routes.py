@@ -12,9 +12,9 @@ from app.http.validation import JSON_OR_FORM
 from app.limits.rules import may_throttle, one_guess
 from app.media.store import PicturesUnavailable
 from app.openapi import carries, raises
-from app.personal import services
-from app.personal.export import export
-from app.personal.schemas import ErasureIn, ExportOut
+from app.privacy import services
+from app.privacy.export import export
+from app.privacy.schemas import ErasureIn, ExportOut
 
 bp = APIBlueprint("personal", __name__, url_prefix="/accounts/api/users/me")
 
