@@ -30,8 +30,8 @@ from app.messenger.history import MessageHistory
 from app.messenger.writer import MessageWriter
 from app.metrics import Metrics
 from app.openapi import routes as docs
+from app.privacy import erasure as erasures
 from app.privacy import routes as personal
-from app.privacy import services as erasures
 from app.profiles import routes as profiles
 from app.realtime import (
     Bus,

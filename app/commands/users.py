@@ -33,7 +33,7 @@ from app.database.transactions import be_patient, is_unavailable, reading
 from app.health import check_tables
 from app.http.errors import ApiError, BadInput, DatabaseUnavailable
 from app.http.json import encode
-from app.privacy import services as personal
+from app.privacy import erasure as personal
 
 users = AppGroup("users", help="Help people with their accounts.")
 

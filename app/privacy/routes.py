@@ -12,7 +12,7 @@ from app.http.validation import JSON_OR_FORM
 from app.limits.rules import may_throttle, one_guess
 from app.media.store import PicturesUnavailable
 from app.openapi import carries, raises
-from app.privacy import services
+from app.privacy import erasure
 from app.privacy.export import export
 from app.privacy.schemas import ErasureIn, ExportOut
 
@@ -30,7 +30,7 @@ STALLED_SECONDS = 30  # that a reader may take for one piece of an export
 def erase_self(json_or_form_data: ErasureIn) -> Response:
     """Erase the caller's account; messages stay with those they were sent to, without a name."""
     with one_guess(folded(current_user.username), wrong=WrongPassword):
-        services.erase_own(current_user.id, json_or_form_data.password)
+        erasure.erase_own(current_user.id, json_or_form_data.password)
     return Response(status=204)
 
 

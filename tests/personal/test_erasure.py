@@ -43,7 +43,7 @@ from app.media.store import FolderStore
 from app.messenger import services as messenger
 from app.messenger.models import Message, Room
 from app.messenger.store import Draft, Stored, store
-from app.privacy import services as personal
+from app.privacy import erasure as personal
 from app.profiles import services as profiles
 from app.profiles.models import Profile
 from tests.factories import PASSWORD, make_person, new_name
