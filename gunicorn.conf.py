@@ -97,7 +97,7 @@ class logger_class(glogging.Logger):  # noqa: N801 - it is a setting
 
 def on_starting(server):
     """Make room for the workers' metrics, and say what is not as it was asked for."""
-    # Here and not above, where a SIGHUP comes by again. `app.metrics` says more.
+    # Here and not above, where a SIGHUP comes by again. `app.operations.metrics` says more.
     folder = tempfile.mkdtemp(prefix="beseda-metrics-", dir=worker_tmp_dir)
     os.chown(folder, server.cfg.uid, server.cfg.gid)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder

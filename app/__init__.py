@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import logs
-from app import commands, health, metrics
+from app import commands
 from app.accounts import routes as accounts
 from app.accounts import tokens
 from app.database import connection as driver
@@ -28,8 +28,9 @@ from app.messenger import socket as chat
 from app.messenger.attendance import Attendance
 from app.messenger.history import MessageHistory
 from app.messenger.writer import MessageWriter
-from app.metrics import Metrics
 from app.openapi import routes as docs
+from app.operations import health, metrics
+from app.operations.metrics import Metrics
 from app.privacy import erasure as erasures
 from app.privacy import routes as personal
 from app.profiles import routes as profiles

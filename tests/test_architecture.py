@@ -219,7 +219,7 @@ def test_transactions_are_begun_by_services_and_the_store_of_messages() -> None:
     suffixes = (".invitations", ".operators", ".resets", ".services", ".sessions", ".store")
     # Whole databases are copied row for row, whatever the rows mean.
     others = {each for each in writers if not each.endswith(suffixes)}
-    assert others <= {"app.transfer"}
+    assert others <= {"app.operations.copy_database"}
     for module, tree in SOURCES.items():
         commits = [
             node.lineno

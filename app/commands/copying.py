@@ -10,8 +10,8 @@ from sqlalchemy import create_engine, make_url
 
 from app.commands.failures import told_plainly
 from app.database.transactions import engine_options, prepare
-from app.transfer import CopyError, rows_in
-from app.transfer import copy_database as copy_all
+from app.operations.copy_database import CopyError, rows_in
+from app.operations.copy_database import copy_database as copy_all
 from config import database_url
 
 _VARIABLE = "TARGET_DATABASE_URL"

@@ -7,10 +7,10 @@ from flask import current_app
 from flask.cli import with_appcontext
 from sqlalchemy import URL
 
-from app.backups import BackupError, Installation, Manifest, opened, write_backup
-from app.backups import restore as restore_backup
 from app.database import revisions
 from app.media.store import FolderStore
+from app.operations.backups import BackupError, Installation, Manifest, opened, write_backup
+from app.operations.backups import restore as restore_backup
 from config import kept_key
 
 

@@ -8,10 +8,10 @@ from flask.cli import with_appcontext
 from flask_babel import force_locale
 
 from app.accounts import services
-from app.accounts.django import Dump, Refusal, UnreadableDump, read_dump
 from app.accounts.services import Newcomer, NewcomersRefused
 from app.commands.failures import told_plainly
 from app.http.json import encode
+from app.operations.django_dump import Dump, Refusal, UnreadableDump, read_dump
 
 
 @click.command("import-users")

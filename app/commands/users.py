@@ -30,9 +30,9 @@ from app.accounts.services import UserNotFound
 from app.accounts.vouchers import Voucher
 from app.commands.failures import DatabaseFailure, first_line_of
 from app.database.transactions import be_patient, is_unavailable, reading
-from app.health import check_tables
 from app.http.errors import ApiError, BadInput, DatabaseUnavailable
 from app.http.json import encode
+from app.operations.health import check_tables
 from app.privacy import erasure as personal
 
 users = AppGroup("users", help="Help people with their accounts.")

@@ -7,8 +7,8 @@ import pytest
 from flask import Flask
 from flask_babel import force_locale
 
-from app.accounts.django import Dump, UnreadableDump, read_dump
 from app.http import languages
+from app.operations.django_dump import Dump, UnreadableDump, read_dump
 
 HASH = "pbkdf2_sha256$1000$a1B2c3D4e5F6g7H8i9J0kL$1QBwBIW3RgygOFInXxEnb11AMwMkPs0i8FfwH1D64JM="
 HEADER = "id,password,last_login,is_superuser,username,last_name,email,is_staff,is_active,date_joined,first_name"

@@ -20,9 +20,9 @@ from sqlalchemy import select, text
 import config
 from app import create_app
 from app.accounts.services import register
-from app.backups import Installation, opened, write_backup
 from app.database.transactions import reading, writing
 from app.media.store import FolderStore
+from app.operations.backups import Installation, opened, write_backup
 from app.profiles.models import Profile
 from app.profiles.services import change_profile, write_post
 from config import Config

@@ -17,8 +17,8 @@ from app.commands.failures import DatabaseFailure
 from app.database.transactions import reading, writing
 from app.database.types import UtcDateTime
 from app.extensions import db
+from app.operations.copy_database import CopyError, copy_database
 from app.profiles.services import write_post
-from app.transfer import CopyError, copy_database
 from tests import services
 from tests.conftest import make_config, sqlite_url, unavailable
 
