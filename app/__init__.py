@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import logs
-from app import commands
+from app import cli
 from app.accounts import routes as accounts
 from app.accounts import tokens
 from app.database import connection as driver
@@ -90,7 +90,7 @@ def create_app(config: Config) -> APIFlask:
         *(health.bp, docs.bp),
     ):
         app.register_blueprint(bp)
-    commands.init_app(app)
+    cli.init_app(app)
     return app
 
 

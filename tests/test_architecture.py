@@ -87,7 +87,7 @@ def test_what_concerns_all_domains_stands_above_them() -> None:
     # An erasure and an export are one transaction and one document over all three, which
     # therefore cannot be written in any of them.
     for module in SOURCES.keys() - {"app"}:
-        if not within(module, "app.privacy", "app.commands"):
+        if not within(module, "app.privacy", "app.cli"):
             assert not [name for name in ours(module) if within(name, "app.privacy")], module
 
 

@@ -8,7 +8,7 @@ import pytest
 from apiflask import APIFlask
 from flask.testing import FlaskClient
 
-from app.commands import demo
+from app.cli import demo
 from app.http.pagination import MOST_ITEMS
 
 SCRIPT = json.loads(Path(demo.__file__).with_name("demo.json").read_text())

@@ -25,8 +25,8 @@ from flask_migrate import upgrade
 from app import create_app
 from app.accounts import invitations
 from app.accounts.models import User
+from app.cli.users import users
 from app.clock import utcnow
-from app.commands.users import users
 from tests.conftest import make_config, sqlite_url
 from tests.factories import PASSWORD, make_person, new_name
 from tests.servers import ROOT, Server, free_port

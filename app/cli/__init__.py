@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from app.commands import copying, data, demo, imports, users
+from app.cli import copying, data, demo, imports, users
 
 
 def init_app(app: Flask) -> None:
