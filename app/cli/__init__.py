@@ -2,17 +2,17 @@
 
 from flask import Flask
 
-from app.cli import copying, data, demo, imports, users
+from app.cli import backup, copy_database, demo, import_users, users
 
 
 def init_app(app: Flask) -> None:
     """Let an application be operated."""
     for command in (
-        copying.copy_database,
-        data.backup,
-        data.restore,
+        copy_database.copy_database,
+        backup.backup,
+        backup.restore,
         demo.demo,
-        imports.import_users,
+        import_users.import_users,
         users.users,
     ):
         app.cli.add_command(command)

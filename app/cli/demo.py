@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 from app.accounts.models import User
 from app.accounts.operators import set_admin
 from app.accounts.services import create_user
-from app.cli.failures import told_plainly
+from app.cli.errors import told_plainly
 from app.database.transactions import reading
 from app.messenger.services import open_room, post_message, take_seat
 from app.profiles.services import befriend, change_profile, write_post

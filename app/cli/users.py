@@ -28,7 +28,7 @@ from app.accounts.names import folded
 from app.accounts.schemas import AccountIn, NewPasswordIn
 from app.accounts.services import UserNotFound
 from app.accounts.vouchers import Voucher
-from app.cli.failures import DatabaseFailure, first_line_of
+from app.cli.errors import DatabaseFailure, first_line_of
 from app.database.transactions import be_patient, is_unavailable, reading
 from app.http.errors import ApiError, BadInput, DatabaseUnavailable
 from app.http.json import encode

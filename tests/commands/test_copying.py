@@ -13,7 +13,7 @@ from sqlalchemy import Boolean, Connection, Engine, Table, insert, inspect, sele
 
 from app import create_app
 from app.accounts.services import register
-from app.cli.failures import DatabaseFailure
+from app.cli.errors import DatabaseFailure
 from app.database.transactions import reading, writing
 from app.database.types import UtcDateTime
 from app.extensions import db

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from app.accounts import services
 from app.accounts.models import User
 from app.accounts.services import Newcomer, NewcomersRefused
-from app.cli.failures import DatabaseFailure
+from app.cli.errors import DatabaseFailure
 from app.clock import utcnow
 from app.database.transactions import reading
 from tests.servers import ROOT, Server

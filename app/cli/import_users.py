@@ -9,7 +9,7 @@ from flask_babel import force_locale
 
 from app.accounts import services
 from app.accounts.services import Newcomer, NewcomersRefused
-from app.cli.failures import told_plainly
+from app.cli.errors import told_plainly
 from app.http.json import encode
 from app.operations.django_dump import Dump, Refusal, UnreadableDump, read_dump
 
