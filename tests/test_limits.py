@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
 from app import create_app
-from app.accounts.names import folded
+from app.accounts.usernames import folded
 from app.limits.rules import REFUSALS_MAX, Throttled, make_familiar, network, spend
 from tests.conftest import make_config, sqlite_url
 from tests.factories import PASSWORD, Person, make_person, new_name

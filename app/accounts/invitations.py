@@ -4,9 +4,9 @@ from datetime import timedelta
 
 from sqlalchemy import ColumnElement, Connection, insert, select, update
 
-from app.accounts import vouchers
+from app.accounts import one_time_tokens
 from app.accounts.models import Invitation
-from app.accounts.vouchers import Voucher
+from app.accounts.one_time_tokens import Voucher
 from app.clock import utcnow
 from app.database.transactions import reading, writing
 
@@ -15,12 +15,12 @@ LIFETIME = timedelta(days=7)
 
 def invite(lifetime: timedelta = LIFETIME) -> Voucher:
     """Return the code of a new invitation, which is written down nowhere else."""
-    voucher = Voucher(vouchers.new_secret(), utcnow() + lifetime)
+    voucher = Voucher(one_time_tokens.new_secret(), utcnow() + lifetime)
     with writing() as connection:
-        vouchers.prune(connection, Invitation, Invitation.used_by.is_(None))
+        one_time_tokens.prune(connection, Invitation, Invitation.used_by.is_(None))
         connection.execute(
             insert(Invitation).values(
-                code_hash=vouchers.hash_of(voucher.secret), expires_at=voucher.expires_at
+                code_hash=one_time_tokens.hash_of(voucher.secret), expires_at=voucher.expires_at
             )
         )
     return voucher
@@ -43,7 +43,7 @@ def use_up(connection: Connection, code: str, user_id: int) -> bool:
 
 def _good(code: str) -> tuple[ColumnElement[bool], ...]:
     return (
-        Invitation.code_hash == vouchers.hash_of(code),
+        Invitation.code_hash == one_time_tokens.hash_of(code),
         Invitation.used_by.is_(None),
         Invitation.expires_at > utcnow(),
     )

@@ -16,7 +16,7 @@ from argon2.exceptions import VerificationError
 from flask_babel import lazy_gettext as _
 
 from app import threads
-from app.accounts.names import folded
+from app.accounts.usernames import folded
 from app.http.validation import RefusedField
 
 PASSWORD_CHARS_LEAST, PASSWORD_CHARS_MOST = 8, 128

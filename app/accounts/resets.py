@@ -12,11 +12,11 @@ from flask_babel import force_locale, gettext
 from flask_babel import lazy_gettext as _
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select
 
-from app.accounts import passwords, vouchers
+from app.accounts import one_time_tokens, passwords
 from app.accounts.models import PasswordReset, User
-from app.accounts.names import folded
+from app.accounts.one_time_tokens import Voucher
 from app.accounts.services import OWN_NAME, is_own_name, replace_password
-from app.accounts.vouchers import Voucher
+from app.accounts.usernames import folded
 from app.clock import utcnow
 from app.database.transactions import reading, writing
 from app.http.errors import ApiError, BadInput, FieldErrors
@@ -162,12 +162,12 @@ def _count_open(connection: Connection, user_id: int) -> int:
 
 
 def _issue(connection: Connection, user_id: int, lifetime: timedelta) -> Voucher:
-    voucher = Voucher(vouchers.new_secret(), utcnow() + lifetime)
-    vouchers.prune(connection, PasswordReset)
+    voucher = Voucher(one_time_tokens.new_secret(), utcnow() + lifetime)
+    one_time_tokens.prune(connection, PasswordReset)
     connection.execute(
         insert(PasswordReset).values(
             user_id=user_id,
-            token_hash=vouchers.hash_of(voucher.secret),
+            token_hash=one_time_tokens.hash_of(voucher.secret),
             expires_at=voucher.expires_at,
         )
     )
@@ -179,4 +179,6 @@ def _use_up(connection: Connection, token: str) -> bool:
 
 
 def _good(token: str) -> tuple[ColumnElement[bool], ...]:
-    return PasswordReset.token_hash == vouchers.hash_of(token), PasswordReset.expires_at > utcnow()
+    return PasswordReset.token_hash == one_time_tokens.hash_of(
+        token
+    ), PasswordReset.expires_at > utcnow()

@@ -6,7 +6,6 @@ from flask_babel import gettext
 from flask_jwt_extended import current_user, jwt_required
 
 from app.accounts import resets, services, sessions, tokens
-from app.accounts.names import folded
 from app.accounts.resets import NoMail
 from app.accounts.schemas import (
     AccessOut,
@@ -27,6 +26,7 @@ from app.accounts.schemas import (
 from app.accounts.services import RegistrationClosed, WrongPassword
 from app.accounts.sessions import Device, SessionNotFound
 from app.accounts.tokens import NoActiveAccount, TokenNotValid
+from app.accounts.usernames import folded
 from app.clock import utcnow
 from app.database.transactions import reading
 from app.http.conditional import conditional

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, Field
 
 from app.accounts.models import EMAIL_CHARS, USERNAME_CHARS
-from app.accounts.names import normal_email, normal_username
 from app.accounts.passwords import PASSWORD_CHARS_LEAST, PASSWORD_CHARS_MOST, strong_password
 from app.accounts.resets import find_token_errors
 from app.accounts.services import find_taken, find_uninvited
+from app.accounts.usernames import normal_email, normal_username
 from app.http.errors import BadInput
 from app.http.validation import Body, InSchema, NameText, Text, TrimmedText
 

@@ -13,9 +13,9 @@ from sqlalchemy.exc import IntegrityError
 
 from app.accounts import invitations, passwords, sessions
 from app.accounts.models import Invitation, PasswordReset, User
-from app.accounts.names import erased_username, folded
 from app.accounts.sessions import Device
 from app.accounts.tokens import NoActiveAccount, TokenNotValid
+from app.accounts.usernames import erased_username, folded
 from app.clock import utcnow
 from app.database.prepared import Prepared
 from app.database.transactions import insert_once, reading, writing

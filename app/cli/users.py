@@ -24,10 +24,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.accounts import invitations, operators, resets, services
 from app.accounts.models import User
-from app.accounts.names import folded
+from app.accounts.one_time_tokens import Voucher
 from app.accounts.schemas import AccountIn, NewPasswordIn
 from app.accounts.services import UserNotFound
-from app.accounts.vouchers import Voucher
+from app.accounts.usernames import folded
 from app.cli.errors import DatabaseFailure, first_line_of
 from app.database.transactions import be_patient, is_unavailable, reading
 from app.http.errors import ApiError, BadInput, DatabaseUnavailable

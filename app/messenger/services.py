@@ -21,8 +21,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import aliased
 
 from app.accounts.models import User
-from app.accounts.names import room_names
 from app.accounts.services import get_user_by_name, hold_accounts
+from app.accounts.usernames import room_names
 from app.database.prepared import AnyRow, Prepared
 from app.database.transactions import insert_once, reading, writing
 from app.http.errors import ApiError, BadInput

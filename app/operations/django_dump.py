@@ -17,8 +17,8 @@ from flask_babel import LazyString
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from app.accounts.models import User
-from app.accounts.names import folded, normal_email, normal_username
 from app.accounts.passwords import hash_of_django
+from app.accounts.usernames import folded, normal_email, normal_username
 from app.clock import utcnow
 from app.http.errors import NON_FIELD, BadInput
 from app.http.validation import Body, NameText, RefusedField, Text

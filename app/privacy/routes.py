@@ -4,8 +4,8 @@ from apiflask import APIBlueprint
 from flask import Response, current_app, request
 from flask_jwt_extended import current_user, jwt_required
 
-from app.accounts.names import folded
 from app.accounts.services import WrongPassword
+from app.accounts.usernames import folded
 from app.database.transactions import current_engine
 from app.http.errors import Overloaded
 from app.http.validation import JSON_OR_FORM

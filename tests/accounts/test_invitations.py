@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select, update
 from werkzeug.test import TestResponse
 
-from app.accounts import invitations, services, vouchers
+from app.accounts import invitations, one_time_tokens, services
 from app.accounts.models import Invitation, User
 from app.clock import utcnow
 from app.database.transactions import reading
@@ -114,7 +114,7 @@ def test_code_that_is_not_good_is_refused_whatever_is_wrong_with_it(
 ) -> None:
     used, expired = invite(app), invite(app, timedelta(0))
     register(client, person(invitation=used))
-    codes = ["unknown", vouchers.new_secret(), used, expired, "я" * 1000]
+    codes = ["unknown", one_time_tokens.new_secret(), used, expired, "я" * 1000]
 
     answers = [register(client, person(invitation=code)) for code in codes]
 
@@ -203,7 +203,7 @@ def test_code_is_long_and_kept_nowhere_but_as_its_hash(app: APIFlask) -> None:
     assert len(codes) == 20
     assert all(len(bytes.fromhex(code)) >= 16 for code in codes)
     assert not any(code in stored(app) for code in codes)
-    assert all(vouchers.hash_of(code) in stored(app) for code in codes)
+    assert all(one_time_tokens.hash_of(code) in stored(app) for code in codes)
 
 
 def test_code_is_good_for_a_week_unless_it_is_said_otherwise(app: APIFlask) -> None:
@@ -223,11 +223,11 @@ def test_codes_that_have_expired_are_swept_away_but_for_those_that_were_used(
     with app.extensions["engine"].begin() as connection:
         connection.execute(
             update(Invitation)
-            .where(Invitation.code_hash == vouchers.hash_of(used))
+            .where(Invitation.code_hash == one_time_tokens.hash_of(used))
             .values(expires_at=utcnow() - timedelta(days=1))
         )
 
     newest = invite(app)
 
     assert count(app, Invitation) == 3
-    assert all(vouchers.hash_of(code) in stored(app) for code in (used, good, newest))
+    assert all(one_time_tokens.hash_of(code) in stored(app) for code in (used, good, newest))

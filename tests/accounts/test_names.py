@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.accounts.models import EMAIL_CHARS, USERNAME_CHARS, User
-from app.accounts.names import folded, normal_email, normal_username, room_name
+from app.accounts.usernames import folded, normal_email, normal_username, room_name
 from app.http.validation import RefusedField
 
 texts = st.text(max_size=40)

@@ -5,7 +5,6 @@ from argon2 import PasswordHasher, Type, extract_parameters
 from argon2.exceptions import VerifyMismatchError
 
 from app.accounts.models import User
-from app.accounts.names import folded
 from app.accounts.passwords import (
     _NOBODYS_HASH,
     Verdict,
@@ -15,6 +14,7 @@ from app.accounts.passwords import (
     hash_password,
     strong_password,
 )
+from app.accounts.usernames import folded
 from app.http.validation import RefusedField
 
 RIGHT = Verdict(ok=True, needs_rehash=False)

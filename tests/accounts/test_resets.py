@@ -18,7 +18,7 @@ from sqlalchemy import event, func, select, update
 from werkzeug.test import TestResponse
 
 from app import mail
-from app.accounts import operators, resets, vouchers
+from app.accounts import one_time_tokens, operators, resets
 from app.accounts.models import PasswordReset, User
 from app.clock import utcnow
 from app.database.transactions import reading
@@ -162,7 +162,14 @@ def test_token_that_is_not_good_is_refused_whatever_is_wrong_with_it(
     used = issue(app, ann)
     confirm(client, used)
     expired = issue(app, ann, timedelta(0))
-    tokens = ["unknown", vouchers.new_secret(), used, expired, "я" * 1000, ann.tokens["access"]]
+    tokens = [
+        "unknown",
+        one_time_tokens.new_secret(),
+        used,
+        expired,
+        "я" * 1000,
+        ann.tokens["access"],
+    ]
 
     answers = [confirm(client, token, "yet another horse") for token in tokens]
 
@@ -273,7 +280,7 @@ def test_token_is_long_and_kept_nowhere_but_as_its_hash(app: APIFlask, ann: Pers
     assert len(tokens) == 20
     assert all(len(bytes.fromhex(token)) >= 16 for token in tokens)
     assert not any(token in stored(app) for token in tokens)
-    assert all(vouchers.hash_of(token) in stored(app) for token in tokens)
+    assert all(one_time_tokens.hash_of(token) in stored(app) for token in tokens)
 
 
 def test_tokens_that_have_expired_are_swept_away(
@@ -444,7 +451,7 @@ def test_neither_the_log_nor_an_answer_tells_a_token(
     told = [each for each in caplog.records if each.name != "mail.log"]
     said = " ".join(f"{each.getMessage()} {each.__dict__}" for each in told)
     assert "a letter was sent" in said
-    for private in (token, vouchers.hash_of(token), NEW_PASSWORD, ann.email):
+    for private in (token, one_time_tokens.hash_of(token), NEW_PASSWORD, ann.email):
         assert private not in said
     assert token not in confirmed.text + asked[0].text + asked[1].text
 

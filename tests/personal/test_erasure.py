@@ -32,9 +32,9 @@ from sqlalchemy import (
 from app.accounts import services as accounts
 from app.accounts import sessions
 from app.accounts.models import Invitation, PasswordReset, Session, User
-from app.accounts.names import folded
 from app.accounts.sessions import Device
 from app.accounts.tokens import NoActiveAccount, TokenNotValid
+from app.accounts.usernames import folded
 from app.clock import utcnow
 from app.database.transactions import engine_options, prepare, reading, scrub, writing
 from app.extensions import db
