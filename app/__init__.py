@@ -24,9 +24,9 @@ from app.limits import rules
 from app.mail import Mailer
 from app.media.store import FolderStore, MediaStore, media
 from app.messenger import routes as messenger
-from app.messenger import socket as chat
-from app.messenger.attendance import Attendance
+from app.messenger import websocket as chat
 from app.messenger.history import MessageHistory
+from app.messenger.socket_registry import Attendance
 from app.messenger.writer import MessageWriter
 from app.openapi import routes as docs
 from app.operations import health, metrics

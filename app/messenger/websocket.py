@@ -24,7 +24,6 @@ from app.http.languages import preferred
 from app.http.validation import RetryIn, decode_json, whole_number
 from app.limits.rules import Limits, Standing, Throttled, network, spend
 from app.messenger import services
-from app.messenger.attendance import Attendance
 from app.messenger.handshake import (
     SUBPROTOCOL,
     TooManySockets,
@@ -35,6 +34,7 @@ from app.messenger.handshake import (
 )
 from app.messenger.schemas import ChatIn
 from app.messenger.services import RoomNotFound, Seat
+from app.messenger.socket_registry import Attendance
 from app.messenger.store import Draft, Stored
 from app.messenger.writer import MessageWriter, Outcome
 from app.openapi import unlisted
