@@ -18,9 +18,9 @@ from app.realtime.connection import Connection, Listener
 from app.realtime.history import History
 from app.realtime.hub import Hub
 from app.realtime.loop import monotonic
-from app.realtime.postgres_bus import PostgresExchange
-from app.realtime.redis_bus import RedisExchange
-from app.realtime.tally import Tally
+from app.realtime.postgres_pubsub import PostgresExchange
+from app.realtime.redis_pubsub import RedisExchange
+from app.realtime.stats import Tally
 
 __all__ = [
     "Bus",

@@ -14,7 +14,7 @@ from app.realtime.closing import Close
 from app.realtime.connection import Connection, Listener
 from app.realtime.history import History
 from app.realtime.loop import monotonic, sleep, spawn
-from app.realtime.tally import Tally
+from app.realtime.stats import Tally
 
 log = logging.getLogger(__name__)
 

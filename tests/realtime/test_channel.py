@@ -10,7 +10,7 @@ from app.messenger.writer import BATCH_CHARS
 from app.realtime import Connection
 from app.realtime.channel import EARLY_MAX, EARLY_SECONDS, PAGE, PART_BYTES, Channel
 from app.realtime.connection import OUTBOX_BYTES
-from app.realtime.tally import Tally
+from app.realtime.stats import Tally
 from tests.fakes import FakeHistory, FakeListener, FakeSocket, Peer, faultless_loop, settle, until
 
 ROOM = 7
