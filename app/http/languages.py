@@ -24,6 +24,6 @@ def init_app(app: Flask) -> None:
     babel.init_app(
         app,
         default_locale=LANGUAGES[0],
-        default_translation_directories=str(Path(__file__).parent / "translations"),
+        default_translation_directories=str(Path(__file__).parents[1] / "translations"),
         locale_selector=preferred,
     )
