@@ -1,7 +1,7 @@
 """Pictures that are none, or that are meant to do harm: through the door by which all of them come.
 
-What is decoded and how is in tests/profiles/test_pictures.py; how files are kept and served, and
-which paths lead nowhere, in tests/profiles/test_media.py.
+What is decoded and how is in tests/media/test_avatars.py; how files are kept and served, and
+which paths lead nowhere, in tests/media/test_store.py.
 """
 
 import io

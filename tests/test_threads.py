@@ -191,10 +191,10 @@ def test_each_lane_is_one_thread_of_its_own() -> None:
             lane: [crowd.submit(threads.run, lane, thread_id) for _ in range(20)]
             for lane in threads.WAITING_MAX
         }
-        threads = {lane: {job.result() for job in jobs[lane]} for lane in jobs}
+        ids = {lane: {job.result() for job in jobs[lane]} for lane in jobs}
 
-    assert {len(each) for each in threads.values()} == {1}
-    assert len(set.union({thread_id()}, *threads.values())) == 1 + len(threads)
+    assert {len(each) for each in ids.values()} == {1}
+    assert len(set.union({thread_id()}, *ids.values())) == 1 + len(threads)
 
 
 @in_worker
