@@ -194,7 +194,7 @@ def test_each_lane_is_one_thread_of_its_own() -> None:
         ids = {lane: {job.result() for job in jobs[lane]} for lane in jobs}
 
     assert {len(each) for each in ids.values()} == {1}
-    assert len(set.union({thread_id()}, *ids.values())) == 1 + len(threads)
+    assert len(set.union({thread_id()}, *ids.values())) == 1 + len(ids)
 
 
 @in_worker

@@ -19,6 +19,7 @@ from apiflask import APIFlask
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
 from PIL import Image
+from tests.profiles.test_media import ESCAPES, JPEG, serving
 
 from app import create_app
 from app.accounts.services import register
@@ -29,7 +30,6 @@ from app.profiles.services import change_profile
 from config import Bucket, ConfigError
 from tests.conftest import make_config, sqlite_url
 from tests.factories import make_person
-from tests.profiles.test_media import ESCAPES, JPEG, serving
 from tests.servers import ROOT, START_SECONDS, Server, free_port
 
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "not so secret"}

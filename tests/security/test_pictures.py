@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 
 from tests.factories import Person, make_person
+from tests.media.test_avatars import SVG, jpeg_of_scans, png_chunk, png_header, png_of_size
 from tests.problems import check_problem
-from tests.profiles.test_pictures import SVG, jpeg_of_scans, png_chunk, png_header, png_of_size
 from tests.security.raw import ask, request
 from tests.servers import Server
 
