@@ -26,7 +26,7 @@ from app.media.store import FolderStore, MediaStore, media
 from app.messenger import routes as messenger
 from app.messenger import websocket as chat
 from app.messenger.history import MessageHistory
-from app.messenger.socket_registry import Attendance
+from app.messenger.socket_registry import SocketRegistry
 from app.messenger.writer import MessageWriter
 from app.openapi import routes as docs
 from app.operations import health, metrics
@@ -36,11 +36,11 @@ from app.privacy import routes as personal
 from app.profiles import routes as profiles
 from app.realtime import (
     Bus,
-    LineBus,
     MemoryBus,
-    PostgresExchange,
+    PostgresPubSub,
+    PubSubBus,
     Realtime,
-    RedisExchange,
+    RedisPubSub,
 )
 from config import Config
 
@@ -100,7 +100,7 @@ def start(app: APIFlask) -> None:
     watch(app.extensions["engine"])
     app.extensions["writer"].start()
     app.extensions["realtime"].start()
-    app.extensions["attendance"].start()
+    app.extensions["socket_registry"].start()
     app.extensions["metrics"].start(app)
     threading.Thread(target=_finish_erasures, args=(app,), name="erasures", daemon=True).start()
 
@@ -126,13 +126,13 @@ def _connect(app: APIFlask, config: Config) -> None:
     prepare(engine)
     realtime = Realtime(MessageHistory(engine), _bus(config), config.SOCKETS_MAX)
     app.extensions |= {
-        "attendance": Attendance(engine),
+        "socket_registry": SocketRegistry(engine),
         "engine": engine,
         "mailer": Mailer(config.SMTP_URL, app.app_context) if config.SMTP_URL else None,
         "media": _store(config),
         "metrics": Metrics(),
         "realtime": realtime,
-        "writer": MessageWriter(engine, realtime.ring),
+        "writer": MessageWriter(engine, realtime.publish),
     }
 
 
@@ -147,12 +147,12 @@ def _store(config: Config) -> MediaStore:
 def _bus(config: Config) -> Bus:
     url = make_url(config.DATABASE_URL)
     if config.REDIS_URL:
-        return LineBus(RedisExchange(config.REDIS_URL, f"beseda:{_installation(config)}"))
+        return PubSubBus(RedisPubSub(config.REDIS_URL, f"beseda:{_installation(config)}"))
     if config.is_sqlite:
         return MemoryBus()
     libpq_url = url.set(drivername="postgresql").render_as_string(hide_password=False)
     options = engine_options(config.DATABASE_URL, 1)["connect_args"]
-    return LineBus(PostgresExchange(partial(driver.Connection.connect, libpq_url, **options)))
+    return PubSubBus(PostgresPubSub(partial(driver.Connection.connect, libpq_url, **options)))
 
 
 def _installation(config: Config) -> str:

@@ -15,5 +15,5 @@ migrate = Migrate()
 babel = Babel()
 cors = CORS()
 sock = Sock()
-# It counts with the `Counts` of the application that answers, see `app/limits/rules/rules.py`.
+# It counts with the `Counters` of the application that answers, see `app/limits/rules/rules.py`.
 limiter = Limiter(get_remote_address, strategy="fixed-window", storage_uri="counts://")

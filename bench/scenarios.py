@@ -103,7 +103,7 @@ class _Pace:
         while (now := monotonic()) < until:
             due = self._start + self._number / self._rate
             if now >= due:
-                chatters[self._number % len(chatters)].say(due)
+                chatters[self._number % len(chatters)].send_text(due)
                 self._number = next(self._numbers)
             else:
                 loop.turn(min(due, until))
@@ -138,23 +138,23 @@ def _fanout(talk: Talk, sockets: int, seconds: float, warmup: float) -> Outcome:
     missing = 0
     rounds: list[tuple[float, float]] = []  # when a message was said, and when all had it
 
-    def say() -> None:
+    def send_text() -> None:
         nonlocal missing
         missing = len(talk.chatters)
-        speaker.say()
+        speaker.send_text()
 
-    def heard(_payload: bytes) -> None:
+    def on_text(_payload: bytes) -> None:
         nonlocal missing
         missing -= 1
         if not missing:
             rounds.append((talk.lines[-1].at, monotonic()))
             if not talk.is_ending:
-                say()
+                send_text()
 
     for chatter in talk.chatters:
-        chatter.socket.on_frame = heard
+        chatter.socket.on_frame = on_text
     begins = monotonic() + warmup
-    say()
+    send_text()
     talk.loop.run(begins)
     one = stage.meter.read()
     talk.loop.run(one.at + seconds)
@@ -216,7 +216,7 @@ def _idle(talk: Talk, steps: Sequence[int], hold: float) -> Outcome:
         figures[f"KiB/socket at {step}"] = (meter.memory() - start) / step / KIB
     by_room = {chatter.room.id: chatter for chatter in talk.chatters}
     for chatter in by_room.values():
-        chatter.say()
+        chatter.send_text()
         talk.settle(0.05)
     talk.finish()
     figures["KiB/socket after a message"] = (meter.memory() - start) / len(talk.chatters) / KIB

@@ -25,7 +25,7 @@ PAGE = 1000
 
 
 @dataclass(slots=True)
-class Line:
+class PubSubConnection:
     """Something that was said.
 
     Attributes:
@@ -56,7 +56,7 @@ class Chatter:
             talk.loop, talk.stage.port, room.socket_path, member.access, deflate=talk.deflate
         )
 
-    def say(self, due: float | None = None) -> None:
+    def send_text(self, due: float | None = None) -> None:
         """Say the next thing."""
         self._count += 1
         marker = f"{self._name}.{self._count};"
@@ -66,20 +66,20 @@ class Chatter:
         frame = mask(f'{{"message": "{text}"}}'.encode())
         now = monotonic()
         self._talk.lines.append(
-            Line(self.room.name, self.member.username, marker, text, due or now, now)
+            PubSubConnection(self.room.name, self.member.username, marker, text, due or now, now)
         )
         self.socket.send(frame)
 
     def chat(self) -> None:
         """Say something, and the next thing whenever the last one has come back."""
         self.socket.on_frame = self._echo
-        self.say()
+        self.send_text()
 
     def _echo(self, payload: bytes) -> None:
         if self._marker in payload:
             self.is_echoed = True
             if not self._talk.is_ending:
-                self.say()
+                self.send_text()
 
 
 class Talk:
@@ -94,7 +94,7 @@ class Talk:
         self.stage = stage
         self.deflate = deflate
         self.loop = Loop()
-        self.lines: list[Line] = []
+        self.lines: list[PubSubConnection] = []
         self.chatters: list[Chatter] = []
         self.is_ending = False
         self._parsed: dict[bytes, Message | None] = {}
@@ -130,10 +130,10 @@ class Talk:
     def finish(self) -> None:
         """Say nothing more and hear what is still to come."""
         self.is_ending = True
-        heard = -1
-        while not self._is_complete() and heard != (heard := self._heard()):
+        on_text = -1
+        while not self._is_complete() and on_text != (on_text := self._heard()):
             self.loop.run(monotonic() + SILENCE_SECONDS / 10)
-            if heard == self._heard():
+            if on_text == self._heard():
                 self.loop.run(monotonic() + SILENCE_SECONDS)
 
     def _heard(self) -> int:
@@ -161,7 +161,7 @@ class Talk:
 
     # Judgement
 
-    def heard(self) -> Iterator[tuple[Chatter, float, Message]]:
+    def on_text(self) -> Iterator[tuple[Chatter, float, Message]]:
         """Yield each message that a socket got, with its time."""
         for chatter in self.chatters:
             for at, payload in chatter.socket.texts():
@@ -179,14 +179,14 @@ class Talk:
         due = {line.marker: line.due for line in self.lines}
         return [
             (due[message.client_id], at - due[message.client_id])
-            for _, at, message in self.heard()
+            for _, at, message in self.on_text()
             if message.client_id in due
         ]
 
     def acks(self) -> list[Ack]:
         """Return the echoes, each the first that its sender's name got at any socket."""
         found: dict[str, Ack] = {}
-        for chatter, at, message in self.heard():
+        for chatter, at, message in self.on_text():
             if message.user == chatter.member.username:
                 ack = found.get(message.client_id)
                 if ack is None or at < ack.at:
@@ -214,7 +214,7 @@ class Talk:
         sockets = []
         for number, chatter in enumerate(self.chatters):
             socket = chatter.socket
-            heard = Heard(
+            on_text = Heard(
                 f"{chatter.member.username}/{number}",
                 chatter.member.username,
                 chatter.room.name,
@@ -223,12 +223,12 @@ class Talk:
                 socket.opened_at,
                 is_open=socket.is_open,
             )
-            heard.received = [
+            on_text.received = [
                 message
                 for _, payload in socket.texts()
                 if (message := self._parse(payload)) is not None
             ]
-            sockets.append(heard)
+            sockets.append(on_text)
         rooms = {line.room for line in self.lines}
         owners = {each.room.name: each for each in self.chatters if each.room.name in rooms}
         return History(

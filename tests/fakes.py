@@ -17,7 +17,7 @@ from wsproto.connection import Connection as Protocol
 from wsproto.connection import ConnectionType
 from wsproto.events import CloseConnection, Ping, Pong, TextMessage
 
-from app.realtime import Ring
+from app.realtime import Publication
 
 Answer = TypeVar("Answer")
 
@@ -120,7 +120,7 @@ class Peer(Stream):
         """Read until the server hangs up."""
         self.take_until(lambda: self.is_at_end)
 
-    def say(self, text: str) -> None:
+    def send_text(self, text: str) -> None:
         """Send a text."""
         self.socket.send(self.protocol.send(TextMessage(data=text)))
 
@@ -146,7 +146,7 @@ class FakeListener:
         self.texts: list[str] = []
         self.codes: list[int] = []
 
-    def heard(self, text: str) -> None:
+    def on_text(self, text: str) -> None:
         self.texts.append(text)
 
     def closed(self, code: int) -> None:
@@ -210,13 +210,13 @@ class FakeHistory:
         self._open = Event()
         self._open.set()
 
-    def commit(self, room_id: int, payload: bytes | None = None) -> Ring:
+    def commit(self, room_id: int, payload: bytes | None = None) -> Publication:
         """Store a message, of which each room has its own but all share the ids."""
         self._newest += 1
         before = self.newest(room_id)
         payload = payload or b"%d" % self._newest
         self._rooms[room_id].append((self._newest, payload))
-        return Ring(room_id, before, self._newest, payload)
+        return Publication(room_id, before, self._newest, payload)
 
     def newest(self, room_id: int) -> int:
         """Return the newest id of a room, 0 before the first."""

@@ -51,7 +51,7 @@ def join(person: Person, room: Mapping[str, Any], **query: object) -> ClientConn
     return open_socket(person.url + chat_path(room["name"], **query), person.bearer)
 
 
-def say(socket: ClientConnection, text: str, **more: Any) -> None:
+def send_text(socket: ClientConnection, text: str, **more: Any) -> None:
     """Send a message."""
     socket.send(json.dumps({"message": text} | more))
 

@@ -24,7 +24,7 @@ from tests.factories import PASSWORD, Person, make_person, new_name
 from tests.problems import check_problem
 from tests.servers import Server
 from tests.shapes import TIME
-from tests.talk import close_code, hear, join, open_socket, say
+from tests.talk import close_code, hear, join, open_socket, send_text
 
 pytestmark = pytest.mark.usefixtures("documented")  # and so is every answer below
 
@@ -942,7 +942,7 @@ class TestFrames:
         messages = place.written()["messages"]
         with sockets(place) as (anns, bobs):
             anns.send(frame)
-            say(anns, mark)
+            send_text(anns, mark)
 
             check_error_frame(hear(anns), "invalid", client_id)
             echoes = [hear(anns), hear(bobs)]
@@ -966,7 +966,7 @@ class TestFrames:
         with sockets(place) as (anns, bobs):
             anns.send(frame)
             closed_with = close_code(anns)
-            say(bobs, "still here")
+            send_text(bobs, "still here")
             echo = hear(bobs)
 
         assert closed_with == code

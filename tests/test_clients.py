@@ -138,18 +138,18 @@ def test_holds_a_conversation(server: Server, client: Client) -> None:
         client.chat(socket_url, bearer_of_bob) as chat_of_bob,
     ):
         chat_of_ann.send('{"message": "Привет!"}')
-        heard = [json.loads(chat_of_bob.receive())]
+        on_text = [json.loads(chat_of_bob.receive())]
         chat_of_bob.send('{"message": "И тебе 😀"}')
-        heard.append(json.loads(chat_of_bob.receive()))
-        heard.append(client.rest(messages, {"content": "по REST"}, bearer_of_ann))
+        on_text.append(json.loads(chat_of_bob.receive()))
+        on_text.append(client.rest(messages, {"content": "по REST"}, bearer_of_ann))
         said = [json.loads(chat_of_ann.receive()) for _ in range(3)]
-        assert json.loads(chat_of_bob.receive()) == heard[-1]
+        assert json.loads(chat_of_bob.receive()) == on_text[-1]
 
-    check_shape(heard, [MESSAGE])
-    assert [(each["user"], each["content"]) for each in heard] == [
+    check_shape(on_text, [MESSAGE])
+    assert [(each["user"], each["content"]) for each in on_text] == [
         (ann, "Привет!"),
         (bob, "И тебе 😀"),
         (ann, "по REST"),
     ]
-    assert said == heard
-    assert client.rest(messages, None, bearer_of_bob) == heard
+    assert said == on_text
+    assert client.rest(messages, None, bearer_of_bob) == on_text

@@ -39,7 +39,7 @@ from tests.talk import (
     join,
     messages_path,
     open_socket,
-    say,
+    send_text,
 )
 
 pytestmark = pytest.mark.usefixtures("documented")  # and so is every answer below
@@ -362,7 +362,7 @@ def test_a_socket_opens_without_the_last_slash_of_its_path(old_chat: Chat) -> No
     url = old_chat.ann.url + chat_path(old_chat.room["name"]).removesuffix("/")
 
     with open_socket(url, old_chat.ann.bearer) as socket_of_ann:
-        say(socket_of_ann, "here")
+        send_text(socket_of_ann, "here")
         assert hear(socket_of_ann)["content"] == "here"
 
 
@@ -635,7 +635,7 @@ def test_a_list_has_its_newest_items_oldest_first(chat: Chat) -> None:
     # By a socket, because one transaction then stores many of them.
     with join(chat.ann, chat.room) as socket_of_ann:
         for number in range(101):
-            say(socket_of_ann, f"{number}")
+            send_text(socket_of_ann, f"{number}")
         said = [hear(socket_of_ann)["id"] for _ in range(101)]
 
     def read(**query: int) -> list[int]:
@@ -710,7 +710,7 @@ def test_any_text_comes_back_unchanged(old_chat: Chat, text: str) -> None:
     assert shown["posts"][-1] == published
     assert published["content"] == text
     with join(old_chat.ann, old_chat.room) as socket_of_ann:
-        say(socket_of_ann, text)
+        send_text(socket_of_ann, text)
         assert hear(socket_of_ann)["content"] == text
 
 
@@ -720,7 +720,7 @@ def test_other_letters_than_ascii_are_written_as_themselves(chat: Chat) -> None:
     posted = chat.ann.post(chat.path, {"content": text})
     listed = chat.ann.get(chat.path)
     with join(chat.ann, chat.room) as socket_of_ann:
-        say(socket_of_ann, text)
+        send_text(socket_of_ann, text)
         frame = socket_of_ann.recv(timeout=SECONDS)
     refused = chat.ann.post(chat.path, {})
 
@@ -1061,12 +1061,12 @@ def test_a_room_is_found_under_its_percent_encoded_name(people: Any, encoding: s
 
     posted = ann.post(f"/messenger/api/chatrooms/{name}/messages/", {"content": "1"})
     with open_socket(f"{ann.url}/messenger/ws/ws/chat/{name}/", bob.bearer) as socket_of_bob:
-        say(socket_of_bob, "2")
-        heard = hear(socket_of_bob)
+        send_text(socket_of_bob, "2")
+        on_text = hear(socket_of_bob)
     listed = bob.get(f"/messenger/api/chatrooms/{name}/messages/")
 
     assert posted.status_code == 201
-    assert listed.json() == [posted.json(), heard]
+    assert listed.json() == [posted.json(), on_text]
 
 
 def test_pairs_whose_rooms_would_have_one_name_have_rooms_of_their_own(people: Any) -> None:
@@ -1192,7 +1192,7 @@ def is_admitted(socket: ClientConnection) -> bool:
     """Tell whether a socket may speak; if not, it was closed with 4401."""
     with socket:
         try:
-            say(socket, "here")
+            send_text(socket, "here")
             return bool(hear(socket)["content"] == "here")
         except ConnectionClosedError as closed:
             if closed.rcvd is not None and closed.rcvd.code == 4401:
@@ -1397,7 +1397,7 @@ def test_a_bad_frame_is_answered_to_its_sender_alone(old_chat: Chat, sent: str) 
     ):
         speaker.send(sent)
         answered = hear(speaker)
-        say(speaker, "still open")
+        send_text(speaker, "still open")
 
         check_shape(answered, ERROR_FRAME)
         assert hear(speaker)["content"] == hear(listener)["content"] == "still open"
@@ -1405,7 +1405,7 @@ def test_a_bad_frame_is_answered_to_its_sender_alone(old_chat: Chat, sent: str) 
 
 def test_a_bad_frame_is_answered_with_its_client_id(old_chat: Chat) -> None:
     with join(old_chat.ann, old_chat.room) as socket_of_ann:
-        say(socket_of_ann, " ", client_id="c-1")
+        send_text(socket_of_ann, " ", client_id="c-1")
         answered = hear(socket_of_ann)
 
     check_shape(answered, ERROR_FRAME | {"error": {"code": "invalid", "client_id": "c-1"}})
@@ -1429,20 +1429,20 @@ def test_every_socket_of_both_members_hears_all_that_is_said(chat: Chat) -> None
     with ExitStack() as stack:
         sockets = [stack.enter_context(join(member, chat.room)) for member in members]
 
-        say(sockets[0], "by a socket of Ann's")
+        send_text(sockets[0], "by a socket of Ann's")
         said = [hear(sockets[0])]
         said.append(chat.ann.post(chat.path, {"content": "by REST"}).json())
-        say(sockets[3], "by a socket of Bob's")
+        send_text(sockets[3], "by a socket of Bob's")
         said.append(hear_until(sockets[3], "by a socket of Bob's")[-1])
         chat.bob.post(chat.path, {"content": "end"})
-        heard = [hear_all(each) for each in sockets]
+        on_text = [hear_all(each) for each in sockets]
 
     check_shape(said, [MESSAGE])
     assert [each["user"] for each in said] == [
         *(chat.ann.username, chat.ann.username, chat.bob.username)
     ]
     # Two of them have been listened to in part already.
-    assert heard == [said[1:], said, said, []]
+    assert on_text == [said[1:], said, said, []]
 
 
 def hear_until(socket: ClientConnection, content: str) -> list[dict[str, Any]]:
@@ -1460,8 +1460,8 @@ def hear_all(socket: ClientConnection) -> list[dict[str, Any]]:
 
 def test_a_client_id_comes_back_with_its_message(chat: Chat) -> None:
     with join(chat.ann, chat.room) as speaker, join(chat.bob, chat.room) as listener:
-        say(speaker, "with", client_id="c" * 64)
-        say(speaker, "without")
+        send_text(speaker, "with", client_id="c" * 64)
+        send_text(speaker, "without")
         frames = [hear(speaker), hear(speaker)]
 
         check_shape(frames[0], MESSAGE | {"client_id": "c"})
@@ -1472,13 +1472,13 @@ def test_a_client_id_comes_back_with_its_message(chat: Chat) -> None:
 
 def test_a_repeated_client_id_is_answered_to_its_sender_alone(chat: Chat) -> None:
     with join(chat.ann, chat.room) as speaker, join(chat.ann, chat.room) as listener:
-        say(speaker, "once", client_id="c-1")
+        send_text(speaker, "once", client_id="c-1")
         said = [hear(speaker)]
-        say(speaker, "something else")
+        send_text(speaker, "something else")
         said.append(hear(speaker))
-        say(speaker, "twice", client_id="c-1")
+        send_text(speaker, "twice", client_id="c-1")
         repeated = hear(speaker)
-        say(speaker, "end")
+        send_text(speaker, "end")
 
         assert repeated == said[0]
         assert hear_all(speaker) == []
@@ -1504,7 +1504,7 @@ def test_a_message_by_rest_and_its_repeat_by_a_socket_are_one(chat: Chat) -> Non
     posted = chat.ann.post(chat.path, {"content": "once", "client_id": "c-1"}).json()
 
     with join(chat.ann, chat.room) as socket_of_ann:
-        say(socket_of_ann, "twice", client_id="c-1")
+        send_text(socket_of_ann, "twice", client_id="c-1")
 
         assert hear(socket_of_ann) == posted
 

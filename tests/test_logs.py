@@ -24,7 +24,7 @@ from websockets.exceptions import ConnectionClosed
 import logs
 from tests.factories import PASSWORD, Person, make_person
 from tests.servers import ROOT, Server
-from tests.talk import chat_path, close_code, hear, join, messages_path, open_socket, say
+from tests.talk import chat_path, close_code, hear, join, messages_path, open_socket, send_text
 
 SECONDS = 10
 SECRET_TEXT = "nobody's business"
@@ -118,7 +118,7 @@ def test_life_of_a_socket_has_lines_that_name_its_handshake(
     url = own_server.url + chat_path(room["name"], token=ann.access)
 
     with open_socket(url, {"X-Request-ID": request_id}) as chat:
-        say(chat, "Hello!")
+        send_text(chat, "Hello!")
         hear(chat)
         handshake = wait_for_line(own_server, request_id=request_id, status=101)
         opened = wait_for_line(own_server, request_id=request_id, message="socket open")

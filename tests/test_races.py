@@ -267,7 +267,7 @@ class Races:
         ann, bob = join(site), join(site)
         room = self.open_room(site, ann, bob).body
 
-        def say(me: Person, first: int) -> list[Answer]:
+        def send_text(me: Person, first: int) -> list[Answer]:
             return [
                 site.ask(
                     "POST", messages_path(room), me.token, json={"content": f"{me.id}: {number}"}
@@ -276,7 +276,7 @@ class Races:
             ]
 
         spoken = all_at_once(
-            [partial(say, me, first) for first in range(0, 25, 5) for me in (ann, bob)]
+            [partial(send_text, me, first) for first in range(0, 25, 5) for me in (ann, bob)]
         )
 
         answers = [answer for one in spoken for answer in one]

@@ -17,7 +17,7 @@ from app.clock import utcnow
 _BYTES = 16  # of chance: what nobody guesses needs no slow hash either
 
 
-class Voucher(NamedTuple):
+class OneTimeToken(NamedTuple):
     """A secret, on its only way to whom it is for, and until when it is good."""
 
     secret: str
@@ -34,7 +34,7 @@ def hash_of(secret: str) -> str:
     return hashlib.sha256(secret.strip().encode()).hexdigest()
 
 
-def prune(
+def delete_expired(
     connection: Connection,
     model: type[Invitation | PasswordReset],
     *conditions: ColumnElement[bool],

@@ -8,9 +8,9 @@ from app.accounts.services import (
     OWN_NAME,
     USERS,
     UserNotFound,
-    end_all_ways_in,
     is_own_name,
     replace_password,
+    revoke_access,
 )
 from app.database.transactions import reading, writing
 from app.http.errors import BadInput
@@ -61,4 +61,4 @@ def deactivate(user_id: int) -> None:
     """Shut a user out: of every session, and of every way to a new password."""
     with writing() as connection:
         connection.execute(update(User).where(User.id == user_id).values(is_active=False))
-        end_all_ways_in(connection, user_id)
+        revoke_access(connection, user_id)

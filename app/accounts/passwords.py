@@ -19,7 +19,7 @@ from app import threads
 from app.accounts.usernames import folded
 from app.http.validation import RefusedField
 
-PASSWORD_CHARS_LEAST, PASSWORD_CHARS_MOST = 8, 128
+PASSWORD_CHARS_MIN, PASSWORD_CHARS_MAX = 8, 128
 
 # 19 MiB, two passes, one lane: the least that the OWASP Password Storage Cheat Sheet asks of
 # argon2id, some 15 ms.
@@ -56,13 +56,13 @@ def strong_password(password: str) -> str:
     Raises:
         RefusedField: It is too short, too long, all digits, or among the commonest.
     """
-    if len(password) < PASSWORD_CHARS_LEAST:
+    if len(password) < PASSWORD_CHARS_MIN:
         raise RefusedField(_("A password has at least 8 characters."))
-    if len(password) > PASSWORD_CHARS_MOST:
+    if len(password) > PASSWORD_CHARS_MAX:
         raise RefusedField(_("A password has at most 128 characters."))
     if password.isdecimal():
         raise RefusedField(_("A password must not be all digits."))
-    if folded(password) in _commonest():
+    if folded(password) in _common_passwords():
         raise RefusedField(_("This password is among the commonest ones."))
     return password
 
@@ -70,7 +70,7 @@ def strong_password(password: str) -> str:
 # The first thousand of the list by Royce Williams that Django ships. Many are refused as they are,
 # being short or plain numbers.
 @cache
-def _commonest() -> frozenset[str]:
+def _common_passwords() -> frozenset[str]:
     return frozenset((Path(__file__).parent / "common_passwords.txt").read_text().split())
 
 

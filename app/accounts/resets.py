@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, sel
 
 from app.accounts import one_time_tokens, passwords
 from app.accounts.models import PasswordReset, User
-from app.accounts.one_time_tokens import Voucher
+from app.accounts.one_time_tokens import OneTimeToken
 from app.accounts.services import OWN_NAME, is_own_name, replace_password
 from app.accounts.usernames import folded
 from app.clock import utcnow
@@ -65,10 +65,10 @@ def _write_letter(email: str, language: str) -> Letter | None:
         ).one_or_none()
         if user is None or _count_open(connection, user.id) >= OPEN_MAX:
             return None
-        voucher = _issue(connection, user.id, LIFETIME)
+        token_row = _issue(connection, user.id, LIFETIME)
     with force_locale(language):
         # To the address that is stored: what was typed may only look like it, and be another's.
-        return Letter(user.email, gettext("A new password"), _text(user.username, voucher.secret))
+        return Letter(user.email, gettext("A new password"), _text(user.username, token_row.secret))
 
 
 def _text(username: str, token: str) -> str:
@@ -95,7 +95,7 @@ def link(token: str) -> str | None:
     return page and f"{page}#token={token}"
 
 
-def issue(user_id: int, lifetime: timedelta = LIFETIME) -> Voucher | None:
+def issue(user_id: int, lifetime: timedelta = LIFETIME) -> OneTimeToken | None:
     """Return a token for an operator to hand on, or None if the user cannot log in at all."""
     with writing() as connection:
         return _issue(connection, user_id, lifetime) if _lock(connection, user_id) else None
@@ -161,17 +161,17 @@ def _count_open(connection: Connection, user_id: int) -> int:
     return connection.execute(query).scalar_one()
 
 
-def _issue(connection: Connection, user_id: int, lifetime: timedelta) -> Voucher:
-    voucher = Voucher(one_time_tokens.new_secret(), utcnow() + lifetime)
-    one_time_tokens.prune(connection, PasswordReset)
+def _issue(connection: Connection, user_id: int, lifetime: timedelta) -> OneTimeToken:
+    token_row = OneTimeToken(one_time_tokens.new_secret(), utcnow() + lifetime)
+    one_time_tokens.delete_expired(connection, PasswordReset)
     connection.execute(
         insert(PasswordReset).values(
             user_id=user_id,
-            token_hash=one_time_tokens.hash_of(voucher.secret),
-            expires_at=voucher.expires_at,
+            token_hash=one_time_tokens.hash_of(token_row.secret),
+            expires_at=token_row.expires_at,
         )
     )
-    return voucher
+    return token_row
 
 
 def _use_up(connection: Connection, token: str) -> bool:

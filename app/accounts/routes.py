@@ -33,9 +33,15 @@ from app.http.conditional import conditional
 from app.http.errors import Overloaded
 from app.http.json import json_response
 from app.http.languages import preferred
-from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_USERS, Window, paged
+from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_USERS, PageRequest, paged
 from app.http.validation import JSON_OR_FORM, whole_number
-from app.limits.rules import limited, make_familiar, may_throttle, one_guess, spend_of_account
+from app.limits.rules import (
+    consume_for_account,
+    limit_password_guesses,
+    limited,
+    may_throttle,
+    remember_network,
+)
 from app.openapi import carries, in_path, raises
 
 bp = APIBlueprint("accounts", __name__, url_prefix="/accounts/api")
@@ -48,7 +54,7 @@ _CHAT_COOKIE = {"header": "Set-Cookie", "sentence": "The access token again, for
 @bp.output(list[UserOut])
 @conditional
 @paged(default=MOST_USERS, most=MOST_USERS)
-def list_users(window: Window) -> Response:
+def list_users(window: PageRequest) -> Response:
     """List the users, ascending by id."""
     with reading() as connection:
         page = services.EVERYBODY.read(connection, window)
@@ -85,7 +91,7 @@ def show_self() -> Response:
 def update_self(json_or_form_data: EmailChangeIn) -> Response:
     """Change the caller's e-mail address."""
     body = json_or_form_data
-    with one_guess(folded(current_user.username), wrong=WrongPassword):
+    with limit_password_guesses(folded(current_user.username), wrong=WrongPassword):
         services.change_email(current_user.id, body.email, body.password)
     return _account(body.email)
 
@@ -104,7 +110,7 @@ def _account(email: str) -> Response:
 def change_password(json_or_form_data: PasswordChangeIn) -> Response:
     """Change the caller's password: all sessions end, and a new one begins."""
     body = json_or_form_data
-    with one_guess(folded(current_user.username), wrong=WrongPassword):
+    with limit_password_guesses(folded(current_user.username), wrong=WrongPassword):
         session_id = services.change_password(
             current_user.id, body.old_password, body.new_password, _device()
         )
@@ -119,7 +125,7 @@ def change_password(json_or_form_data: PasswordChangeIn) -> Response:
 def ask_for_reset(json_or_form_data: ResetIn) -> Response:
     """Have a token for a new password sent by mail, if there is an account with this address."""
     email = json_or_form_data.email
-    spend_of_account("reset_account", folded(email))  # whether there is one or not
+    consume_for_account("reset_account", folded(email))  # whether there is one or not
     resets.ask_by_mail(email, preferred())
     sentence = gettext("If there is an account with this address, a letter is on its way to it.")
     return json_response({"detail": sentence}, 202)
@@ -133,7 +139,7 @@ def ask_for_reset(json_or_form_data: ResetIn) -> Response:
 def confirm_reset(json_or_form_data: ResetConfirmIn) -> Response:
     """Set a new password with a token: all sessions end."""
     body = json_or_form_data
-    make_familiar(folded(resets.reset_password(body.token, body.new_password)))
+    remember_network(folded(resets.reset_password(body.token, body.new_password)))
     return json_response({"detail": gettext("The password is changed. Please log in with it.")})
 
 
@@ -142,7 +148,7 @@ def confirm_reset(json_or_form_data: ResetConfirmIn) -> Response:
 @bp.output(list[SessionOut])
 @conditional
 @paged(default=DEFAULT_ITEMS, most=MOST_ITEMS)
-def list_sessions(window: Window) -> Response:
+def list_sessions(window: PageRequest) -> Response:
     """List the sessions with which the caller is logged in."""
     with reading() as connection:
         page = sessions.ALIVE.read(connection, window, of=current_user.id, now=utcnow())
@@ -170,7 +176,7 @@ def revoke_session(session_id: str) -> Response:
 def create_token(json_or_form_data: CredentialsIn) -> Response:
     """Log in: get a refresh token and an access token."""
     body = json_or_form_data
-    with one_guess(folded(body.username), wrong=NoActiveAccount):
+    with limit_password_guesses(folded(body.username), wrong=NoActiveAccount):
         user_id, session_id = services.log_in(body.username, body.password, _device())
     return _logged_in(user_id, session_id)
 

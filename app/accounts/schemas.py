@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, Field
 
 from app.accounts.models import EMAIL_CHARS, USERNAME_CHARS
-from app.accounts.passwords import PASSWORD_CHARS_LEAST, PASSWORD_CHARS_MOST, strong_password
+from app.accounts.passwords import PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, strong_password
 from app.accounts.resets import find_token_errors
 from app.accounts.services import find_taken, find_uninvited
 from app.accounts.usernames import normal_email, normal_username
@@ -32,8 +32,8 @@ NewPassword = Annotated[
     AfterValidator(strong_password),
     InSchema(
         format="password",
-        minLength=PASSWORD_CHARS_LEAST,
-        maxLength=PASSWORD_CHARS_MOST,
+        minLength=PASSWORD_CHARS_MIN,
+        maxLength=PASSWORD_CHARS_MAX,
         pattern=None,
     ),
     Field(description="Not all digits, not the name or the address, not among the commonest."),

@@ -20,11 +20,11 @@ from app.clock import utcnow
 from app.database.prepared import Prepared
 from app.database.transactions import insert_once, reading, writing
 from app.http.errors import ApiError, BadInput, FieldErrors
-from app.http.pagination import Listing
+from app.http.pagination import KeysetQuery
 
 # Everybody whom others may see: not those who have erased their account.
 USERS = select(User.id, User.username, User.email).where(User.deleted_at.is_(None))
-EVERYBODY = Listing(USERS, User.id)
+EVERYBODY = KeysetQuery(USERS, User.id)
 
 _BY_NAME = USERS.where(User.username_key == bindparam("key"))
 _CREDENTIALS = select(User.id, User.password_hash, User.is_active).where(
@@ -99,7 +99,7 @@ def find_uninvited(invitation: str | None) -> FieldErrors:
         return {}
     if not invitation or not invitation.strip():
         return {"invitation": [_("This field is required.")]}
-    return {} if invitations.is_good(invitation) else _BAD_INVITATION
+    return {} if invitations.is_valid(invitation) else _BAD_INVITATION
 
 
 def _needs_invitation() -> bool:
@@ -140,7 +140,7 @@ def create_user(
             password_hash=password_hash,
             **keys,
         )
-        if user_id and invitation and not invitations.use_up(connection, invitation, user_id):
+        if user_id and invitation and not invitations.redeem(connection, invitation, user_id):
             raise BadInput(_BAD_INVITATION)  # and the user is taken back
     if user_id is None:
         raise BadInput(find_taken(username, email))
@@ -229,10 +229,10 @@ def change_password(user_id: int, old: str, new: str, device: Device) -> int:
 def replace_password(connection: Connection, user_id: int, password_hash: str) -> None:
     """Give a user a new password in the caller's transaction; what the old one opened is shut."""
     connection.execute(update(User).where(User.id == user_id).values(password_hash=password_hash))
-    end_all_ways_in(connection, user_id)
+    revoke_access(connection, user_id)
 
 
-def end_all_ways_in(connection: Connection, user_id: int) -> None:
+def revoke_access(connection: Connection, user_id: int) -> None:
     """End what would let a user in, in the transaction that has written the user's row.
 
     In this order; see `revoke_all` for why.
@@ -276,7 +276,7 @@ def change_email(user_id: int, email: str, password: str) -> None:
         raise BadInput({"email": [_EMAIL_TAKEN]}) from None
 
 
-def hold_accounts(connection: Connection, caller_id: int, *other_ids: int) -> None:
+def lock_users_shared(connection: Connection, caller_id: int, *other_ids: int) -> None:
     """See to it that users stay where they are until the caller's transaction ends.
 
     Whoever writes a row that says something of a user calls this first: an erasure waits for
@@ -304,7 +304,7 @@ _HOLD = Prepared(
 
 
 def confirm_password(user_id: int, password: str) -> str:
-    """Return the hash of a user's password, for `lock_account`.
+    """Return the hash of a user's password, for `lock_user`.
 
     Raises:
         BadInput: What they say is not their password.
@@ -312,11 +312,11 @@ def confirm_password(user_id: int, password: str) -> str:
     return str(_check_own_password(user_id, password, "password").password_hash)
 
 
-def lock_account(connection: Connection, user_id: int, password_hash: str | None) -> None:
+def lock_user(connection: Connection, user_id: int, password_hash: str | None) -> None:
     """Keep everybody else from a user's account until the caller's transaction ends.
 
     What others write of the user is committed when this returns, or will be refused by
-    `hold_accounts`.
+    `lock_users_shared`.
 
     Args:
         connection: Of the transaction.
@@ -381,7 +381,7 @@ def get_user_by_name(username: str) -> Row[int, str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Newcomer:
+class ImportedUser:
     """Somebody who had an account elsewhere.
 
     Attributes:
@@ -399,7 +399,7 @@ class Newcomer:
     created_at: datetime
 
 
-class NewcomersRefused(Exception):
+class ImportRefused(Exception):
     """Some names or addresses are taken, so nobody was let in.
 
     Attributes:
@@ -411,7 +411,7 @@ class NewcomersRefused(Exception):
         self.errors = errors
 
 
-def import_users(newcomers: Sequence[Newcomer], *, is_rehearsal: bool = False) -> None:
+def import_users(imported_users: Sequence[ImportedUser], *, is_rehearsal: bool = False) -> None:
     """Let many people in with the passwords that they have: all of them, or nobody.
 
     Args:
@@ -432,7 +432,7 @@ def import_users(newcomers: Sequence[Newcomer], *, is_rehearsal: bool = False) -
             "is_admin": each.is_admin,
             "created_at": each.created_at,
         }
-        for each in newcomers
+        for each in imported_users
     ]
     try:
         with writing() as connection:
@@ -446,7 +446,7 @@ def import_users(newcomers: Sequence[Newcomer], *, is_rehearsal: bool = False) -
         if not errors:
             raise
     if errors:
-        raise NewcomersRefused(errors)
+        raise ImportRefused(errors)
 
 
 def _find_all_taken(

@@ -17,7 +17,7 @@ from app.accounts.models import ADDRESS_CHARS, CLIENT_CHARS, Session, User
 from app.clock import utcnow
 from app.database.transactions import insert_once, reading, writing
 from app.http.errors import ApiError
-from app.http.pagination import Listing
+from app.http.pagination import KeysetQuery
 
 # How long a session that is over stays in the table. Workers that could not reach the database
 # for so long have closed their sockets, or will hear of it from whoever tries to use a token.
@@ -28,7 +28,7 @@ SESSIONS = select(
 )
 
 # With which a user (`of`) is logged in at a moment (`now`).
-ALIVE = Listing(
+ALIVE = KeysetQuery(
     SESSIONS.where(Session.revoked_at.is_(None), Session.expires_at > bindparam("now")),
     Session.id,
     of=Session.user_id,

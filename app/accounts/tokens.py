@@ -39,7 +39,7 @@ ACCESS = "access"
 REFRESH = "refresh"
 COOKIE = "beseda_access"
 
-REMEMBERED_MOST = 4096  # tokens; with what they say about 1 KiB each
+REMEMBERED_MAX = 4096  # tokens; with what they say about 1 KiB each
 
 
 class TokenManager(JWTManager):
@@ -64,7 +64,7 @@ class TokenManager(JWTManager):
 jwt = TokenManager()
 
 
-@lru_cache(REMEMBERED_MOST)
+@lru_cache(REMEMBERED_MAX)
 def _verified(token: str, _key: str) -> dict[str, Any]:
     # Only what is valid is remembered: who makes tokens up takes nobody's place here.
     return JWTManager._decode_jwt_from_config(jwt, token)

@@ -8,7 +8,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 from sqlalchemy import create_engine, make_url
 
-from app.cli.errors import told_plainly
+from app.cli.errors import report_errors
 from app.database.transactions import engine_options, prepare
 from app.operations.copy_database import CopyError, rows_in
 from app.operations.copy_database import copy_database as copy_all
@@ -49,7 +49,7 @@ def copy_database(context: click.Context, target_url: str) -> None:
     prepare(target)
     try:
         with (
-            told_plainly(),
+            report_errors(),
             click.progressbar(
                 length=2 * rows_in(source),
                 label="Copying and comparing",

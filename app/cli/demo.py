@@ -16,9 +16,9 @@ from sqlalchemy import func, select
 from app.accounts.models import User
 from app.accounts.operators import set_admin
 from app.accounts.services import create_user
-from app.cli.errors import told_plainly
+from app.cli.errors import report_errors
 from app.database.transactions import reading
-from app.messenger.services import open_room, post_message, take_seat
+from app.messenger.services import open_room, post_message, require_member
 from app.profiles.services import befriend, change_profile, write_post
 
 PASSWORD = "yourpassword"  # noqa: S105
@@ -33,7 +33,7 @@ def demo() -> None:
     For looking around, not for a server that others can reach: everybody has the same password.
     """
     script = json.loads(Path(__file__).with_name("demo.json").read_text(encoding="utf-8"))
-    with told_plainly():
+    with report_errors():
         with reading() as connection:
             count = connection.scalar(select(func.count()).select_from(User))
         if count:
@@ -47,7 +47,7 @@ def demo() -> None:
             write_post(ids[author], author, title, content)
         for one, other, lines in script["chats"]:
             room, _ = open_room(ids[one], one, other)
-            seats = {name: take_seat(room["name"], ids[name], name) for name in (one, other)}
+            seats = {name: require_member(room["name"], ids[name], name) for name in (one, other)}
             for name, line in lines:
                 post_message(seats[name], line)
     click.echo(f"Everybody's password is {PASSWORD}. Log in as one of")

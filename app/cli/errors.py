@@ -16,7 +16,7 @@ class DatabaseFailure(click.ClickException):
 
 
 @contextmanager
-def told_plainly() -> Iterator[None]:
+def report_errors() -> Iterator[None]:
     """Tell of a database that cannot be used, without the statement and the data in it."""
     try:
         yield

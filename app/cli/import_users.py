@@ -8,8 +8,8 @@ from flask.cli import with_appcontext
 from flask_babel import force_locale
 
 from app.accounts import services
-from app.accounts.services import Newcomer, NewcomersRefused
-from app.cli.errors import told_plainly
+from app.accounts.services import ImportedUser, ImportRefused
+from app.cli.errors import report_errors
 from app.http.json import encode
 from app.operations.django_dump import Dump, Refusal, UnreadableDump, read_dump
 
@@ -31,7 +31,7 @@ def import_users(file: BinaryIO, dry_run: bool, as_json: bool) -> None:
     If somebody cannot be let in, nobody is; the report says who, where and why, and the command
     fails.
     """
-    with force_locale("en"), told_plainly():
+    with force_locale("en"), report_errors():
         try:
             dump = read_dump(file.read())
         except UnreadableDump as error:
@@ -49,8 +49,8 @@ def import_users(file: BinaryIO, dry_run: bool, as_json: bool) -> None:
 
 
 def _let_in(dump: Dump, *, is_rehearsal: bool) -> list[Refusal]:
-    newcomers = [
-        Newcomer(
+    imported_users = [
+        ImportedUser(
             user.username,
             user.email,
             user.password,
@@ -61,10 +61,10 @@ def _let_in(dump: Dump, *, is_rehearsal: bool) -> list[Refusal]:
         for _, user in dump.users
     ]
     try:
-        services.import_users(newcomers, is_rehearsal=is_rehearsal)
-    except NewcomersRefused as error:
+        services.import_users(imported_users, is_rehearsal=is_rehearsal)
+    except ImportRefused as error:
         return [
-            Refusal(dump.users[position][0], newcomers[position].username, name, sentence)
+            Refusal(dump.users[position][0], imported_users[position].username, name, sentence)
             for position, errors in error.errors.items()
             for name, sentences in errors.items()
             for sentence in sentences

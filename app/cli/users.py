@@ -24,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.accounts import invitations, operators, resets, services
 from app.accounts.models import User
-from app.accounts.one_time_tokens import Voucher
+from app.accounts.one_time_tokens import OneTimeToken
 from app.accounts.schemas import AccountIn, NewPasswordIn
 from app.accounts.services import UserNotFound
 from app.accounts.usernames import folded
@@ -48,7 +48,7 @@ _SHOWN = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _CommandResult:
     """What a command has to say.
 
     Attributes:
@@ -102,10 +102,10 @@ class _UserDeactivated(ApiError):
         self.detail = f"{name} is deactivated, and could not log in with a new password either."
 
 
-def _command(name: str) -> Callable[[Callable[..., _Said]], Callable[..., None]]:
+def _command(name: str) -> Callable[[Callable[..., _CommandResult]], Callable[..., None]]:
     """Make a command of a function that says what came of it, or raises an `ApiError`."""
 
-    def register(function: Callable[..., _Said]) -> Callable[..., None]:
+    def register(function: Callable[..., _CommandResult]) -> Callable[..., None]:
         @users.command(name)
         @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
         @wraps(function)
@@ -125,7 +125,9 @@ def _command(name: str) -> Callable[[Callable[..., _Said]], Callable[..., None]]
     return register
 
 
-def _attempt(function: Callable[..., _Said], arguments: Mapping[str, Any], as_json: bool) -> _Said:
+def _attempt(
+    function: Callable[..., _CommandResult], arguments: Mapping[str, Any], as_json: bool
+) -> _CommandResult:
     problem: ApiError
     try:
         be_patient(current_app.extensions["engine"])
@@ -141,7 +143,7 @@ def _attempt(function: Callable[..., _Said], arguments: Mapping[str, Any], as_js
 
 
 @_command("list")
-def list_users() -> _Said:
+def list_users() -> _CommandResult:
     """List everybody who has an account."""
     query = select(*_SHOWN).where(User.deleted_at.is_(None)).order_by(User.id)
     with reading() as connection:
@@ -162,7 +164,9 @@ def list_users() -> _Said:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         for line in table
     )
-    return _Said([row._asdict() for row in rows], "\n".join(line.rstrip() for line in lines))
+    return _CommandResult(
+        [row._asdict() for row in rows], "\n".join(line.rstrip() for line in lines)
+    )
 
 
 def _remarks(is_active: bool, is_admin: bool) -> str:
@@ -178,7 +182,9 @@ def _remarks(is_active: bool, is_admin: bool) -> str:
 @click.option(
     "--hours", type=click.IntRange(1, 168), default=24, show_default=True, help="Of the token."
 )
-def create(name: str, email: str, password_stdin: bool, password_prompt: bool, hours: int) -> _Said:
+def create(
+    name: str, email: str, password_stdin: bool, password_prompt: bool, hours: int
+) -> _CommandResult:
     """Make an account, whatever REGISTRATION says.
 
     Without a password it prints a link, or a token, with which its owner chooses one.
@@ -188,14 +194,14 @@ def create(name: str, email: str, password_stdin: bool, password_prompt: bool, h
     account = AccountIn.parse({"username": name, "email": email, "password": password})
     user = services.create_user(account.username, account.email, account.password)
     if has_password:
-        return _Said(_shown(user["id"]), note=f"{account.username} can log in.")
+        return _CommandResult(_shown(user["id"]), note=f"{account.username} can log in.")
     return _reset_link(user["id"], hours)
 
 
 @_command("set-password")
 @click.argument("name")
 @click.option("--password-stdin", is_flag=True, help="Read it from the standard input.")
-def set_password(name: str, password_stdin: bool) -> _Said:
+def set_password(name: str, password_stdin: bool) -> _CommandResult:
     """Give NAME a new password, and end their sessions.
 
     The password is asked for on the terminal, or read from the standard input; never is it
@@ -204,33 +210,35 @@ def set_password(name: str, password_stdin: bool) -> _Said:
     user = _find(name)
     new = NewPasswordIn.parse({"password": _read_password(password_stdin)})
     operators.set_password(user.id, new.password)
-    return _Said(
+    return _CommandResult(
         _shown(user.id), note=f"{user.username} has a new password; every session has ended."
     )
 
 
 @_command("deactivate")
 @click.argument("name")
-def deactivate(name: str) -> _Said:
+def deactivate(name: str) -> _CommandResult:
     """Shut NAME out, at once and of every session."""
     user = _find(name)
     operators.deactivate(user.id)
-    return _Said(_shown(user.id), note=f"{user.username} is deactivated; every session has ended.")
+    return _CommandResult(
+        _shown(user.id), note=f"{user.username} is deactivated; every session has ended."
+    )
 
 
 @_command("activate")
 @click.argument("name")
-def activate(name: str) -> _Said:
+def activate(name: str) -> _CommandResult:
     """Let NAME log in again."""
     user = _find(name)
     operators.activate(user.id)
-    return _Said(_shown(user.id), note=f"{user.username} can log in.")
+    return _CommandResult(_shown(user.id), note=f"{user.username} can log in.")
 
 
 @_command("delete")
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def delete(name: str, yes: bool) -> _Said:
+def delete(name: str, yes: bool) -> _CommandResult:
     """Erase the account of NAME, as its owner could; nothing brings it back.
 
     What they said to others stays with those, as from a deleted user.
@@ -241,36 +249,38 @@ def delete(name: str, yes: bool) -> _Said:
             raise click.UsageError("There is no terminal to ask on: use --yes.")
         click.confirm(f"Erase the account of {user.username} for ever?", abort=True, err=True)
     personal.erase(user.id)
-    return _Said({"id": user.id}, note=f"The account of {user.username} is erased.")
+    return _CommandResult({"id": user.id}, note=f"The account of {user.username} is erased.")
 
 
 @_command("make-admin")
 @click.argument("name")
 @click.option("--revoke", is_flag=True, help="Make an ordinary user of them again.")
-def make_admin(name: str, revoke: bool) -> _Said:
+def make_admin(name: str, revoke: bool) -> _CommandResult:
     """Let NAME see all chat rooms in their list."""
     user = _find(name)
     operators.set_admin(user.id, is_admin=not revoke)
     state = "no administrator any more" if revoke else "an administrator now"
-    return _Said(_shown(user.id), note=f"{user.username} is {state}.")
+    return _CommandResult(_shown(user.id), note=f"{user.username} is {state}.")
 
 
 @_command("invite")
 @click.option("--days", type=click.IntRange(1, 365), default=7, show_default=True)
-def invite(days: int) -> _Said:
+def invite(days: int) -> _CommandResult:
     """Print a code with which one person may register."""
-    voucher = invitations.invite(timedelta(days=days))
-    note = f"One person may register with it, until {_spoken(voucher.expires_at)}."
+    token_row = invitations.invite(timedelta(days=days))
+    note = f"One person may register with it, until {_spoken(token_row.expires_at)}."
     mode = current_app.config["REGISTRATION"]
     if mode != "invite":
         note += f" But REGISTRATION is {mode}: as long as it is, codes are not asked for."
-    return _Said({"code": voucher.secret, "expires_at": voucher.expires_at}, voucher.secret, note)
+    return _CommandResult(
+        {"code": token_row.secret, "expires_at": token_row.expires_at}, token_row.secret, note
+    )
 
 
 @_command("reset-link")
 @click.argument("name")
 @click.option("--hours", type=click.IntRange(1, 168), default=1, show_default=True)
-def reset_link(name: str, hours: int) -> _Said:
+def reset_link(name: str, hours: int) -> _CommandResult:
     """Print a link to a new password for NAME.
 
     It is good once. Without PASSWORD_RESET_URL it is a token for the API.
@@ -278,21 +288,21 @@ def reset_link(name: str, hours: int) -> _Said:
     return _reset_link(_find(name).id, hours)
 
 
-def _reset_link(user_id: int, hours: int) -> _Said:
+def _reset_link(user_id: int, hours: int) -> _CommandResult:
     user = _shown(user_id)
-    voucher: Voucher | None = resets.issue(user_id, timedelta(hours=hours))
-    if voucher is None:
+    token_row: OneTimeToken | None = resets.issue(user_id, timedelta(hours=hours))
+    if token_row is None:
         raise _UserDeactivated(user["username"])
-    link = resets.link(voucher.secret)
-    data = user | {"token": voucher.secret, "link": link, "expires_at": voucher.expires_at}
-    until = _spoken(voucher.expires_at)
+    link = resets.link(token_row.secret)
+    data = user | {"token": token_row.secret, "link": link, "expires_at": token_row.expires_at}
+    until = _spoken(token_row.expires_at)
     note = f"{user['username']} chooses a password with it, once, until {until}."
     if link is None:
         note += (
             " It is the token of POST /accounts/api/password/reset/confirm/;"
             " set PASSWORD_RESET_URL to have links to a page of yours."
         )
-    return _Said(data, link or voucher.secret, note)
+    return _CommandResult(data, link or token_row.secret, note)
 
 
 def _spoken(moment: datetime) -> str:

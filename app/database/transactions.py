@@ -246,7 +246,7 @@ def current_engine() -> Engine:
     return engine
 
 
-def scrub(engine: Engine | None = None) -> bool:
+def purge_deleted_pages(engine: Engine | None = None) -> bool:
     """Let what was deleted be nowhere in the files of SQLite either; tell whether it is not.
 
     `secure_delete` overwrites what is deleted, but not the copy of a row that a page keeps in
@@ -260,10 +260,10 @@ def scrub(engine: Engine | None = None) -> bool:
     if engine.dialect.name != "sqlite" or engine.url.database is None:
         return True
     with _sqlite_turn:  # others read meanwhile, and wait with what they want to write
-        return threads.run("files", _scrub, Path(engine.url.database))
+        return threads.run("files", _purge_deleted_pages, Path(engine.url.database))
 
 
-def _scrub(path: Path) -> bool:
+def _purge_deleted_pages(path: Path) -> bool:
     # A connection of its own, as this may be another thread.
     with closing(sqlite3.connect(path, BUSY_SECONDS, isolation_level=None)) as connection:
         if path.stat().st_size <= REWRITTEN_BYTES:

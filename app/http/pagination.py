@@ -34,7 +34,7 @@ _LEAST = {"limit": 1, "before": 0, "after": 0}
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class PageRequest:
     """Which part of a list is asked for.
 
     Attributes:
@@ -82,7 +82,7 @@ class Window:
 
 def paged(
     default: int, most: int
-) -> Callable[[Callable[Concatenate[Window, P], Response]], Callable[P, Response]]:
+) -> Callable[[Callable[Concatenate[PageRequest, P], Response]], Callable[P, Response]]:
     """Give a view the part of its list that is asked for, as its first argument.
 
     Args:
@@ -95,13 +95,13 @@ def paged(
         "after": "Only items with a larger id, the oldest of them.",
     }
 
-    def decorate(view: Callable[Concatenate[Window, P], Response]) -> Callable[P, Response]:
+    def decorate(view: Callable[Concatenate[PageRequest, P], Response]) -> Callable[P, Response]:
         @wraps(view)
-        def with_window(*args: P.args, **kwargs: P.kwargs) -> Response:
-            return view(Window.of(request, default, most), *args, **kwargs)
+        def with_page_request(*args: P.args, **kwargs: P.kwargs) -> Response:
+            return view(PageRequest.of(request, default, most), *args, **kwargs)
 
         for name, sentence in sentences.items():
-            notes_of(with_window).parameters.append(
+            notes_of(with_page_request).parameters.append(
                 {
                     "name": name,
                     "in": "query",
@@ -109,9 +109,9 @@ def paged(
                     "schema": {"type": "integer", "minimum": _LEAST[name]},
                 }
             )
-        notes_of(with_window).errors.append(BadInput({"limit": [_too_small(1)]}))
+        notes_of(with_page_request).errors.append(BadInput({"limit": [_too_small(1)]}))
         return carries("Link", 'Where it goes on: `rel="prev"` older, `rel="next"` newer items.')(
-            with_window
+            with_page_request
         )
 
     return decorate
@@ -125,7 +125,7 @@ class Page:
     older: bool
     newer: bool
 
-    def link(self, window: Window) -> dict[str, str]:
+    def link(self, window: PageRequest) -> dict[str, str]:
         """Return the `Link` header, or nothing where the page is the whole list.
 
         Each row's first column is its id.
@@ -144,7 +144,7 @@ def _too_small(least: int) -> LazyString:
     return _("A whole number from %(least)d on is expected.", least=least)
 
 
-def _link(relation: str, window: Window, **cursor: int) -> str:
+def _link(relation: str, window: PageRequest, **cursor: int) -> str:
     asked = request.args.items() if request.query_string else ()
     kept = {key: value for key, value in asked if key not in ("before", "after")}
     query = urlencode(kept | {"limit": window.limit} | cursor)
@@ -175,7 +175,7 @@ def within(
     return row > tuple_(which, above), row <= tuple_(which, up_to)
 
 
-class Listing:
+class KeysetQuery:
     """A list that is read window by window.
 
     Make it once, with the module, like every `Prepared`.
@@ -207,7 +207,7 @@ class Listing:
         self._oldest = Prepared(query.order_by(*order).limit(most))
         self._newest = Prepared(query.order_by(*(column.desc() for column in order)).limit(most))
 
-    def read(self, connection: Connection, window: Window, **parameters: Any) -> Page:
+    def read(self, connection: Connection, window: PageRequest, **parameters: Any) -> Page:
         """Read one window, its rows in ascending order, even where the newest are asked for.
 
         Args:

@@ -30,7 +30,7 @@ class Count:
     seconds: float
 
 
-class MemoryCounts:
+class MemoryCounters:
     """Counts of this process.
 
     Each rule has a shelf of its own: whoever floods one with addresses makes no other
@@ -68,7 +68,7 @@ class MemoryCounts:
         return count
 
 
-class RedisCounts:
+class RedisCounters:
     """Counts of all workers and machines. Whatever is wrong with the Redis is raised, soon.
 
     Args:
@@ -115,7 +115,7 @@ def _count(number: int, milliseconds: int) -> Count:
     return Count(max(number, 0), max(milliseconds, 0) / 1000)
 
 
-class Counts:
+class Counters:
     """Counts in a Redis while there is one, and in memory otherwise: it never fails.
 
     What the Redis says is noted in memory as well, so that counting goes on from there when
@@ -125,8 +125,8 @@ class Counts:
         shared: The Redis, if there is one.
     """
 
-    def __init__(self, shared: RedisCounts | None = None) -> None:
-        self._memory = MemoryCounts()
+    def __init__(self, shared: RedisCounters | None = None) -> None:
+        self._memory = MemoryCounters()
         self._shared = shared
         self._is_well = shared is not None
 
@@ -151,7 +151,7 @@ class Counts:
         """Return a count as this process has last seen it, which asks nobody."""
         return self._memory.look(rule, who)
 
-    def _ask(self, question: Callable[[RedisCounts], Count]) -> Count | None:
+    def _ask(self, question: Callable[[RedisCounters], Count]) -> Count | None:
         if self._shared is None or not self._is_well:
             return None
         try:
@@ -165,7 +165,7 @@ class Counts:
                 ).start()
             return None
 
-    def _wait_for(self, shared: RedisCounts) -> None:
+    def _wait_for(self, shared: RedisCounters) -> None:
         while not self._is_well:
             sleep(LOOK_SECONDS)
             try:
@@ -206,7 +206,7 @@ class Buckets:
             return wait
         self._full_at[user_id] = full_at
         if len(self._full_at) > self._sweep_at:
-            self._sweep(now)
+            self._reconcile(now)
         return 0.0
 
     def left(self, user_id: int) -> Count:
@@ -214,6 +214,6 @@ class Buckets:
         until_full = max(self._full_at.get(user_id, 0.0) - monotonic(), 0.0)
         return Count(int((self._seconds - until_full) / self._interval), until_full)
 
-    def _sweep(self, now: float) -> None:
+    def _reconcile(self, now: float) -> None:
         self._full_at = {who: when for who, when in self._full_at.items() if when > now}
         self._sweep_at = max(_BUCKETS_MAX, 2 * len(self._full_at))

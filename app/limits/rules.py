@@ -1,8 +1,8 @@
 """How often who may do what; `docs/limits.md` says it for people.
 
 Flask-Limiter asks before a route, by the address or the user of the request. What depends on
-more than that is asked with `spend` and `one_guess`. Chat messages have buckets in the memory
-of their worker, because they must not wait for an answer.
+more than that is asked with `consume` and `limit_password_guesses`. Chat messages have buckets in
+the memory of their worker, because they must not wait for an answer.
 """
 
 import math
@@ -25,7 +25,7 @@ from limits.storage import Storage
 from app.clock import utcnow
 from app.extensions import limiter
 from app.http.errors import ApiError
-from app.limits.counters import Buckets, Count, Counts, RedisCounts
+from app.limits.counters import Buckets, Count, Counters, RedisCounters
 from app.openapi import raises
 from config import Config
 
@@ -54,7 +54,7 @@ NETWORK_BITS = 64  # of IPv6: what one household has, and any machine in it may 
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RateLimitStatus:
     """Where somebody stands with a rule.
 
     Attributes:
@@ -68,7 +68,7 @@ class Standing:
     seconds: float
 
     @classmethod
-    def of(cls, rate: RateLimitItem, count: Count) -> "Standing":
+    def of(cls, rate: RateLimitItem, count: Count) -> "RateLimitStatus":
         """Return where a count stands."""
         return cls(rate.amount, max(rate.amount - count.number, 0), count.seconds)
 
@@ -90,8 +90,8 @@ class Throttled(ApiError):
     code = "throttled"
     detail = _("That was too often. Please try again a little later.")
 
-    def __init__(self, standing: Standing) -> None:
-        super().__init__(standing.headers() | {"Retry-After": str(standing.whole_seconds)})
+    def __init__(self, rate_status: RateLimitStatus) -> None:
+        super().__init__(rate_status.headers() | {"Retry-After": str(rate_status.whole_seconds)})
 
 
 class Limits:
@@ -116,8 +116,8 @@ class Limits:
             "messages": parse(config.RATELIMIT_MESSAGES),
             "handshakes": parse(config.RATELIMIT_HANDSHAKES),
         }
-        shared = RedisCounts(config.REDIS_URL, prefix) if config.REDIS_URL else None
-        self.counts = Counts(shared)
+        shared = RedisCounters(config.REDIS_URL, prefix) if config.REDIS_URL else None
+        self.counts = Counters(shared)
         self._key = config.JWT_SECRET_KEY.get_secret_value().encode()[: blake2b.MAX_KEY_SIZE]
         self._sockets_per_user = config.SOCKETS_PER_USER
         rate = self.rates["messages"]
@@ -134,10 +134,10 @@ class Limits:
         """Let a user say one thing more and return 0, or return how many seconds it is too soon."""
         return self._messages.take(user_id) if self.is_enabled else 0.0
 
-    def message_standing(self, user_id: int) -> Standing:
+    def message_status(self, user_id: int) -> RateLimitStatus:
         """Return how much a user may still say."""
         left = self._messages.left(user_id)
-        return Standing(self._messages.amount, left.number, left.seconds)
+        return RateLimitStatus(self._messages.amount, left.number, left.seconds)
 
     def is_flood(self, user_id: int) -> bool:
         """Tell whether a user whose message is refused has gone on in spite of many refusals."""
@@ -169,7 +169,7 @@ def limited(rule: Rule, **options: Any) -> Callable[[Callable[P, Response]], Cal
     def decorate(view: Callable[P, Response]) -> Callable[P, Response]:
         @wraps(view)
         def granted(*args: P.args, **kwargs: P.kwargs) -> Response:
-            _standings().extend(map(_standing_of, limiter.current_limits))
+            _statuses().extend(map(_status_of, limiter.current_limits))
             return view(*args, **kwargs)
 
         return may_throttle(limit(granted))
@@ -179,10 +179,10 @@ def limited(rule: Rule, **options: Any) -> Callable[[Callable[P, Response]], Cal
 
 def may_throttle(view: View) -> View:
     """Note that a view is limited, for those that spend by hand; `limited` does it by itself."""
-    return raises(Throttled(Standing(amount=10, remaining=0, seconds=30)))(view)
+    return raises(Throttled(RateLimitStatus(amount=10, remaining=0, seconds=30)))(view)
 
 
-def spend(rule: Rule, who: str) -> Standing | None:
+def consume(rule: Rule, who: str) -> RateLimitStatus | None:
     """Count something that was done.
 
     Args:
@@ -200,14 +200,16 @@ def spend(rule: Rule, who: str) -> Standing | None:
         return None
     rate = limits.rates[rule]
     is_granted = limiter.limiter.hit(rate, who, rule)
-    standing = Standing.of(rate, limits.counts.recall(*_shelf_of(rate.key_for(who, rule))))
+    rate_status = RateLimitStatus.of(
+        rate, limits.counts.recall(*_shelf_of(rate.key_for(who, rule)))
+    )
     if not is_granted:
-        raise Throttled(standing)
-    _standings().append(standing)
-    return standing
+        raise Throttled(rate_status)
+    _statuses().append(rate_status)
+    return rate_status
 
 
-def spend_of_account(rule: Rule, account: str) -> None:
+def consume_for_account(rule: Rule, account: str) -> None:
     """Count what was done to an account, whether there is one of that name or not.
 
     Args:
@@ -217,10 +219,10 @@ def spend_of_account(rule: Rule, account: str) -> None:
     Raises:
         Throttled: It was too often.
     """
-    spend(rule, _limits().digest(account))
+    consume(rule, _limits().digest(account))
 
 
-def spend_message(user_id: int) -> None:
+def consume_message(user_id: int) -> None:
     """Count a message that comes by REST, together with those that come by sockets.
 
     Raises:
@@ -228,15 +230,15 @@ def spend_message(user_id: int) -> None:
     """
     limits = _limits()
     wait = limits.message_wait(user_id)
-    standing = limits.message_standing(user_id)
+    rate_status = limits.message_status(user_id)
     if wait:
-        raise Throttled(Standing(standing.amount, 0, wait))
+        raise Throttled(RateLimitStatus(rate_status.amount, 0, wait))
     if limits.is_enabled:
-        _standings().append(standing)
+        _statuses().append(rate_status)
 
 
 @contextmanager
-def one_guess(account: str, wrong: type[Exception]) -> Iterator[None]:
+def limit_password_guesses(account: str, wrong: type[Exception]) -> Iterator[None]:
     """Let somebody try a password, unless too many wrong ones were tried for this account.
 
     Only wrong ones count, but each from its beginning, so that a thousand at once are no
@@ -255,21 +257,21 @@ def one_guess(account: str, wrong: type[Exception]) -> Iterator[None]:
         yield
         return
     here = limits.digest(account, network())
-    is_familiar = limits.counts.look("familiar", here).number > 0
+    is_familiar = limits.counts.look("known_network", here).number > 0
     who = here if is_familiar else limits.digest(account)
-    standing = spend("login_account", who)
+    rate_status = consume("login_account", who)
     try:
         yield
     except wrong:
         raise
     except BaseException:
-        _take_back("login_account", who, standing)
+        _take_back("login_account", who, rate_status)
         raise
-    _take_back("login_account", who, standing)
-    make_familiar(account)
+    _take_back("login_account", who, rate_status)
+    remember_network(account)
 
 
-def make_familiar(account: str) -> None:
+def remember_network(account: str) -> None:
     """Note that the owner of an account was here, as a login or a finished reset shows.
 
     Args:
@@ -277,15 +279,15 @@ def make_familiar(account: str) -> None:
     """
     limits = _limits()
     here = limits.digest(account, network())
-    limits.counts.add("familiar", here, int(FAMILIAR.total_seconds()))
+    limits.counts.add("known_network", here, int(FAMILIAR.total_seconds()))
 
 
-def _take_back(rule: Rule, who: str, standing: Standing | None) -> None:
+def _take_back(rule: Rule, who: str, rate_status: RateLimitStatus | None) -> None:
     limits = _limits()
     rate = limits.rates[rule]
     limits.counts.add(*_shelf_of(rate.key_for(who, rule)), rate.get_expiry(), -1)
-    if standing is not None:
-        _standings().remove(standing)
+    if rate_status is not None:
+        _statuses().remove(rate_status)
 
 
 def network() -> str:
@@ -314,11 +316,11 @@ def _rate(rule: Rule) -> str:
     return str(_limits().rates[rule])
 
 
-def _standings() -> list[Standing]:
-    if "standings" not in g:
-        g.standings = []
-    standings: list[Standing] = g.standings
-    return standings
+def _statuses() -> list[RateLimitStatus]:
+    if "rate_limit_statuses" not in g:
+        g.rate_limit_statuses = []
+    rate_limit_statuses: list[RateLimitStatus] = g.rate_limit_statuses
+    return rate_limit_statuses
 
 
 # What Flask-Limiter is given
@@ -327,11 +329,11 @@ limiter.request_filter(lambda: not _limits().is_enabled)
 
 
 def _refuse(breached: RequestLimit) -> Never:
-    raise Throttled(_standing_of(breached))
+    raise Throttled(_status_of(breached))
 
 
-def _standing_of(limit: RequestLimit) -> Standing:
-    return Standing.of(limit.limit, _limits().counts.recall(*_shelf_of(limit.key)))
+def _status_of(limit: RequestLimit) -> RateLimitStatus:
+    return RateLimitStatus.of(limit.limit, _limits().counts.recall(*_shelf_of(limit.key)))
 
 
 def _shelf_of(key: str) -> tuple[str, str]:
@@ -341,7 +343,7 @@ def _shelf_of(key: str) -> tuple[str, str]:
 
 
 class _Counted(Storage):
-    """Lets Flask-Limiter count with the `Counts` of the application that answers.
+    """Lets Flask-Limiter count with the `Counters` of the application that answers.
 
     Its own storages would not do (limits 5.8, Flask-Limiter 4.1): that of memory is unbounded
     and walks through all of it a hundred times a second, that of Redis asks three times for
@@ -384,8 +386,8 @@ def init_app(app: Flask, config: Config, prefix: str) -> None:
 def _tell(response: Response) -> Response:
     # Flask-Limiter's own headers would put a Retry-After on answers that refuse nothing, and
     # over that of a 503.
-    standings: list[Standing] = g.get("standings", [])
-    if standings and response.status_code != Throttled.status:
-        tightest = min(standings, key=lambda each: each.remaining)
+    rate_limit_statuses: list[RateLimitStatus] = g.get("rate_limit_statuses", [])
+    if rate_limit_statuses and response.status_code != Throttled.status:
+        tightest = min(rate_limit_statuses, key=lambda each: each.remaining)
         response.headers.update(tightest.headers())
     return response

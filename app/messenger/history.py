@@ -6,14 +6,14 @@ from sqlalchemy import Engine, bindparam, select
 
 from app.accounts.models import User
 from app.database.transactions import reading
-from app.http.pagination import Listing
+from app.http.pagination import KeysetQuery
 from app.messenger.models import Message, Room
 from app.messenger.schemas import message_bytes
 
 MESSAGES = select(
     Message.id, User.username, Message.content, Message.timestamp, Message.client_id
 ).join(User, User.id == Message.user_id)
-_OF_ROOM = Listing(MESSAGES, Message.id, of=Message.room_id)
+_OF_ROOM = KeysetQuery(MESSAGES, Message.id, of=Message.room_id)
 _LAST_IDS = select(Room.id, Room.last_message_id).where(
     Room.id.in_(bindparam("room_ids", expanding=True))
 )

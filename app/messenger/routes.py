@@ -11,9 +11,16 @@ from app.database.transactions import reading
 from app.http.conditional import conditional
 from app.http.errors import Overloaded
 from app.http.json import json_response
-from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_ROOMS, Listing, Window, paged
+from app.http.pagination import (
+    DEFAULT_ITEMS,
+    MOST_ITEMS,
+    MOST_ROOMS,
+    KeysetQuery,
+    PageRequest,
+    paged,
+)
 from app.http.validation import HEADERS, JSON_OR_FORM, RetryIn
-from app.limits.rules import may_throttle, spend_message
+from app.limits.rules import consume_message, may_throttle
 from app.messenger import services
 from app.messenger.schemas import (
     MessageIn,
@@ -40,7 +47,7 @@ _ROOM_NAME: dict[str, Any] = {
 @bp.output(list[RoomOut])
 @conditional
 @paged(default=MOST_ROOMS, most=MOST_ROOMS)
-def list_rooms(window: Window) -> Response:
+def list_rooms(window: PageRequest) -> Response:
     """List the caller's rooms; an administrator's list has all rooms."""
     return _room_page(window, services.ALL_ROOMS if current_user.is_admin else services.OWN_ROOMS)
 
@@ -50,12 +57,12 @@ def list_rooms(window: Window) -> Response:
 @bp.output(list[RoomOut])
 @conditional
 @paged(default=MOST_ROOMS, most=MOST_ROOMS)
-def list_own_rooms(window: Window) -> Response:
+def list_own_rooms(window: PageRequest) -> Response:
     """List the caller's rooms."""
     return _room_page(window, services.OWN_ROOMS)
 
 
-def _room_page(window: Window, listing: Listing) -> Response:
+def _room_page(window: PageRequest, listing: KeysetQuery) -> Response:
     with reading() as connection:
         page = listing.read(connection, window, user_id=current_user.id)
     return json_response([services.room_out(room) for room in page.rows], headers=page.link(window))
@@ -82,7 +89,7 @@ def open_room(json_or_form_data: RoomIn) -> Response:
 @conditional
 @paged(default=DEFAULT_ITEMS, most=MOST_ITEMS)
 @raises(RoomNotFound)
-def list_messages(window: Window, room_name: str) -> Response:
+def list_messages(window: PageRequest, room_name: str) -> Response:
     """List the messages of one of the caller's rooms."""
     page = services.read_messages(room_name, current_user.id, current_user.username, window)
     return json_response([message_out(*row) for row in page.rows], headers=page.link(window))
@@ -100,8 +107,8 @@ def list_messages(window: Window, room_name: str) -> Response:
 def create_message(room_name: str, json_or_form_data: MessageIn, headers_data: RetryIn) -> Response:
     """Send a message to one of the caller's rooms."""
     body = json_or_form_data
-    spend_message(current_user.id)
+    consume_message(current_user.id)
     client_id = body.client_id or headers_data.key
-    seat = services.take_seat(room_name, current_user.id, current_user.username)
-    stored = services.post_message(seat, body.content, client_id)
+    member = services.require_member(room_name, current_user.id, current_user.username)
+    stored = services.post_message(member, body.content, client_id)
     return Response(stored.payload, 200 if stored.is_repeat else 201, mimetype="application/json")

@@ -21,12 +21,12 @@ from sqlalchemy import (
 from sqlalchemy.orm import aliased
 
 from app.accounts.models import User
-from app.accounts.services import get_user_by_name, hold_accounts
+from app.accounts.services import get_user_by_name, lock_users_shared
 from app.accounts.usernames import room_names
 from app.database.prepared import AnyRow, Prepared
 from app.database.transactions import insert_once, reading, writing
 from app.http.errors import ApiError, BadInput
-from app.http.pagination import AnySelect, Listing, Page, Window
+from app.http.pagination import AnySelect, KeysetQuery, Page, PageRequest
 from app.messenger.history import MESSAGES
 from app.messenger.models import Message, Room
 from app.messenger.store import Draft, Stored
@@ -51,8 +51,8 @@ class RoomWithOneself(BadInput):
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
-    """Somebody's place in a room: only `take_seat` makes one, so it says "is a member".
+class Membership:
+    """Somebody's place in a room: only `require_member` makes one, so it says "is a member".
 
     Attributes:
         latest: The room's newest message id when the seat was taken; 0 before the first.
@@ -85,16 +85,16 @@ _ROOMS = select(
     _other,
     _other.id == case((Room.low_user_id == _VIEWER, Room.high_user_id), else_=Room.low_user_id),
 )
-ALL_ROOMS = Listing(_ROOMS, Room.id)
-OWN_ROOMS = Listing(_ROOMS.where(_IS_MEMBER), Room.id)
+ALL_ROOMS = KeysetQuery(_ROOMS, Room.id)
+OWN_ROOMS = KeysetQuery(_ROOMS.where(_IS_MEMBER), Room.id)
 
 _OF_PAIR = Prepared(
     _ROOMS.where(Room.low_user_id == bindparam("low"), Room.high_user_id == bindparam("high"))
 )
-_SEAT = Prepared(
+_MEMBERSHIP = Prepared(
     select(Room.id, Room.last_message_id).where(Room.name == bindparam("name"), _IS_MEMBER)
 )
-_OF_MEMBER = Listing(
+_OF_MEMBER = KeysetQuery(
     MESSAGES,
     Message.id,
     of=Message.room_id,
@@ -141,7 +141,7 @@ def open_room(user_id: int, username: str, recipient: str) -> tuple[Mapping[str,
         if room is not None:
             return room_out(room), is_new
         with writing() as connection:
-            hold_accounts(connection, user_id, other.id)
+            lock_users_shared(connection, user_id, other.id)
             room_id = insert_once(
                 connection, Room, name=next(names), low_user_id=low_id, high_user_id=high_id
             )
@@ -149,7 +149,7 @@ def open_room(user_id: int, username: str, recipient: str) -> tuple[Mapping[str,
         is_new = room_id is not None
 
 
-def take_seat(name: str, user_id: int, username: str) -> Seat:
+def require_member(name: str, user_id: int, username: str) -> Membership:
     """Let a member into a room.
 
     Raises:
@@ -158,13 +158,13 @@ def take_seat(name: str, user_id: int, username: str) -> Seat:
     room = None
     if "\0" not in name:  # which PostgreSQL would not even compare
         with reading() as connection:
-            room = _SEAT.first(connection, {"name": name, "user_id": user_id})
+            room = _MEMBERSHIP.first(connection, {"name": name, "user_id": user_id})
     if room is None:
         raise RoomNotFound
-    return Seat(room.id, user_id, username, room.last_message_id)
+    return Membership(room.id, user_id, username, room.last_message_id)
 
 
-def read_messages(name: str, user_id: int, username: str, window: Window) -> Page:
+def read_messages(name: str, user_id: int, username: str, window: PageRequest) -> Page:
     """Read messages of a room for a member.
 
     Raises:
@@ -175,11 +175,11 @@ def read_messages(name: str, user_id: int, username: str, window: Window) -> Pag
         with reading() as connection:
             page = _OF_MEMBER.read(connection, window, name=name, user_id=user_id)
     if not page.rows:  # as most have some, to look first would be a question in vain
-        take_seat(name, user_id, username)
+        require_member(name, user_id, username)
     return page
 
 
-def post_message(seat: Seat, content: str, client_id: str | None = None) -> Stored:
+def post_message(member: Membership, content: str, client_id: str | None = None) -> Stored:
     """Say something in a room; every socket of both members hears it.
 
     Args:
@@ -194,7 +194,7 @@ def post_message(seat: Seat, content: str, client_id: str | None = None) -> Stor
         ApiError: It could not be stored, or nobody knows whether it is.
     """
     writer: MessageWriter = current_app.extensions["writer"]
-    return writer.post(Draft(seat.room_id, seat.user_id, seat.username, content, client_id))
+    return writer.post(Draft(member.room_id, member.user_id, member.username, content, client_id))
 
 
 def forget_client_ids(user_id: int) -> None:

@@ -25,7 +25,7 @@ LOOK_SECONDS = 1.0
 OVERLAP = timedelta(minutes=5)
 
 
-class Attendance:
+class SocketRegistry:
     """The open sockets of one worker by their users and sessions.
 
     Touched in the loop's thread only.
@@ -42,7 +42,7 @@ class Attendance:
 
     def start(self) -> None:
         """Begin to look for revoked sessions."""
-        threading.Thread(target=self._look_forever, name="attendance", daemon=True).start()
+        threading.Thread(target=self._look_forever, name="socket_registry", daemon=True).start()
 
     def enter(self, user_id: int, session_id: int, connection: Connection) -> None:
         """Note an open socket."""

@@ -22,7 +22,7 @@ from app.extensions import sock
 from app.http.errors import ApiError
 from app.http.languages import preferred
 from app.http.validation import RetryIn, decode_json, whole_number
-from app.limits.rules import Limits, Standing, Throttled, network, spend
+from app.limits.rules import Limits, RateLimitStatus, Throttled, consume, network
 from app.messenger import services
 from app.messenger.handshake import (
     SUBPROTOCOL,
@@ -33,8 +33,8 @@ from app.messenger.handshake import (
     tidy,
 )
 from app.messenger.schemas import ChatIn
-from app.messenger.services import RoomNotFound, Seat
-from app.messenger.socket_registry import Attendance
+from app.messenger.services import Membership, RoomNotFound
+from app.messenger.socket_registry import SocketRegistry
 from app.messenger.store import Draft, Stored
 from app.messenger.writer import MessageWriter, Outcome
 from app.openapi import unlisted
@@ -73,7 +73,7 @@ class Admission:
     its user shall see waits until the socket is open.
     """
 
-    seat: Seat | None
+    member: Membership | None
     session_id: int = 0
     after: int = 0
     refusal: Close | None = None
@@ -83,7 +83,7 @@ class Admission:
 def admit() -> None:
     """Decide about a handshake before it is answered."""
     check_handshake(request)
-    spend("handshakes", network())
+    consume("handshakes", network())
     if not _realtime().reserve():
         raise TooManySockets
     g.has_place = True
@@ -107,13 +107,13 @@ def _admission(room_name: str) -> Admission:
         cursor = None if after is None else whole_number(after)
         if after is not None and cursor is None:
             return Admission(None, refusal=closing.BAD_CURSOR)
-        seat = services.take_seat(room_name, caller.id, caller.username)
+        member = services.require_member(room_name, caller.id, caller.username)
     except TokenNotValid:
         return Admission(None, refusal=closing.UNAUTHENTICATED)
     except RoomNotFound:
         return Admission(None, refusal=closing.NO_SUCH_ROOM)
-    after_id = seat.latest if cursor is None else min(cursor, seat.latest)
-    return Admission(seat, caller.session_id, after_id)
+    after_id = member.latest if cursor is None else min(cursor, member.latest)
+    return Admission(member, caller.session_id, after_id)
 
 
 @bp.get(PATH)
@@ -129,7 +129,7 @@ def chat(ws: Server, room_name: str) -> None:  # noqa: ARG001 - `admit` has seen
     ws.connected = False  # so that flask-sock says no goodbye when this returns
     try:
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-        Conversation(app, g.admission).begin(os.dup(ws.sock.fileno()))
+        ChatSession(app, g.admission).begin(os.dup(ws.sock.fileno()))
     except Exception:
         # The client has its 101: an answer of HTTP would be read as frames.
         log.exception("defect while a socket was handed over")
@@ -138,7 +138,7 @@ def chat(ws: Server, room_name: str) -> None:  # noqa: ARG001 - `admit` has seen
         ws.sock.close()
 
 
-class Conversation:
+class ChatSession:
     """What one open socket says and is told: texts to the writer, outcomes to the socket.
 
     Lives in the loop's thread; nothing here waits.
@@ -159,7 +159,7 @@ class Conversation:
     def __init__(self, app: Flask, admission: Admission) -> None:
         self._app = app
         self._admission = admission
-        self._seat: Seat | None = None  # once it is taken, until the socket is closed
+        self._seat: Membership | None = None  # once it is taken, until the socket is closed
         self._language = preferred()
         self._request_id = g.request_id
         self._since = monotonic()
@@ -179,28 +179,28 @@ class Conversation:
 
     def _enter(self) -> None:
         admission = self._admission
-        seat = admission.seat
-        if admission.refusal is not None or seat is None:
+        member = admission.member
+        if admission.refusal is not None or member is None:
             self._connection.close(admission.refusal or closing.DEFECT)
             return
-        attendance = _attendance(self._app)
-        if not _limits(self._app).may_open_socket(attendance.sockets_of(seat.user_id)):
+        socket_registry = _socket_registry(self._app)
+        if not _limits(self._app).may_open_socket(socket_registry.sockets_of(member.user_id)):
             self._connection.close(closing.TOO_MANY)
             return
-        attendance.enter(seat.user_id, admission.session_id, self._connection)
-        self._seat = seat
-        log.info("socket open", extra={"user_id": seat.user_id, "room_id": seat.room_id})
-        _realtime(self._app).join(self._connection, seat.room_id, seat.latest, admission.after)
+        socket_registry.enter(member.user_id, admission.session_id, self._connection)
+        self._seat = member
+        log.info("socket open", extra={"user_id": member.user_id, "room_id": member.room_id})
+        _realtime(self._app).join(self._connection, member.room_id, member.latest, admission.after)
 
     # What `realtime` tells
 
-    def heard(self, text: str) -> None:
+    def on_text(self, text: str) -> None:
         """Hand a text to the writer, or say what is wrong with it."""
         if self._seat is None or self._is_flooded or _realtime(self._app).is_stopping:
             return
-        seat = self._seat
-        if wait := _limits(self._app).message_wait(seat.user_id):
-            self._throttle(seat.user_id, text, wait)
+        member = self._seat
+        if wait := _limits(self._app).message_wait(member.user_id):
+            self._throttle(member.user_id, text, wait)
             return
         data: Any = None
         try:
@@ -209,7 +209,9 @@ class Conversation:
         except ApiError as error:
             self._tell(error, _client_id_of(data))
             return
-        draft = Draft(seat.room_id, seat.user_id, seat.username, chat_in.message, chat_in.client_id)
+        draft = Draft(
+            member.room_id, member.user_id, member.username, chat_in.message, chat_in.client_id
+        )
         self._unstored += 1
         if self._unstored >= UNSTORED_MAX:
             self._connection.hold()
@@ -218,16 +220,18 @@ class Conversation:
 
     def closed(self, code: int) -> None:
         """Forget the socket."""
-        seat = self._seat
-        _realtime(self._app).leave(self._connection, seat.room_id if seat else None)
-        if seat is not None:
-            _attendance(self._app).leave(seat.user_id, self._admission.session_id, self._connection)
+        member = self._seat
+        _realtime(self._app).leave(self._connection, member.room_id if member else None)
+        if member is not None:
+            _socket_registry(self._app).leave(
+                member.user_id, self._admission.session_id, self._connection
+            )
         log.info(
             "socket closed",
             extra={
                 "request_id": self._request_id,
-                "user_id": seat.user_id if seat else None,
-                "room_id": seat.room_id if seat else None,
+                "user_id": member.user_id if member else None,
+                "room_id": member.room_id if member else None,
                 "code": code,
                 "seconds": round(monotonic() - self._since, 3),
             },
@@ -257,8 +261,8 @@ class Conversation:
         data: Any = None
         with suppress(ApiError):
             data = decode_json(text)
-        standing = _limits(self._app).message_standing(user_id)
-        self._tell(Throttled(Standing(standing.amount, 0, wait)), _client_id_of(data))
+        rate_status = _limits(self._app).message_status(user_id)
+        self._tell(Throttled(RateLimitStatus(rate_status.amount, 0, wait)), _client_id_of(data))
 
     def _part_with_flooder(self) -> None:
         # What was taken in is told before, or its sender would not know that it is stored.
@@ -268,7 +272,7 @@ class Conversation:
     def _tell(self, error: ApiError, client_id: str | None) -> None:
         # The request is long gone; sentences need to know the language that it asked for.
         with self._app.app_context(), force_locale(self._language):
-            self._connection.say(error.frame(client_id))
+            self._connection.send_text(error.frame(client_id))
 
 
 def _client_id_of(data: Any) -> str | None:
@@ -279,9 +283,9 @@ def _client_id_of(data: Any) -> str | None:
         return None
 
 
-def _attendance(app: Flask) -> Attendance:
-    attendance: Attendance = app.extensions["attendance"]
-    return attendance
+def _socket_registry(app: Flask) -> SocketRegistry:
+    socket_registry: SocketRegistry = app.extensions["socket_registry"]
+    return socket_registry
 
 
 def _limits(app: Flask) -> Limits:

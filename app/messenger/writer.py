@@ -28,7 +28,7 @@ from app.http.errors import (
     as_api_error,
 )
 from app.messenger.store import Draft, OutcomeUnknownError, Stored, store
-from app.realtime import Ring
+from app.realtime import Publication
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class _Entry:
 
 
 @dataclass(slots=True)
-class WriterTally:
+class WriterStats:
     """What a writer has done so far; plain numbers that only grow.
 
     Attributes:
@@ -112,10 +112,10 @@ class MessageWriter:
         tally: What it has done so far.
     """
 
-    def __init__(self, engine: Engine, ring: Callable[[Sequence[Ring]], None]) -> None:
+    def __init__(self, engine: Engine, publish: Callable[[Sequence[Publication]], None]) -> None:
         self._engine = engine
-        self._ring = ring
-        self.tally = WriterTally()
+        self._publish = publish
+        self.stats = WriterStats()
         self._waiting: deque[_Entry] = deque()
         self._storing: Sequence[_Entry] = ()
         self._taking = threading.Lock()  # between the thread that stores and the one that withdraws
@@ -214,8 +214,8 @@ class MessageWriter:
         except Exception as error:
             self._store_failed(batch, error)
         else:
-            self.tally.store_seconds += monotonic() - began
-            self.tally.batches[len(batch)] += 1
+            self.stats.store_seconds += monotonic() - began
+            self.stats.batches[len(batch)] += 1
             self._told(batch, stored)
 
     def _store_failed(self, batch: Sequence[_Entry], error: Exception) -> None:
@@ -229,16 +229,18 @@ class MessageWriter:
             self._refuse(batch, as_api_error(error))
 
     def _told(self, batch: Sequence[_Entry], stored: Sequence[Stored | Exception]) -> None:
-        rings = [
-            Ring(each.room_id, each.prev_id, each.id, each.payload)
+        publications = [
+            Publication(each.room_id, each.prev_id, each.id, each.payload)
             for each in stored
             if isinstance(each, Stored) and each.prev_id is not None
         ]
-        self.tally.stored += len(rings)
-        if len(rings) < len(stored):
-            self.tally.repeated += sum(isinstance(each, Stored) for each in stored) - len(rings)
+        self.stats.stored += len(publications)
+        if len(publications) < len(stored):
+            self.stats.repeated += sum(isinstance(each, Stored) for each in stored) - len(
+                publications
+            )
         try:
-            self._ring(rings)
+            self._publish(publications)
         except Exception:
             log.exception("defect while ringing")  # the sweep finds the messages
         for entry, each in zip(batch, stored, strict=True):
@@ -263,5 +265,5 @@ class MessageWriter:
     def _refuse(self, batch: Sequence[_Entry], error: ApiError) -> None:
         for entry in batch:
             if not entry.is_answered:
-                self.tally.refused[error.code] += 1
+                self.stats.refused[error.code] += 1
                 entry.answer(error)

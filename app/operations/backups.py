@@ -31,9 +31,9 @@ _MANIFEST = "manifest.json"
 _MEDIA = "media/"
 
 _LOCK_SECONDS = 30.0  # how long SQLite waits for a writer to let us look
-_ROUNDS_MOST = 10
+_ROUNDS_MAX = 10
 _PIECE_BYTES = 1024 * 1024
-_MANIFEST_BYTES_MOST = 256 * 1024 * 1024
+_MANIFEST_BYTES_MAX = 256 * 1024 * 1024
 
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -135,7 +135,7 @@ def _fill(tar: tarfile.TarFile, source: Installation, snapshot: Path) -> None:
     lost: set[str] | None = None
     # A picture that is replaced while we work is missed. Its successor is in the next snapshot,
     # and as names are never used again, what was put in already need not be put in once more.
-    for _ in range(_ROUNDS_MOST):
+    for _ in range(_ROUNDS_MAX):
         _take_snapshot(source.database, snapshot)
         named = _pictures_in(snapshot) if source.pictures else set()
         found = {name for name in named if _add_picture(tar, files, source.pictures, name)}
@@ -248,7 +248,7 @@ def opened(path: Path, room: Path) -> Iterator[Backup]:
 
 def _checked(tar: tarfile.TarFile, copy: Path) -> Backup:
     try:
-        manifest = Manifest.model_validate_json(_read(tar, _MANIFEST, _MANIFEST_BYTES_MOST))
+        manifest = Manifest.model_validate_json(_read(tar, _MANIFEST, _MANIFEST_BYTES_MAX))
     except ValidationError:
         raise BackupError("The manifest of the backup cannot be understood.") from None
     if _DATABASE not in manifest.files:

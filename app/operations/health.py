@@ -73,4 +73,4 @@ def show_readiness() -> Response:
     if realtime.is_stopping:
         raise Draining
     check_tables()
-    return json_response({"status": "ok" if realtime.bus_is_well() else "degraded"})
+    return json_response({"status": "ok" if realtime.bus_is_healthy() else "degraded"})

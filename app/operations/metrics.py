@@ -169,23 +169,23 @@ class Metrics:
         handler: logs.Handler = app.extensions["log"]
         pool: FairPool = app.extensions["engine"].pool
 
-        self._raise_to(self._stored, writer.tally.stored)
-        self._raise_to(self._repeated, writer.tally.repeated)
-        self._raise_to(self._store_seconds, writer.tally.store_seconds)
-        for size, times in writer.tally.batches.items():
+        self._raise_to(self._stored, writer.stats.stored)
+        self._raise_to(self._repeated, writer.stats.repeated)
+        self._raise_to(self._store_seconds, writer.stats.store_seconds)
+        for size, times in writer.stats.batches.items():
             self._observe(self._batches, size, self._news_of((self._batches, size), times))
-        for refusal, times in writer.tally.refused.items():
+        for refusal, times in writer.stats.refused.items():
             self._raise_to(self._refused.labels(refusal), times)
         self._waiting.set(writer.waiting)
 
-        self._raise_to(self._delivered, realtime.tally.delivered)
-        self._raise_to(self._replayed, realtime.tally.replayed)
-        self._raise_to(self._filled, realtime.tally.filled)
-        self._raise_to(self._swept, realtime.tally.swept)
-        for (code, by), times in _known_closes(realtime.tally.closes).items():
+        self._raise_to(self._delivered, realtime.stats.delivered)
+        self._raise_to(self._replayed, realtime.stats.replayed)
+        self._raise_to(self._filled, realtime.stats.filled)
+        self._raise_to(self._swept, realtime.stats.reconciled)
+        for (code, by), times in _known_closes(realtime.stats.closes).items():
             self._raise_to(self._closes.labels(code, by), times)
         self._sockets.set(realtime.sockets)
-        self._bus_is_well.set(realtime.bus_is_well())
+        self._bus_is_well.set(realtime.bus_is_healthy())
 
         self._connections.labels("lent").set(pool.checkedout())
         self._connections.labels("idle").set(pool.checkedin())

@@ -12,8 +12,8 @@ import sqlite3
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from app.accounts import sessions
-from app.accounts.services import confirm_password, erase_account, lock_account
-from app.database.transactions import scrub, writing
+from app.accounts.services import confirm_password, erase_account, lock_user
+from app.database.transactions import purge_deleted_pages, writing
 from app.messenger.services import erase_member, forget_client_ids, has_other_rooms, lock_rooms
 from app.profiles.services import erase_profile, find_erased, forget_profiles, remove_pictures
 
@@ -55,7 +55,7 @@ def _is_erased(user_id: int, password_hash: str | None) -> bool:
     try:
         with writing() as connection:
             room_ids = lock_rooms(connection, user_id)
-            lock_account(connection, user_id, password_hash)
+            lock_user(connection, user_id, password_hash)
             if has_other_rooms(connection, user_id, room_ids):
                 return False  # one was opened in between: it has to be locked before the account
             username = erase_account(connection, user_id)
@@ -74,7 +74,7 @@ def finish() -> None:
         left = find_erased()
         if left:
             remove_pictures(row.image for row in left)
-            if scrub():
+            if purge_deleted_pages():
                 forget_profiles([row.user_id for row in left])
     except (OSError, SQLAlchemyError, sqlite3.Error) as error:
         # The account is erased all the same, and what is left shows nowhere.

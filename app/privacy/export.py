@@ -17,7 +17,7 @@ from app.accounts.sessions import SESSIONS
 from app.clock import utcnow
 from app.database.transactions import reading
 from app.http.json import encode
-from app.http.pagination import Listing
+from app.http.pagination import KeysetQuery
 from app.media.store import MediaStore, read_picture
 from app.messenger.models import Message
 from app.messenger.services import OWN_ROOMS, room_out
@@ -27,14 +27,14 @@ from app.profiles.services import POSTS
 PAGE_ROWS = 200
 EXPORT_SECONDS = 600.0  # that all of it may take
 
-_SESSIONS = Listing(
+_SESSIONS = KeysetQuery(
     SESSIONS.add_columns(Session.expires_at, Session.revoked_at), Session.id, of=Session.user_id
 )
-_POSTS = Listing(POSTS.add_columns(Post.client_id), Post.id, of=Post.author_id)
+_POSTS = KeysetQuery(POSTS.add_columns(Post.client_id), Post.id, of=Post.author_id)
 # The other's messages are counted in a page, and left out of it: there is no index on the
 # author, and a page that looked for one's own in a long room would take as long as the room.
 _is_own = Message.user_id == bindparam("user_id")
-_MESSAGES = Listing(
+_MESSAGES = KeysetQuery(
     select(
         Message.id,
         Message.user_id,
@@ -156,7 +156,7 @@ def _messages(engine: Engine, user_id: int) -> Iterator[_Items]:
 
 
 def _pages(
-    engine: Engine, listing: Listing, **parameters: int
+    engine: Engine, listing: KeysetQuery, **parameters: int
 ) -> Iterator[Sequence[Row[*tuple[Any, ...]]]]:
     after, is_last = 0, False
     while not is_last:

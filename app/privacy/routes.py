@@ -9,7 +9,7 @@ from app.accounts.usernames import folded
 from app.database.transactions import current_engine
 from app.http.errors import Overloaded
 from app.http.validation import JSON_OR_FORM
-from app.limits.rules import may_throttle, one_guess
+from app.limits.rules import limit_password_guesses, may_throttle
 from app.media.store import PicturesUnavailable
 from app.openapi import carries, raises
 from app.privacy import erasure
@@ -29,7 +29,7 @@ STALLED_SECONDS = 30  # that a reader may take for one piece of an export
 @raises(WrongPassword("password"), Overloaded)
 def erase_self(json_or_form_data: ErasureIn) -> Response:
     """Erase the caller's account; messages stay with those they were sent to, without a name."""
-    with one_guess(folded(current_user.username), wrong=WrongPassword):
+    with limit_password_guesses(folded(current_user.username), wrong=WrongPassword):
         erasure.erase_own(current_user.id, json_or_form_data.password)
     return Response(status=204)
 

@@ -10,7 +10,7 @@ from app.database.transactions import reading
 from app.http.conditional import conditional
 from app.http.errors import Overloaded
 from app.http.json import json_response
-from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, Window, paged
+from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, PageRequest, paged
 from app.http.validation import FORM_AND_FILES, HEADERS, JSON_OR_FORM, QUERY, RetryIn
 from app.limits.rules import limited
 from app.openapi import answers, raises
@@ -68,7 +68,7 @@ def update_profile(form_and_files_data: ProfileIn) -> Response:
 @bp.output(list[PostOut])
 @conditional
 @paged(default=DEFAULT_ITEMS, most=MOST_ITEMS)
-def list_posts(window: Window) -> Response:
+def list_posts(window: PageRequest) -> Response:
     """List everybody's posts."""
     with reading() as connection:
         page = services.ALL_POSTS.read(connection, window)

@@ -21,12 +21,12 @@ from sqlalchemy import (
 
 from app import threads
 from app.accounts.models import User
-from app.accounts.services import get_user_by_name, hold_accounts
+from app.accounts.services import get_user_by_name, lock_users_shared
 from app.clock import utcnow
 from app.database.prepared import Prepared
 from app.database.transactions import insert_once, reading, writing
 from app.http.errors import RETRY_SECONDS, ApiError, BadInput
-from app.http.pagination import DEFAULT_ITEMS, Listing, within
+from app.http.pagination import DEFAULT_ITEMS, KeysetQuery, within
 from app.http.validation import LARGEST_ID
 from app.media.avatars import InvalidPicture, avatar_from
 from app.media.store import MediaStore, image_url
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 _POST = select(Post.id, Post.title, Post.content, Post.created_at)
 POSTS = _POST.add_columns(User.username.label("author")).join(User, User.id == Post.author_id)
-ALL_POSTS = Listing(POSTS, Post.id)
+ALL_POSTS = KeysetQuery(POSTS, Post.id)
 
 # What a profile shows, by one question: a row of image and bio, if they were ever changed, one for
 # each friend, and the newest posts.
@@ -157,7 +157,7 @@ def _write_profile(user_id: int, values: Mapping[str, Any]) -> str | None:
     # Returns the name of the picture that was there before. The row is locked first, so of two
     # changes at once the second sees, and removes, the picture of the first.
     with writing() as connection:
-        hold_accounts(connection, user_id)
+        lock_users_shared(connection, user_id)
         insert_once(connection, Profile, user_id=user_id)
         old: str | None = connection.execute(
             select(Profile.image).where(Profile.user_id == user_id).with_for_update()
@@ -188,7 +188,7 @@ def write_post(
     """
     post = {"title": title, "content": content, "created_at": utcnow()}
     with writing() as connection:
-        hold_accounts(connection, author_id)
+        lock_users_shared(connection, author_id)
         post_id = insert_once(connection, Post, author_id=author_id, client_id=client_id, **post)
     if post_id is not None:
         return {"id": post_id} | post | {"author": author}, True
@@ -220,7 +220,7 @@ def befriend(user_id: int, username: str) -> str:
     if friend.id == user_id:
         raise FriendOfOneself
     with writing() as connection:
-        hold_accounts(connection, user_id, friend.id)
+        lock_users_shared(connection, user_id, friend.id)
         insert_once(connection, Friendship, owner_id=user_id, friend_id=friend.id)
     return str(friend.username)
 

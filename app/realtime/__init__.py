@@ -12,29 +12,29 @@ is missing; and a sweep finds what nobody rang for.
 from collections.abc import Callable, Sequence
 
 from app.realtime import closing, loop
-from app.realtime.bus import Bus, LineBus, MemoryBus, Ring
+from app.realtime.bus import Bus, MemoryBus, Publication, PubSubBus
 from app.realtime.closing import Close
 from app.realtime.connection import Connection, Listener
 from app.realtime.history import History
 from app.realtime.hub import Hub
 from app.realtime.loop import monotonic
-from app.realtime.postgres_pubsub import PostgresExchange
-from app.realtime.redis_pubsub import RedisExchange
-from app.realtime.stats import Tally
+from app.realtime.postgres_pubsub import PostgresPubSub
+from app.realtime.redis_pubsub import RedisPubSub
+from app.realtime.stats import Stats
 
 __all__ = [
     "Bus",
     "Close",
     "Connection",
     "History",
-    "LineBus",
     "Listener",
     "MemoryBus",
-    "PostgresExchange",
+    "PostgresPubSub",
+    "PubSubBus",
+    "Publication",
     "Realtime",
-    "RedisExchange",
-    "Ring",
-    "Tally",
+    "RedisPubSub",
+    "Stats",
     "closing",
 ]
 
@@ -94,13 +94,13 @@ class Realtime:
         return len(self._hub.connections)
 
     @property
-    def tally(self) -> Tally:
+    def stats(self) -> Stats:
         """What they have seen so far."""
-        return self._hub.tally
+        return self._hub.stats
 
-    def bus_is_well(self) -> bool:
+    def bus_is_healthy(self) -> bool:
         """Tell whether rings reach the other workers at the moment."""
-        return self._bus.is_well()
+        return self._bus.is_healthy()
 
     def open(self, descriptor: int, listener: Listener) -> Connection:
         """Take over a connected socket after its handshake.
@@ -137,10 +137,10 @@ class Realtime:
         if channel is not None:
             channel.repeat(connection, message_id, payload)
 
-    def ring(self, rings: Sequence[Ring]) -> None:
+    def publish(self, publications: Sequence[Publication]) -> None:
         """Deliver messages that were committed: here at once, elsewhere by the bus."""
-        self._hub.ring(rings)
-        self._bus.publish(rings)
+        self._hub.publish(publications)
+        self._bus.publish(publications)
 
     def stop(self, finish: Callable[[], None], close: Close = closing.RESTARTING) -> None:
         """Say goodbye to every socket and take no more. A second call waits for the first.

@@ -9,12 +9,12 @@ rings for as well. What does not come in that moment is read from the database.
 import logging
 from collections.abc import Iterator, Sequence
 
-from app.realtime.bus import Ring
+from app.realtime.bus import Publication
 from app.realtime.connection import OUTBOX_BYTES, Connection
 from app.realtime.frames import text_frame
 from app.realtime.history import History
 from app.realtime.loop import monotonic, sleep, spawn
-from app.realtime.stats import Tally
+from app.realtime.stats import Stats
 
 log = logging.getLogger(__name__)
 
@@ -53,14 +53,14 @@ class Channel:
         "room_id",
     )
 
-    def __init__(self, room_id: int, cursor: int, history: History, tally: Tally) -> None:
+    def __init__(self, room_id: int, cursor: int, history: History, stats: Stats) -> None:
         self.room_id = room_id
         self.cursor = cursor
         self.members: set[Connection] = set()  # all sockets of the room here
         self.live: set[Connection] = set()  # those that have everything up to their cursor
         self._history = history
-        self._tally = tally
-        self._early: dict[int, Ring] = {}  # by the id before it
+        self._tally = stats
+        self._early: dict[int, Publication] = {}  # by the id before it
         self._is_awaiting = False
         self._filling = False
         self._stale = False  # more was said than the cursor knows
@@ -107,17 +107,17 @@ class Channel:
 
     # Delivering
 
-    def ring(self, rings: Sequence[Ring]) -> None:
+    def publish(self, publications: Sequence[Publication]) -> None:
         """Deliver messages of this room that were committed, in the order given."""
-        fresh = [ring for ring in rings if ring.id > self.cursor]
+        fresh = [publication for publication in publications if publication.id > self.cursor]
         if not fresh:
             return
         is_plain = not self._filling and not self._early
         if is_plain and (messages := self._following(fresh)) is not None:
             self._deliver(messages)
             return
-        for ring in fresh:
-            self._early[ring.prev_id] = ring
+        for publication in fresh:
+            self._early[publication.prev_id] = publication
         if len(self._early) > EARLY_MAX:
             self.fill()
         else:
@@ -127,11 +127,15 @@ class Channel:
         # What follows the cursor by now is delivered; what does not, goes on waiting.
         if self._filling:
             return
-        early = {ring.prev_id: ring for ring in self._early.values() if ring.id > self.cursor}
+        early = {
+            publication.prev_id: publication
+            for publication in self._early.values()
+            if publication.id > self.cursor
+        }
         self._early = early
-        chain: list[Ring] = []
-        while ring := early.pop(chain[-1].id if chain else self.cursor, None):
-            chain.append(ring)
+        chain: list[Publication] = []
+        while publication := early.pop(chain[-1].id if chain else self.cursor, None):
+            chain.append(publication)
         if chain:
             if (messages := self._following(chain)) is None:
                 self.fill()
@@ -152,17 +156,17 @@ class Channel:
         else:
             self._deliver_early()
 
-    def _following(self, rings: Sequence[Ring]) -> Sequence[tuple[int, bytes]] | None:
+    def _following(self, publications: Sequence[Publication]) -> Sequence[tuple[int, bytes]] | None:
         # The messages, if nothing is missing before, between or in them, and if they are not
         # so large together that they would fill the outbox of a reader who is quick enough.
         messages = []
         last, size = self.cursor, 0
-        for ring in rings:
-            if ring.prev_id != last or ring.payload is None:
+        for publication in publications:
+            if publication.prev_id != last or publication.payload is None:
                 return None
-            messages.append((ring.id, ring.payload))
-            last = ring.id
-            size += len(ring.payload)
+            messages.append((publication.id, publication.payload))
+            last = publication.id
+            size += len(publication.payload)
         return messages if size <= PART_BYTES or len(messages) == 1 else None
 
     def _deliver(self, messages: Sequence[tuple[int, bytes]]) -> None:

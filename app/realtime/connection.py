@@ -38,7 +38,7 @@ GONE = 1006  # the client vanished without a goodbye
 class Listener(Protocol):
     """Who is told what a client says."""
 
-    def heard(self, text: str) -> None:
+    def on_text(self, text: str) -> None:
         """A text arrived. Must not wait; to raise is a defect, which closes the socket (1011)."""
 
     def closed(self, code: int) -> None:
@@ -135,7 +135,7 @@ class Connection:
             if self._waiting > OUTBOX_BYTES:
                 self._drop_slow_reader()
 
-    def say(self, text: bytes) -> None:
+    def send_text(self, text: bytes) -> None:
         """Send one text, as `offer` does."""
         self.offer(frames.text_frame(text))
 
@@ -287,7 +287,7 @@ class Connection:
             for event in self._reader.feed(data):
                 if isinstance(event, str):
                     if self._code is None:
-                        self.listener.heard(event)
+                        self.listener.on_text(event)
                 elif isinstance(event, frames.Ping):
                     self.offer(frames.pong_frame(event.payload))
                 elif isinstance(event, frames.Closed):

@@ -8,19 +8,19 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from app.realtime import closing
-from app.realtime.bus import Bus, Ring
+from app.realtime.bus import Bus, Publication
 from app.realtime.channel import Channel
 from app.realtime.closing import Close
 from app.realtime.connection import Connection, Listener
 from app.realtime.history import History
 from app.realtime.loop import monotonic, sleep, spawn
-from app.realtime.stats import Tally
+from app.realtime.stats import Stats
 
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 1.0
-SWEEP_SECONDS = 2.0  # between two looks at the database while the bus is well
-UNWELL_SWEEP_SECONDS = 1.0  # … and while it is not, and rings are lost
+RECONCILE_SECONDS = 2.0  # between two looks at the database while the bus is well
+UNHEALTHY_RECONCILE_SECONDS = 1.0  # … and while it is not, and rings are lost
 
 
 class Hub:
@@ -34,15 +34,15 @@ class Hub:
     def __init__(self, history: History, bus: Bus) -> None:
         self.connections: set[Connection] = set()
         self.channels: dict[int, Channel] = {}
-        self.tally = Tally()
+        self.stats = Stats()
         self._history = history
         self._bus = bus
 
     def start(self) -> None:
         """Begin to listen and to look after the sockets."""
-        self._bus.start(self.ring, lambda: spawn(self.sweep))
+        self._bus.start(self.publish, lambda: spawn(self.reconcile))
         spawn(self._beat)
-        spawn(self._sweep)
+        spawn(self._reconcile)
 
     def open(self, descriptor: int, listener: Listener) -> Connection:
         """Take over a socket after its handshake."""
@@ -64,7 +64,7 @@ class Hub:
         channel = self.channels.get(room_id)
         if channel is None:
             # Nobody here was told of what came between the look-up and this moment.
-            channel = Channel(room_id, latest, self._history, self.tally)
+            channel = Channel(room_id, latest, self._history, self.stats)
             self.channels[room_id] = channel
             channel.join(connection)
             channel.fill()
@@ -76,26 +76,26 @@ class Hub:
     def leave(self, connection: Connection, room_id: int | None) -> None:
         """Forget a socket that is gone."""
         self.connections.discard(connection)
-        self.tally.closes[connection.code, connection.is_closed_by_us] += 1
+        self.stats.closes[connection.code, connection.is_closed_by_us] += 1
         channel = self.channels.get(room_id) if room_id is not None else None
         if channel is not None:
             channel.leave(connection)
             if not channel.members:
                 del self.channels[channel.room_id]
 
-    def ring(self, rings: Iterable[Ring]) -> None:
+    def publish(self, publications: Iterable[Publication]) -> None:
         """Deliver what was committed to the sockets here."""
         if not self.channels:
             return
-        by_room: defaultdict[int, list[Ring]] = defaultdict(list)
-        for ring in rings:
-            if ring.room_id in self.channels:
-                by_room[ring.room_id].append(ring)
+        by_room: defaultdict[int, list[Publication]] = defaultdict(list)
+        for publication in publications:
+            if publication.room_id in self.channels:
+                by_room[publication.room_id].append(publication)
         for room_id, of_room in by_room.items():
             if channel := self.channels.get(room_id):
-                channel.ring(of_room)
+                channel.publish(of_room)
 
-    def sweep(self) -> None:
+    def reconcile(self) -> None:
         """Ask the database for what rings have missed. Waits; never raises."""
         cursors = {room_id: channel.cursor for room_id, channel in self.channels.items()}
         if not cursors:
@@ -108,7 +108,7 @@ class Hub:
         for room_id, last_id in last_ids.items():
             channel = self.channels.get(room_id)
             if channel is not None and last_id > channel.cursor:
-                self.tally.swept += 1
+                self.stats.reconciled += 1
                 channel.fill()
 
     def close_all(self, close: Close = closing.RESTARTING) -> None:
@@ -131,7 +131,7 @@ class Hub:
                 except Exception:
                     log.exception("defect in one heart; the others beat on")
 
-    def _sweep(self) -> None:
+    def _reconcile(self) -> None:
         while True:
-            sleep(SWEEP_SECONDS if self._bus.is_well() else UNWELL_SWEEP_SECONDS)
-            self.sweep()
+            sleep(RECONCILE_SECONDS if self._bus.is_healthy() else UNHEALTHY_RECONCILE_SECONDS)
+            self.reconcile()

@@ -14,7 +14,7 @@ import psycopg
 _CHANNEL = "beseda_rings"
 
 
-class PostgresExchange:
+class PostgresPubSub:
     """The notifications of one PostgreSQL database.
 
     Args:
@@ -26,19 +26,19 @@ class PostgresExchange:
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]]) -> None:
         self._connect = connect
 
-    def sending_line(self) -> "PostgresLine":
-        line = PostgresLine(self._connect())
+    def connect_publisher(self) -> "PostgresConnection":
+        line = PostgresConnection(self._connect())
         # A ring is no data: nobody has to wait until the disk has it.
         line.connection.execute("SET synchronous_commit = off")
         return line
 
-    def listening_line(self) -> "PostgresLine":
-        line = PostgresLine(self._connect())
+    def connect_subscriber(self) -> "PostgresConnection":
+        line = PostgresConnection(self._connect())
         line.connection.execute(f"LISTEN {_CHANNEL}")
         return line
 
 
-class PostgresLine:
+class PostgresConnection:
     """One connection to PostgreSQL."""
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:

@@ -13,7 +13,7 @@ from redis.connection import ConnectionPool
 TIMEOUT_SECONDS = 2.0  # for anything that a Redis should answer at once
 
 
-class RedisExchange:
+class RedisPubSub:
     """The pub/sub of one Redis.
 
     Args:
@@ -27,22 +27,22 @@ class RedisExchange:
         self._url = url
         self._channel = channel
 
-    def sending_line(self) -> "RedisLine":
+    def connect_publisher(self) -> "RedisConnection":
         pool = ConnectionPool.from_url(
             self._url,
             socket_timeout=TIMEOUT_SECONDS,
             socket_connect_timeout=TIMEOUT_SECONDS,
             retry=None,  # the bus connects anew by itself, and knows what it has missed
         )
-        return RedisLine(pool.get_connection(), self._channel)
+        return RedisConnection(pool.get_connection(), self._channel)
 
-    def listening_line(self) -> "RedisLine":
-        line = self.sending_line()
+    def connect_subscriber(self) -> "RedisConnection":
+        line = self.connect_publisher()
         line.subscribe()
         return line
 
 
-class RedisLine:
+class RedisConnection:
     """One connection to a Redis.
 
     What `Redis.publish` and `PubSub.get_message` do besides, for commands of other kinds, took

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
-class Tally:
+class Stats:
     """Numbers that only grow.
 
     Attributes:
@@ -23,5 +23,5 @@ class Tally:
     delivered: int = 0
     replayed: int = 0
     filled: int = 0
-    swept: int = 0
+    reconciled: int = 0
     closes: Counter[tuple[int, bool]] = field(default_factory=Counter)

@@ -50,9 +50,9 @@ def count(app: APIFlask, model: type[User | Invitation] = User) -> int:
         return connection.execute(select(func.count()).select_from(model)).scalar_one()
 
 
-def is_good(app: APIFlask, code: str) -> bool:
+def is_valid(app: APIFlask, code: str) -> bool:
     with app.app_context():
-        return invitations.is_good(code)
+        return invitations.is_valid(code)
 
 
 def test_where_registration_is_open_nobody_needs_a_code_nor_uses_one_up(
@@ -62,7 +62,7 @@ def test_where_registration_is_open_nobody_needs_a_code_nor_uses_one_up(
 
     for invitation in ({}, {"invitation": None}, {"invitation": ""}, {"invitation": code}):
         assert register(client, person(**invitation)).status_code == 201
-    assert is_good(app, code)
+    assert is_valid(app, code)
 
 
 @pytest.mark.parametrize("mode", ["closed"], indirect=True)
@@ -164,7 +164,7 @@ def test_who_has_a_code_is_told_of_all_that_is_wrong_and_keeps_it(
     ):
         answer = register(client, body | {"invitation": code})
         check_problem(answer, 400, "invalid", fields)
-    assert is_good(app, code)
+    assert is_valid(app, code)
     assert register(client, person(invitation=code)).status_code == 201
 
 
@@ -194,7 +194,7 @@ def test_who_loses_a_race_for_a_name_keeps_the_code(app: APIFlask, mode: str) ->
     )
 
     assert Counter(answer.status_code for answer in answers) == {201: 1, 400: CROWD - 1}
-    assert sum(is_good(app, code) for code in codes) == CROWD - 1
+    assert sum(is_valid(app, code) for code in codes) == CROWD - 1
 
 
 def test_code_is_long_and_kept_nowhere_but_as_its_hash(app: APIFlask) -> None:

@@ -8,7 +8,7 @@ from app.accounts.models import User
 from app.accounts.passwords import (
     _NOBODYS_HASH,
     Verdict,
-    _commonest,
+    _common_passwords,
     check_password,
     hash_of_django,
     hash_password,
@@ -62,8 +62,8 @@ def test_password_is_refused(password: str, reason: str) -> None:
 
 
 def test_thousand_commonest_passwords_are_refused() -> None:
-    assert len(_commonest()) == 1000
-    for password in _commonest():
+    assert len(_common_passwords()) == 1000
+    for password in _common_passwords():
         assert folded(password) == password, "it would never be found"
         with pytest.raises(RefusedField):
             strong_password(password)

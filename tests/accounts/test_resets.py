@@ -90,9 +90,9 @@ def confirm(client: FlaskClient, token: str, password: str = NEW_PASSWORD) -> Te
 
 def issue(app: APIFlask, person: Person, lifetime: timedelta = resets.LIFETIME) -> str:
     with app.app_context():
-        voucher = resets.issue(person.id, lifetime)
-    assert voucher is not None
-    return voucher.secret
+        token_row = resets.issue(person.id, lifetime)
+    assert token_row is not None
+    return token_row.secret
 
 
 def count(app: APIFlask) -> int:
@@ -106,7 +106,7 @@ def change(app: APIFlask, person: Person, **values: Any) -> None:
         connection.execute(update(User).where(User.id == person.id).values(values))
 
 
-def is_good(app: APIFlask, token: str) -> bool:
+def is_valid(app: APIFlask, token: str) -> bool:
     with app.app_context():
         return not resets.find_token_errors(token)
 
@@ -153,7 +153,7 @@ def test_token_works_once_and_takes_its_owners_others_with_it(
 
     for token in (used, other):
         check_problem(confirm(client, token), 400, "invalid", {"token"})
-    assert is_good(app, bobs)
+    assert is_valid(app, bobs)
 
 
 def test_token_that_is_not_good_is_refused_whatever_is_wrong_with_it(
@@ -180,10 +180,10 @@ def test_token_that_is_not_good_is_refused_whatever_is_wrong_with_it(
 
 def test_token_is_good_for_an_hour(app: APIFlask, ann: Person) -> None:
     with app.app_context():
-        voucher = resets.issue(ann.id)
+        token_row = resets.issue(ann.id)
 
-    assert voucher is not None
-    assert timedelta(minutes=59) < voucher.expires_at - utcnow() <= timedelta(hours=1)
+    assert token_row is not None
+    assert timedelta(minutes=59) < token_row.expires_at - utcnow() <= timedelta(hours=1)
 
 
 def test_what_is_wrong_is_named_at_once_and_the_token_stays_good(
@@ -292,7 +292,7 @@ def test_tokens_that_have_expired_are_swept_away(
     good = issue(app, ann)
 
     assert count(app) == 1
-    assert is_good(app, good)
+    assert is_valid(app, good)
 
 
 # By mail
@@ -345,7 +345,7 @@ def test_link_leads_to_the_page_of_the_operator_and_nowhere_else(
     assert "evil" not in bare.text + linked.text
     (link,) = [line for line in linked.text.splitlines() if "//" in line]
     assert link.startswith("https://chat.example/new?a=b#token=")
-    assert is_good(app, link.partition("#token=")[2])
+    assert is_valid(app, link.partition("#token=")[2])
 
 
 def test_same_is_answered_whether_there_is_such_an_address_or_not(

@@ -20,7 +20,7 @@ from app.database.transactions import reading
 from tests.factories import PASSWORD, Person, log_in, make_person, new_name
 from tests.problems import check_problem
 from tests.servers import Server
-from tests.talk import close_code, hear, join, say
+from tests.talk import close_code, hear, join, send_text
 
 NEW_PASSWORD = "another horse battery"
 REVOKED_SECONDS = 2.0  # within which the sockets of a session are closed
@@ -125,7 +125,7 @@ def test_what_ends_a_session_closes_its_sockets_and_no_others(
         assert close_code(hers) == 4401
         assert time.monotonic() - began < REVOKED_SECONDS
 
-        say(his, "still here")
+        send_text(his, "still here")
         assert hear(his)["content"] == "still here"
 
 
@@ -140,7 +140,7 @@ def test_one_session_ends_and_the_others_stay(server: Server) -> None:
         assert not is_in(ann)
         assert is_in(other)
         time.sleep(REVOKED_SECONDS)
-        say(socket, "not ended")
+        send_text(socket, "not ended")
         assert hear(socket)["content"] == "not ended"
 
 

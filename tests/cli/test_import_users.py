@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 
 from app.accounts import services
 from app.accounts.models import User
-from app.accounts.services import Newcomer, NewcomersRefused
+from app.accounts.services import ImportedUser, ImportRefused
 from app.cli.errors import DatabaseFailure
 from app.clock import utcnow
 from app.database.transactions import reading
@@ -128,8 +128,8 @@ def test_rehearsal_lets_nobody_in(app: APIFlask, tmp_path: Path) -> None:
 
 
 def test_two_imports_at_once_let_everybody_in_once(app: APIFlask) -> None:
-    newcomers = [
-        Newcomer(f"user{number}", f"user{number}@example.com", PBKDF2, True, False, utcnow())
+    imported_users = [
+        ImportedUser(f"user{number}", f"user{number}@example.com", PBKDF2, True, False, utcnow())
         for number in range(1200)
     ]
     barrier = threading.Barrier(2)
@@ -139,9 +139,9 @@ def test_two_imports_at_once_let_everybody_in_once(app: APIFlask) -> None:
         with app.app_context():
             barrier.wait()
             try:
-                services.import_users(newcomers)
+                services.import_users(imported_users)
                 outcomes.append(0)
-            except NewcomersRefused as refused:
+            except ImportRefused as refused:
                 outcomes.append(len(refused.errors))
 
     threads = [threading.Thread(target=let_in) for _ in range(2)]

@@ -370,8 +370,8 @@ def test_invite_prints_a_code(
     silent = operate("invite")
 
     with app.app_context():
-        assert invitations.is_good(text.stdout)
-        assert invitations.is_good(data["code"])
+        assert invitations.is_valid(text.stdout)
+        assert invitations.is_valid(data["code"])
     assert data["expires_at"] < json.loads(operate("invite", "--json").stdout)["expires_at"]
     assert "REGISTRATION is open" in text.stderr
     assert "REGISTRATION" not in silent.stderr
@@ -494,7 +494,7 @@ def test_commands_go_beside_a_server_that_writes(server: Server) -> None:
 def test_command_waits_for_a_server_that_writes_much(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.database.BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("app.database.transactions.BUSY_SECONDS", 0.01)
     config = make_config(tmp_path, sqlite_url(tmp_path))
     with create_app(config).app_context():
         upgrade()

@@ -12,8 +12,8 @@ from gevent import monkey
 monkey.patch_all()
 import gevent
 from sqlalchemy import create_engine, text
-from app.prepared import Prepared
-from app.database import engine_options, prepare, reading
+from app.database.prepared import Prepared
+from app.database.transactions import engine_options, prepare, reading
 
 url = sys.argv[1]
 engine = create_engine(url, **engine_options(url, 2))

@@ -264,11 +264,11 @@ def wait_until_rung(stage: Stage, seconds: float = RUNG_SECONDS) -> None:
         first = next((each for then, each in reversed(seen) if now - then >= NUMBERS_SECONDS), last)
         stored = last["beseda_messages_stored_total"] - first["beseda_messages_stored_total"]
         read = last["beseda_messages_filled_total"] - first["beseda_messages_filled_total"]
-        is_well = last["beseda_bus_well"] == len(stage.servers)
-        if is_well and stored >= FLOW_MESSAGES and read < stored * READ_SHARE:
+        is_healthy = last["beseda_bus_well"] == len(stage.servers)
+        if is_healthy and stored >= FLOW_MESSAGES and read < stored * READ_SHARE:
             return
         assert now < deadline, (
-            f"bus not back within {seconds} s: well {is_well}, {stored} messages, {read} read"
+            f"bus not back within {seconds} s: well {is_healthy}, {stored} messages, {read} read"
         )
         time.sleep(0.2)
 

@@ -233,7 +233,7 @@ class Load:
             *(f"closed with {code}: {times} times" for code, times in rude.items()),
         ]
 
-    def heard(self, since: float = 0.0, until: float = inf) -> list[float]:
+    def on_text(self, since: float = 0.0, until: float = inf) -> list[float]:
         """Return how many seconds messages took to those who had sockets open.
 
         Args:
@@ -257,7 +257,7 @@ class Load:
         """Return, in one line, how much was said and how long it took to come back and to come."""
         return (
             f"{len(self.history.acks)} messages, {len(self.history.sockets)} sockets,"
-            f" echo in {shown_quantiles(self.echo_seconds)}, heard in {shown_quantiles(self.heard())};"
+            f" echo in {shown_quantiles(self.echo_seconds)}, heard in {shown_quantiles(self.on_text())};"
             f" refusals {dict(self.refusals)}, farewells {dict(self.farewells)}"
         )
 

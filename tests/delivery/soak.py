@@ -80,7 +80,7 @@ class Play:
                 time.sleep(self.dice.uniform(0, CALM_SECONDS))
         print(f"  {load.report()}", flush=True)
         self.messages += len(load.history.acks)
-        self.heard_seconds += load.heard()
+        self.heard_seconds += load.on_text()
         self.broken.update(verdict.rule for verdict in check(load.history))
         excuses = frozenset[str | int]().union(*(fault.excuses for fault in seen))
         farewells = frozenset[int]().union(*(fault.farewells for fault in seen))

@@ -153,7 +153,7 @@ def watch(seconds: float, windows: int) -> list[tuple[float, float]]:
 
 def longest(load: Load, windows: list[tuple[float, float]]) -> list[float]:
     """Return the longest that a message took in each window."""
-    return [max(load.heard(*window)) for window in windows]
+    return [max(load.on_text(*window)) for window in windows]
 
 
 def states(stage: Stage) -> set[str]:

@@ -139,7 +139,7 @@ def say_long(load: Load, room: str) -> float:
         answer = person.post(messages_path(room), body)
         assert answer.status_code == 201
         load.history.acks.append(Ack(room, Message(**answer.json()), time.monotonic()))
-    return quantiles(load.heard(since, time.monotonic()), n=100)[98]
+    return quantiles(load.on_text(since, time.monotonic()), n=100)[98]
 
 
 def is_told_to_be_slow(connection: socket.socket) -> bool:
@@ -322,13 +322,13 @@ def test_reader_who_stops_is_closed_and_slows_nobody(
     ):
         said = [f"{number} {LONG}" for number in range(300)]
 
-        heard = []
+        on_text = []
         for content in said:
             assert ann.post(messages_path(room), {"content": content}).status_code == 201
-            heard.append(read(awake)["content"])
+            on_text.append(read(awake)["content"])
         got, code = read_to_the_end(stopped)
 
-    assert heard == said
+    assert on_text == said
     assert code == 4408
     assert got == said[: len(got)]
     assert len(got) < len(said)
@@ -342,9 +342,9 @@ def test_long_messages_pass_through_a_small_window(pair: tuple[Person, Person, s
 
         for content in said:
             assert ann.post(messages_path(room), {"content": content}).status_code == 201
-        heard = [read(ws)["content"] for _ in said]
+        on_text = [read(ws)["content"] for _ in said]
 
-    assert heard == said
+    assert on_text == said
 
 
 def test_thousands_are_resumed_while_others_write(stage: Stage) -> None:

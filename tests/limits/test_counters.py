@@ -9,7 +9,7 @@ from importlib.metadata import version
 import pytest
 
 from app.limits import counters
-from app.limits.counters import Buckets, Count, Counts, MemoryCounts, RedisCounts
+from app.limits.counters import Buckets, Count, Counters, MemoryCounters, RedisCounters
 from tests.conftest import unavailable
 from tests.delivery.machines import RedisServer, wait_for
 from tests.servers import ROOT
@@ -28,20 +28,20 @@ def redis() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def shared(redis: RedisServer) -> RedisCounts:
+def shared(redis: RedisServer) -> RedisCounters:
     with redis.client() as client:
         client.flushall()
-    return RedisCounts(f"redis://127.0.0.1:{redis.port}/0", "test")
+    return RedisCounters(f"redis://127.0.0.1:{redis.port}/0", "test")
 
 
 @pytest.fixture(params=["memory", "redis"])
-def either(request: pytest.FixtureRequest) -> MemoryCounts | RedisCounts:
+def either(request: pytest.FixtureRequest) -> MemoryCounters | RedisCounters:
     if request.param == "memory":
-        return MemoryCounts()
+        return MemoryCounters()
     return request.getfixturevalue("shared")
 
 
-def timed(counting: Counts, who: str = "ann") -> tuple[int, float]:
+def timed(counting: Counters, who: str = "ann") -> tuple[int, float]:
     began = time.monotonic()
     number = counting.add("login", who, 60).number
     return number, time.monotonic() - began
@@ -94,7 +94,7 @@ def test_nothing_stays_in_redis_for_ever(redis, shared) -> None:
 
 def test_memory_is_bounded_however_many_addresses_there_are(monkeypatch) -> None:
     monkeypatch.setattr(counters, "COUNTS_MAX", 5000)
-    memory = MemoryCounts()
+    memory = MemoryCounters()
     memory.add("login_account", "ann", 3600, 1)
 
     tracemalloc.start()
@@ -110,7 +110,7 @@ def test_memory_is_bounded_however_many_addresses_there_are(monkeypatch) -> None
 
 
 def test_counts_that_are_over_leave_memory() -> None:
-    memory = MemoryCounts()
+    memory = MemoryCounters()
     for number in range(100):
         memory.put("login", str(number), Count(1, 0.001))
     time.sleep(0.01)
@@ -124,14 +124,17 @@ def test_counts_that_are_over_leave_memory() -> None:
 
 
 def test_without_redis_it_counts_in_memory() -> None:
-    counting = Counts()
+    counting = Counters()
 
     assert [counting.add("login", "ann", 60).number for _ in range(3)] == [1, 2, 3]
     assert counting.look("login", "ann").number == 3
 
 
 def test_two_processes_count_together(redis, shared) -> None:
-    one, other = Counts(shared), Counts(RedisCounts(f"redis://127.0.0.1:{redis.port}/0", "test"))
+    one, other = (
+        Counters(shared),
+        Counters(RedisCounters(f"redis://127.0.0.1:{redis.port}/0", "test")),
+    )
 
     assert [each.add("login", "ann", 60).number for each in (one, other, one)] == [1, 2, 3]
     assert other.look("login", "ann").number == 3
@@ -139,14 +142,14 @@ def test_two_processes_count_together(redis, shared) -> None:
 
 
 def test_installations_that_share_a_redis_count_apart(redis, shared) -> None:
-    other = RedisCounts(f"redis://127.0.0.1:{redis.port}/0", "another")
+    other = RedisCounters(f"redis://127.0.0.1:{redis.port}/0", "another")
     shared.add("login", "ann", 60, 1)
 
     assert other.look("login", "ann").number == 0
 
 
 def test_redis_that_is_killed_is_missed_by_nobody_and_taken_back(redis, shared) -> None:
-    counting = Counts(shared)
+    counting = Counters(shared)
     for _ in range(3):
         counting.add("login", "ann", 60)
     redis.kill()
@@ -165,7 +168,7 @@ def test_redis_that_is_killed_is_missed_by_nobody_and_taken_back(redis, shared) 
 
 
 def test_redis_that_hangs_is_waited_for_once_and_shortly(redis, shared) -> None:
-    counting = Counts(shared)
+    counting = Counters(shared)
     counting.add("login", "ann", 60)
     redis.pause()
     try:
@@ -181,7 +184,7 @@ def test_redis_that_hangs_is_waited_for_once_and_shortly(redis, shared) -> None:
 
 
 def test_all_who_wait_for_a_redis_that_hangs_are_served(redis, shared) -> None:
-    counting = Counts(shared)
+    counting = Counters(shared)
     waited: list[float] = []
     start = threading.Barrier(20)
 
@@ -205,7 +208,7 @@ def test_all_who_wait_for_a_redis_that_hangs_are_served(redis, shared) -> None:
 
 
 def test_redis_that_stores_nothing_is_as_good_as_none(redis, shared) -> None:
-    counting = Counts(shared)
+    counting = Counters(shared)
     with redis.client() as client:
         client.config_set("min-replicas-to-write", 1)
         try:
@@ -218,7 +221,7 @@ def test_redis_that_stores_nothing_is_as_good_as_none(redis, shared) -> None:
 
 
 def test_redis_that_is_not_there_at_the_start_is_no_reason_to_wait() -> None:
-    counting = Counts(RedisCounts("redis://127.0.0.1:1/0", "test"))
+    counting = Counters(RedisCounters("redis://127.0.0.1:1/0", "test"))
 
     number, seconds = timed(counting)
 

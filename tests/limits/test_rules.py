@@ -22,13 +22,13 @@ from websockets.sync.client import ClientConnection
 
 from app import create_app
 from app.accounts.usernames import folded
-from app.limits.rules import REFUSALS_MAX, Throttled, make_familiar, network, spend
+from app.limits.rules import REFUSALS_MAX, Throttled, consume, network, remember_network
 from tests.conftest import make_config, sqlite_url
 from tests.factories import PASSWORD, Person, make_person, new_name
 from tests.openapi.documented import Document
 from tests.problems import check_problem
 from tests.servers import Server
-from tests.talk import chat_path, close_code, hear, messages_path, open_socket, say
+from tests.talk import chat_path, close_code, hear, messages_path, open_socket, send_text
 
 USERS = "/accounts/api/users/"
 TOKEN = "/accounts/api/token/"
@@ -335,24 +335,24 @@ def test_office_of_fifty_behind_one_address_meets_no_limit(default_app) -> None:
     with default_app.test_request_context(environ_base={"REMOTE_ADDR": "192.0.2.1"}):
         here = network()
         for _ in range(50 * 3):  # all register within an hour, with two mistakes each
-            spend("registration", here)
+            consume("registration", here)
         for _ in range(50 * 3):  # all log in within a minute, with two mistakes each
-            spend("login", here)
+            consume("login", here)
         for _ in range(50):  # all have to choose a new password within an hour
-            spend("reset", here)
+            consume("reset", here)
         for _ in range(50 * 20 * 2):  # all programs lose their sockets, and need two attempts
-            spend("handshakes", here)
+            consume("handshakes", here)
 
 
 def test_person_meets_no_limit(default_app) -> None:
     with default_app.test_request_context(environ_base={"REMOTE_ADDR": "192.0.2.1"}):
         for _ in range(10):  # does not find the paper with the password for a while
-            spend("login_account", "ann")
+            consume("login_account", "ann")
         for _ in range(5 * 30):  # searches while typing, half a minute long
-            spend("search", "1")
+            consume("search", "1")
         for _ in range(10):
-            spend("posts", "1")
-            spend("uploads", "1")
+            consume("posts", "1")
+            consume("uploads", "1")
     limits = default_app.extensions["limits"]
     assert [limits.message_wait(1) for _ in range(200)] == [0.0] * 200  # was offline for a day
 
@@ -414,7 +414,7 @@ def test_finished_reset_opens_the_door_for_its_network(tmp_path: Path) -> None:
     hotel = new_address()
     before = log_in(hotel)
     with app.test_request_context(environ_base={"REMOTE_ADDR": hotel}):
-        make_familiar(folded("Ann"))  # … but who follows the link of a reset is the owner
+        remember_network(folded("Ann"))  # … but who follows the link of a reset is the owner
     after = log_in(hotel)
     app.extensions["engine"].dispose()
 
@@ -508,7 +508,7 @@ def test_flooder_is_told_then_closed_and_nobody_else_is_harmed(limited, somebody
     room, other_room = ann.open_room(bob), bob.open_room(eve)
     with join(ann, room) as flood, join(bob, room) as ear, join(eve, other_room) as quiet:
         for number in range(MESSAGES + REFUSALS_MAX + 200):
-            say(flood, f"{number}", client_id=f"id-{number}")
+            send_text(flood, f"{number}", client_id=f"id-{number}")
         frames, code = hear_all(flood)
         echoed = [frame["client_id"] for frame in frames if frame["id"] is not None]
         refused = [frame for frame in frames if frame["id"] is None]
@@ -528,9 +528,9 @@ def test_flooder_is_told_then_closed_and_nobody_else_is_harmed(limited, somebody
         assert echoed == [f"id-{each}" for each in stored]
         assert [hear(ear)["content"] for _ in stored] == stored
 
-        say(quiet, "unharmed")
+        send_text(quiet, "unharmed")
         assert hear(quiet)["content"] == "unharmed"
-        say(ear, "me too")
+        send_text(ear, "me too")
         assert hear(ear)["content"] == "me too"
 
 
@@ -538,12 +538,12 @@ def test_whoever_is_told_and_waits_goes_on(limited, somebody) -> None:
     ann, bob = somebody(), somebody()
     with join(ann, ann.open_room(bob)) as socket:
         for number in range(3 * MESSAGES):
-            say(socket, str(number))
+            send_text(socket, str(number))
         frames = [hear(socket) for _ in range(3 * MESSAGES)]
         assert any(frame["id"] is None for frame in frames)
 
         time.sleep(SECONDS / MESSAGES * 2)
-        say(socket, "now")
+        send_text(socket, "now")
 
         assert hear(socket)["content"] == "now"
 
@@ -553,7 +553,7 @@ def test_rest_and_sockets_draw_from_one_bucket(limited, somebody) -> None:
     room = ann.open_room(bob)
     with join(ann, room) as one, join(ann, room) as other:
         for number in range(MESSAGES):
-            say(one if number % 2 else other, str(number))
+            send_text(one if number % 2 else other, str(number))
         for _ in range(MESSAGES):
             hear(one)
             hear(other)
@@ -561,7 +561,7 @@ def test_rest_and_sockets_draw_from_one_bucket(limited, somebody) -> None:
         *_, refused = until_refused(lambda: ann.post(messages_path(room), {"content": "REST"}))
 
         check_problem(refused, 429, "throttled")
-        say(one, "socket")
+        send_text(one, "socket")
         while (frame := hear(one))["content"] == "REST":
             hear(other)
         assert frame["error"]["code"] == "throttled"
@@ -588,12 +588,12 @@ def test_one_socket_too_many_is_accepted_and_closed(limited, somebody) -> None:
         with join(ann, room) as one_too_many:
             assert close_code(one_too_many) == 4429
         with join(bob, room) as of_another:
-            say(of_another, "unharmed")
+            send_text(of_another, "unharmed")
             assert [hear(each)["content"] for each in sockets] == ["unharmed"] * SOCKETS
 
         sockets[0].close()
         with join(ann, room) as again:
-            say(again, "there is room again")
+            send_text(again, "there is room again")
             assert hear(again)["content"] == "there is room again"
 
 
@@ -638,13 +638,13 @@ def test_nothing_is_limited_when_limits_are_off(server: Server) -> None:
             stack.enter_context(join(ann, quiet_room))
         socket = stack.enter_context(join(ann, room))
         for each in sayings:
-            say(socket, each)
-        heard = [hear(socket)["content"] for _ in sayings]
+            send_text(socket, each)
+        on_text = [hear(socket)["content"] for _ in sayings]
     searched = ann.get(SEARCH, params={"username": bob.username})
     posted = ann.post(messages_path(room), {"content": "!"})
     guesses = [guess(server, ann.username, "") for _ in range(21)]
 
-    assert heard == sayings
+    assert on_text == sayings
     assert (searched.status_code, posted.status_code) == (200, 201)
     assert guesses == [401] * 21
     assert not HEADERS & {*searched.headers, *posted.headers}
@@ -653,17 +653,17 @@ def test_nothing_is_limited_when_limits_are_off(server: Server) -> None:
 def test_refusal_is_raised_where_a_rule_is_spent_by_hand(tmp_path: Path) -> None:
     app = make_app(tmp_path, RATELIMIT_RESET_ACCOUNT="1/hour")
     with app.test_request_context():
-        spend("reset_account", "ann@example.com")
+        consume("reset_account", "ann@example.com")
         with pytest.raises(Throttled):
-            spend("reset_account", "ann@example.com")
-        spend("reset_account", "bob@example.com")
+            consume("reset_account", "ann@example.com")
+        consume("reset_account", "bob@example.com")
     app.extensions["engine"].dispose()
 
 
 def test_nothing_is_raised_where_limits_are_off(tmp_path: Path) -> None:
     app = make_app(tmp_path, RATELIMIT_ENABLED="false", RATELIMIT_RESET_ACCOUNT="1/hour")
     with app.test_request_context():
-        standings = [spend("reset_account", "ann@example.com") for _ in range(3)]
+        rate_limit_statuses = [consume("reset_account", "ann@example.com") for _ in range(3)]
     app.extensions["engine"].dispose()
 
-    assert standings == [None] * 3
+    assert rate_limit_statuses == [None] * 3

@@ -18,7 +18,7 @@ def history(engine):
     return MessageHistory(engine)
 
 
-def say(engine, room, *contents):
+def send_text(engine, room, *contents):
     """Store messages; return their ids and payloads."""
     stored = store(
         engine, [room.draft(content, of=i % 2) for i, content in enumerate(contents)], utcnow()
@@ -28,9 +28,9 @@ def say(engine, room, *contents):
 
 def test_newest_ids_of_rooms(engine, history):
     silent, one, two = (make_room(engine) for _ in range(3))
-    say(engine, one, "a", "b")
-    said = say(engine, two, "c")
-    newest = say(engine, one, "d")
+    send_text(engine, one, "a", "b")
+    said = send_text(engine, two, "c")
+    newest = send_text(engine, one, "d")
 
     last_ids = history.last_ids({silent.id, one.id, two.id, 10**9})
 
@@ -49,9 +49,9 @@ def test_newest_ids_of_very_many_rooms(engine, history):
 
 def test_messages_after_an_id_ascend_and_are_what_was_delivered(engine, history):
     room, other = make_room(engine), make_room(engine)
-    first = say(engine, room, "1", "2")
-    say(engine, other, "elsewhere")
-    second = say(engine, room, "3", "4")
+    first = send_text(engine, room, "1", "2")
+    send_text(engine, other, "elsewhere")
+    second = send_text(engine, room, "3", "4")
     said = first + second
 
     for cursor, expected in [(0, said), (said[0][0], said[1:]), (said[1][0], said[2:])]:
@@ -60,7 +60,7 @@ def test_messages_after_an_id_ascend_and_are_what_was_delivered(engine, history)
 
 def test_messages_after_the_newest_are_none(engine, history):
     room = make_room(engine)
-    ((last, _),) = say(engine, room, "x")
+    ((last, _),) = send_text(engine, room, "x")
 
     assert history.after(room.id, last, 100) == []
     assert history.after(room.id, 2**62, 100) == []
@@ -69,7 +69,7 @@ def test_messages_after_the_newest_are_none(engine, history):
 
 def test_the_oldest_come_first_where_not_all_fit(engine, history):
     room = make_room(engine)
-    said = say(engine, room, *"abcde")
+    said = send_text(engine, room, *"abcde")
 
     assert history.after(room.id, 0, 2) == said[:2]
     assert history.after(room.id, said[1][0], 2) == said[2:4]

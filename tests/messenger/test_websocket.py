@@ -21,7 +21,7 @@ from tests.factories import Person, make_person
 from tests.problems import check_problem
 from tests.security.raw import frame
 from tests.servers import Server
-from tests.talk import close_code, hear, join, messages_path, say
+from tests.talk import close_code, hear, join, messages_path, send_text
 
 SOCKETS_MAX = 3
 RUSH = 20
@@ -34,8 +34,8 @@ from types import SimpleNamespace
 
 from flask import request
 
-from app.messenger import socket
-from app.messenger.attendance import Attendance
+from app.messenger import websocket
+from app.messenger.socket_registry import SocketRegistry
 from app.realtime import Realtime
 from wsgi import app  # gunicorn looks for it here
 
@@ -49,8 +49,8 @@ def breaking(name, function):
     return call
 
 
-socket.os = SimpleNamespace(dup=breaking("dup", os.dup))
-Attendance.enter = breaking("enter", Attendance.enter)
+websocket.os = SimpleNamespace(dup=breaking("dup", os.dup))
+SocketRegistry.enter = breaking("enter", SocketRegistry.enter)
 Realtime.join = breaking("join", Realtime.join)
 """
 
@@ -107,7 +107,7 @@ def test_worker_with_all_its_sockets_refuses_one_more_and_serves_rest(pair) -> N
         assert answer.headers["Retry-After"]
         assert b'"code":"too_many_sockets"' in (answer.body or b"")
         with join(bob, room) as admitted:  # there is room again
-            say(admitted, "here")
+            send_text(admitted, "here")
             assert hear(admitted)["content"] == "here"
 
 
@@ -157,7 +157,7 @@ def test_sockets_leave_descriptors_for_rest(tmp_path: Path) -> None:
     with ModestServer(tmp_path) as server, ExitStack() as sockets:
         ann, bob = make_person(server.url), make_person(server.url)
         room = ann.open_room(bob)
-        heard = sockets.enter_context(join(bob, room))
+        on_text = sockets.enter_context(join(bob, room))
         opened, status = 1, b"101"
         while status == b"101" and opened < 0.7 * server.descriptors:
             knocking = sockets.enter_context(raw.dial(ann))
@@ -171,7 +171,7 @@ def test_sockets_leave_descriptors_for_rest(tmp_path: Path) -> None:
         statuses = all_at_once([lambda: ann.get(messages_path(room)).status_code] * RUSH)
         assert statuses == [200] * RUSH
         ann.post(messages_path(room), {"content": "here"})
-        assert hear(heard)["content"] == "here"
+        assert hear(on_text)["content"] == "here"
 
     (told,) = [each for each in lines(server) if "SOCKETS_MAX" in each["message"]]
     assert told["level"] == "WARNING"
@@ -191,7 +191,7 @@ def test_request_ends_with_the_upgrade(tmp_path: Path) -> None:
 
         assert ann.get(messages_path(room)).status_code == 200
         for number, ws in enumerate(sockets):
-            say(ws, str(number))
+            send_text(ws, str(number))
         for ws in sockets:
             assert {hear(ws)["content"] for _ in sockets} == {str(each) for each in range(RUSH)}
 
@@ -239,15 +239,15 @@ def test_frame_that_comes_with_the_handshake_costs_no_message(
 
         with join(ann, room, after=0) as redialed:
             for number, text in enumerate(("early", "second", "last"), 1):
-                say(redialed, text, client_id=str(number))
+                send_text(redialed, text, client_id=str(number))
             got = []
             while "last" not in got:
                 got.append(hear(redialed)["content"])
-        heard = [hear(listening)["content"] for _ in range(3)]
+        on_text = [hear(listening)["content"] for _ in range(3)]
 
     assert set(got) == {"early", "second", "last"}
-    assert sorted(heard) == ["early", "last", "second"]
-    assert [each["content"] for each in ann.get(messages_path(room)).json()] == heard
+    assert sorted(on_text) == ["early", "last", "second"]
+    assert [each["content"] for each in ann.get(messages_path(room)).json()] == on_text
     assert "Traceback" not in small_server.log.read_text()
 
 
@@ -286,7 +286,7 @@ def test_defect_at_the_hand_over_closes_the_socket(
             assert close_code(broken) == 1011
 
         wait_for(lambda: sockets() == idle + 1, 5, "its descriptors are closed")
-        say(ws, "others go on")
+        send_text(ws, "others go on")
         assert hear(ws)["content"] == "others go on"
     wait_for(lambda: sockets() == idle, 5, "all are closed")
 

@@ -44,9 +44,9 @@ class Ears:
         self.transactions = []  # the rings of each
         self.said = []  # "ring", or a sender
 
-    def ring(self, rings):
-        self.transactions.append(list(rings))
-        self.said.append("ring")
+    def publish(self, publications):
+        self.transactions.append(list(publications))
+        self.said.append("publish")
 
 
 class Sender:
@@ -80,7 +80,7 @@ def ears():
 @pytest.fixture
 def writer(engine, ears):
     """A writer that is started and has nothing to do."""
-    writer = MessageWriter(engine, ears.ring)
+    writer = MessageWriter(engine, ears.publish)
     writer.start()
     return writer
 
@@ -148,7 +148,7 @@ def test_what_arrives_while_one_is_stored_goes_together(writer, ears, engine, ro
         assert [sender.outcomes for sender in (*first, *later)] == [[]] * 21
     wait_for(*first, *later)
 
-    assert [len(rings) for rings in ears.transactions] == [1, 20]
+    assert [len(publications) for publications in ears.transactions] == [1, 20]
     assert contents_of(engine, room) == ["first", *map(str, range(20))]
 
 
@@ -157,7 +157,7 @@ def test_message_is_rung_before_its_sender_is_told(writer, ears, engine, room):
         senders = submit(writer, room.draft("a"), room.draft("b"), ears=ears)
     wait_for(*senders)
 
-    assert ears.said == ["ring", "ring", *senders]
+    assert ears.said == ["publish", "publish", *senders]
 
 
 def test_rings_chain(writer, ears, engine, room):
@@ -166,9 +166,11 @@ def test_rings_chain(writer, ears, engine, room):
     wait_for(*submit(writer, *drafts))
 
     for each in (room, other):
-        rings = [r for rings in ears.transactions for r in rings if r.room_id == each.id]
-        assert [r.prev_id for r in rings] == [0, *(r.id for r in rings[:-1])]
-        assert [r.id for r in rings] == [id_ for id_, _ in messages_of(engine, each)]
+        publications = [
+            r for publications in ears.transactions for r in publications if r.room_id == each.id
+        ]
+        assert [r.prev_id for r in publications] == [0, *(r.id for r in publications[:-1])]
+        assert [r.id for r in publications] == [id_ for id_, _ in messages_of(engine, each)]
 
 
 def test_repeat_is_answered_and_not_rung(writer, ears, engine, room):
@@ -179,7 +181,9 @@ def test_repeat_is_answered_and_not_rung(writer, ears, engine, room):
     again, new = (sender.outcome for sender in senders)
     assert again.is_repeat
     assert again.payload == first.outcome.payload
-    assert [ring.id for rings in ears.transactions for ring in rings] == [
+    assert [
+        publication.id for publications in ears.transactions for publication in publications
+    ] == [
         first.outcome.id,
         new.id,
     ]
@@ -197,11 +201,11 @@ def test_what_becomes_of_messages_is_counted(writer, engine, room):
     wait_for(*senders)
     until(lambda: not writer.waiting)
 
-    assert writer.tally.batches == {1: 1, 3: 1}
-    assert writer.tally.stored == 3
-    assert writer.tally.repeated == 1
-    assert writer.tally.refused == {"error": 1}
-    assert writer.tally.store_seconds > 0
+    assert writer.stats.batches == {1: 1, 3: 1}
+    assert writer.stats.stored == 3
+    assert writer.stats.repeated == 1
+    assert writer.stats.refused == {"error": 1}
+    assert writer.stats.store_seconds > 0
 
 
 @pytest.mark.parametrize(
@@ -216,7 +220,7 @@ def test_transactions_are_no_larger_than_they_may_be(
         senders = submit(writer, *[room.draft(f"{number:010}") for number in range(10)])
     wait_for(*senders)
 
-    assert [len(rings) for rings in ears.transactions] == lengths
+    assert [len(publications) for publications in ears.transactions] == lengths
 
 
 def test_finish_waits_for_what_was_submitted(writer, engine, room):
@@ -238,10 +242,10 @@ def test_finish_does_not_wait_for_ever(writer, engine, room, impatient):
 
 
 def test_nobody_waits_for_the_ring_of_a_broken_bell(engine, room):
-    def ring(rings):
+    def publish(publications):
         raise RuntimeError("a defect")
 
-    writer = MessageWriter(engine, ring)
+    writer = MessageWriter(engine, publish)
     writer.start()
 
     assert isinstance(writer.post(room.draft("1")), Stored)
@@ -331,7 +335,12 @@ def test_bad_message_fails_alone(writer, ears, engine, room, bad):
     assert isinstance(refused, ApiError)
     assert [type(first), type(last)] == [Stored, Stored]
     assert messages_of(engine, room)[1:] == [(first.id, "good 1"), (last.id, "good 2")]
-    assert [ring.id for rings in ears.transactions[1:] for ring in rings] == [first.id, last.id]
+    assert [
+        publication.id for publications in ears.transactions[1:] for publication in publications
+    ] == [
+        first.id,
+        last.id,
+    ]
 
 
 # A database that goes away while it stores
@@ -353,7 +362,7 @@ def test_nobody_knows_what_became_of_a_message_whose_connection_died(writer, ear
 def test_connection_that_died_while_idle_is_replaced_unnoticed(engine, ears, room):
     own = create_engine(engine.url, **engine_options(str(engine.url), 1))
     prepare(own)
-    writer = MessageWriter(own, ears.ring)
+    writer = MessageWriter(own, ears.publish)
     writer.start()
     writer.post(room.draft("before the restart"))
     with reading(own) as connection:
@@ -435,7 +444,7 @@ def absent_engine(engine):
 @pytest.mark.parametrize("make_engine", [read_only_engine, absent_engine])
 def test_database_that_cannot_store_is_said_to_be_unavailable(engine, ears, room, make_engine):
     unfit = make_engine(engine)
-    writer = MessageWriter(unfit, ears.ring)
+    writer = MessageWriter(unfit, ears.publish)
     writer.start()
 
     try:
@@ -462,12 +471,15 @@ def test_senders_do_not_wait_for_ever(writer, ears, engine, room, impatient):
         # What the database was asked may yet be stored; what it was not asked is withdrawn.
         assert [type(sender.outcome) for sender in asked] == [OutcomeUnknown]
         assert [type(sender.outcome) for sender in waiting] == [DatabaseUnavailable] * 2
-        assert writer.tally.refused == {"outcome_unknown": 1, "database_unavailable": 2}
+        assert writer.stats.refused == {"outcome_unknown": 1, "database_unavailable": 2}
 
     stored = writer.post(room.draft("it answers"))
 
     assert contents_of(engine, room) == ["asked", "it answers"]
-    assert [len(rings) for rings in ears.transactions] == [1, 1]  # heard, although late
+    assert [len(publications) for publications in ears.transactions] == [
+        1,
+        1,
+    ]  # heard, although late
     assert ears.transactions[1][0].id == stored.id
     assert [len(sender.outcomes) for sender in (*asked, *waiting)] == [1] * 3
 
@@ -481,12 +493,12 @@ def test_post_does_not_wait_for_ever(writer, engine, room, impatient):
 
 def test_too_many_messages_are_refused_at_once(engine, ears, room, monkeypatch):
     monkeypatch.setattr(module, "WAITING_MAX", 3)
-    writer = MessageWriter(engine, ears.ring)
+    writer = MessageWriter(engine, ears.publish)
 
     senders = submit(writer, *[room.draft(str(number)) for number in range(4)])
     assert [len(sender.outcomes) for sender in senders] == [0, 0, 0, 1]
     assert isinstance(senders[-1].outcome, Overloaded)
-    assert writer.tally.refused == {"overloaded": 1}
+    assert writer.stats.refused == {"overloaded": 1}
 
     writer.start()
     wait_for(*senders)
@@ -520,7 +532,7 @@ def test_every_sender_is_told_once_whoever_submits(writer, ears, engine, room):
 
 def test_start_starts_once(engine, ears, room):
     before = threading.active_count()
-    writer = MessageWriter(engine, ears.ring)
+    writer = MessageWriter(engine, ears.publish)
 
     threads = [threading.Thread(target=writer.start) for _ in range(8)]
     for thread in threads:

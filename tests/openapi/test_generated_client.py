@@ -92,15 +92,15 @@ def test_holds_a_conversation(generated: ModuleType, server: Server) -> None:
             call("messenger.create_message")(room.name, client=client, body=models.MessageIn(text))
             for client, text in ((as_ann, "Привет!"), (as_bob, "И тебе 😀"))
         ]
-        heard = call("messenger.list_messages")(room.name, client=as_bob)
+        on_text = call("messenger.list_messages")(room.name, client=as_bob)
         call("profiles.create_post")(client=as_ann, body=models.PostIn("Пост 1", "Текст"))
         profile = call("profiles.show_profile")(client=as_ann)
         refused = call("messenger.list_messages")("no_room", client=as_ann)
         wrong = call("profiles.create_post")(client=as_ann, body=models.PostIn("", " "))
 
     assert room.display_name == bob
-    assert [(each.user, each.content) for each in heard] == [(ann, "Привет!"), (bob, "И тебе 😀")]
-    assert [each.to_dict() for each in heard] == [each.to_dict() for each in said]
+    assert [(each.user, each.content) for each in on_text] == [(ann, "Привет!"), (bob, "И тебе 😀")]
+    assert [each.to_dict() for each in on_text] == [each.to_dict() for each in said]
     assert (profile.username, profile.posts[0].title) == (ann, "Пост 1")
     assert refused.code == "room_not_found"
     assert wrong.errors.to_dict().keys() == {"title", "content"}

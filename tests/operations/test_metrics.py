@@ -30,7 +30,7 @@ from tests import services
 from tests.conftest import make_config, sqlite_url, unavailable
 from tests.factories import Person, make_person
 from tests.servers import ROOT, Server
-from tests.talk import chat_path, close_code, hear, join, messages_path, open_socket, say
+from tests.talk import chat_path, close_code, hear, join, messages_path, open_socket, send_text
 
 SECONDS = 10
 TOKEN = "a-token-for-whoever-counts"
@@ -155,10 +155,10 @@ def test_whichever_worker_is_asked_tells_the_sum_of_all(
     ears = [socket for each in of_worker.values() for socket in each]
 
     for socket in ears:
-        say(socket, "Hello!", client_id="first" if socket is ears[0] else None)
+        send_text(socket, "Hello!", client_id="first" if socket is ears[0] else None)
         for ear in ears:
             hear(ear)
-    say(ears[0], "Hello!", client_id="first")
+    send_text(ears[0], "Hello!", client_id="first")
     hear(ears[0])
 
     def grown(now: Numbers, name: str, **labels: str) -> float:
@@ -190,7 +190,7 @@ def test_worker_that_is_killed_takes_its_gauges_along_and_leaves_its_counters(
     of_worker = open_on_both(two_workers, sockets, ann, room)
     (victim, lost), (other, kept) = of_worker.items()
     everybody = len(lost) + len(kept)
-    say(lost[0], "Hello!")
+    send_text(lost[0], "Hello!")
     for ear in lost + kept:
         hear(ear)
     stored = scrape(two_workers)("messages_stored_total")
@@ -204,7 +204,7 @@ def test_worker_that_is_killed_takes_its_gauges_along_and_leaves_its_counters(
 
     after = scrape_until(two_workers, lambda now: now("sockets_open") == len(kept))
     back = scrape_until(two_workers, lambda now: now("workers") == 2)
-    say(kept[0], "Still here")
+    send_text(kept[0], "Still here")
     more = scrape_until(
         two_workers,
         lambda now: now("messages_stored_total") == before("messages_stored_total") + 1,
@@ -220,7 +220,7 @@ def test_workers_that_are_replaced_count_on(
     scrape_until(two_workers, lambda now: now("sockets_open") == 0)
     of_worker = open_on_both(two_workers, sockets, ann, room)
     ears = [socket for each in of_worker.values() for socket in each]
-    say(ears[0], "Hello!")
+    send_text(ears[0], "Hello!")
     before = scrape_until(two_workers, lambda now: now("sockets_open") == len(ears))
 
     assert two_workers.process

@@ -36,7 +36,7 @@ from app.accounts.sessions import Device
 from app.accounts.tokens import NoActiveAccount, TokenNotValid
 from app.accounts.usernames import folded
 from app.clock import utcnow
-from app.database.transactions import engine_options, prepare, reading, scrub, writing
+from app.database.transactions import engine_options, prepare, purge_deleted_pages, reading, writing
 from app.extensions import db
 from app.http.errors import ApiError
 from app.media.store import FolderStore
@@ -49,7 +49,7 @@ from app.profiles.models import Profile
 from tests.factories import PASSWORD, make_person, new_name
 from tests.problems import check_problem
 from tests.servers import Server
-from tests.talk import close_code, hear, join, messages_path, say
+from tests.talk import close_code, hear, join, messages_path, send_text
 from tests.test_races import Answer, InProcess, OnServer, Site, all_at_once, picture
 
 ME = "/accounts/api/users/me/"
@@ -287,7 +287,7 @@ def test_pages_of_the_file_keep_nothing_in_their_free_parts(engine: Engine, tmp_
             [{"name": name, "new": f"deleted~{number}"} for number, name in enumerate(gone)],
         )
 
-    assert scrub(engine)
+    assert purge_deleted_pages(engine)
 
     assert found_in_files(tmp_path, set(gone)) == set()
 
@@ -357,7 +357,7 @@ def test_sockets_of_an_erased_user_close_and_the_others_stay(server: Server) -> 
     ann, bob = make_person(server.url), make_person(server.url)
     room = ann.open_room(bob)
     with join(ann, room) as hers, join(bob, room) as his:
-        say(hers, "Bye!")
+        send_text(hers, "Bye!")
         assert hear(hers) == hear(his)
 
         done = ann.http.request("DELETE", ME, json={"password": PASSWORD})
@@ -366,7 +366,7 @@ def test_sockets_of_an_erased_user_close_and_the_others_stay(server: Server) -> 
         assert done.status_code == 204
         assert close_code(hers) == 4401
         assert time.monotonic() - since < CLOSED_SECONDS + 1
-        say(his, "Where are you?")
+        send_text(his, "Where are you?")
         assert hear(his)["content"] == "Where are you?"
 
 
@@ -845,7 +845,7 @@ def test_room_that_is_opened_during_an_erasure_is_not_waited_for_crosswise(
     ann, bob = sign_up(site, new_name("ann")), sign_up(site, new_name("bob"))
     with ThreadPoolExecutor(1) as pool:
         with writing(engine) as opening, writing(engine) as storing:
-            accounts.hold_accounts(opening, ann.id, bob.id)
+            accounts.lock_users_shared(opening, ann.id, bob.id)
             room = {"name": "new", "low_user_id": ann.id, "high_user_id": bob.id}
             room_id = opening.execute(insert(Room).values(room).returning(Room.id)).scalar_one()
             answer = pool.submit(erase, site, ann)

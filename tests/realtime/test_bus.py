@@ -11,7 +11,7 @@ import pytest
 
 from app.database.connection import Connection
 from app.database.transactions import engine_options
-from app.realtime import Bus, LineBus, MemoryBus, PostgresExchange, RedisExchange, Ring
+from app.realtime import Bus, MemoryBus, PostgresPubSub, Publication, PubSubBus, RedisPubSub
 from app.realtime.bus import pack, unpack
 from tests.conftest import unavailable
 from tests.delivery.machines import PostgresServer, RedisServer
@@ -37,9 +37,9 @@ class Ear:
 
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
-        self.rings: list[Ring] = []
+        self.publications: list[Publication] = []
         self.recoveries = 0
-        bus.start(self.rings.extend, self._recovered)
+        bus.start(self.publications.extend, self._recovered)
 
     def _recovered(self) -> None:
         self.recoveries += 1
@@ -63,9 +63,9 @@ def new_bus(request: pytest.FixtureRequest) -> Iterator[Callable[[], Bus]]:
             case "memory":
                 buses.append(MemoryBus())
             case "redis":
-                buses.append(LineBus(RedisExchange(url, channel)))
+                buses.append(PubSubBus(RedisPubSub(url, channel)))
             case "postgresql":
-                buses.append(LineBus(PostgresExchange(connecting(url.replace("+psycopg", "")))))
+                buses.append(PubSubBus(PostgresPubSub(connecting(url.replace("+psycopg", "")))))
         return buses[-1]
 
     yield make
@@ -77,15 +77,15 @@ def new_bus(request: pytest.FixtureRequest) -> Iterator[Callable[[], Bus]]:
 among_others = pytest.mark.parametrize("new_bus", ["redis", "postgresql"], indirect=True)
 
 
-def ring(message_id: int, payload: bytes = b'{"id":1}') -> Ring:
-    return Ring(1, message_id - 1, message_id, payload)
+def publication(message_id: int, payload: bytes = b'{"id":1}') -> Publication:
+    return Publication(1, message_id - 1, message_id, payload)
 
 
 def publish_crowd(bus: Bus) -> float:
     """Publish many rings, each by itself; return how many seconds it took."""
     began = time.monotonic()
     for message_id in range(1, CROWD + 1):
-        bus.publish([ring(message_id)])
+        bus.publish([publication(message_id)])
     return time.monotonic() - began
 
 
@@ -95,7 +95,7 @@ def publish_crowd(bus: Bus) -> float:
 def test_bus_becomes_well_and_says_nothing_twice(new_bus: Callable[[], Bus]) -> None:
     ear = Ear(new_bus())
 
-    until(ear.bus.is_well)
+    until(ear.bus.is_healthy)
 
     time.sleep(0.1)
     assert ear.recoveries <= 1
@@ -103,15 +103,15 @@ def test_bus_becomes_well_and_says_nothing_twice(new_bus: Callable[[], Bus]) -> 
 
 def test_whoever_publishes_is_not_told(new_bus: Callable[[], Bus]) -> None:
     ear = Ear(new_bus())
-    until(ear.bus.is_well)
+    until(ear.bus.is_healthy)
 
-    ear.bus.publish([ring(1)])
+    ear.bus.publish([publication(1)])
     ear.bus.publish([])
-    ear.bus.publish([ring(2), ring(3)])
+    ear.bus.publish([publication(2), publication(3)])
 
     time.sleep(0.2)
-    assert ear.rings == []
-    assert ear.bus.is_well()
+    assert ear.publications == []
+    assert ear.bus.is_healthy()
 
 
 def test_publishing_neither_waits_nor_raises_whenever_it_is(new_bus: Callable[[], Bus]) -> None:
@@ -123,7 +123,7 @@ def test_publishing_neither_waits_nor_raises_whenever_it_is(new_bus: Callable[[]
     after = publish_crowd(bus)
 
     assert max(before, amid, after) < AT_ONCE_SECONDS
-    assert ear.rings == []
+    assert ear.publications == []
 
 
 def test_stopped_bus_leaves_nothing_running(new_bus: Callable[[], Bus]) -> None:
@@ -132,7 +132,7 @@ def test_stopped_bus_leaves_nothing_running(new_bus: Callable[[], Bus]) -> None:
 
     until(lambda: threads() == 0)  # those of the tests before
     ear = Ear(new_bus())
-    until(ear.bus.is_well)
+    until(ear.bus.is_healthy)
 
     ear.bus.stop()
     ear.bus.stop()
@@ -146,14 +146,14 @@ def test_stopped_bus_leaves_nothing_running(new_bus: Callable[[], Bus]) -> None:
 @among_others
 def test_rings_reach_the_others_in_order_and_not_oneself(new_bus: Callable[[], Bus]) -> None:
     one, two, three = (Ear(new_bus()) for _ in range(3))
-    until(lambda: all(ear.bus.is_well() for ear in (one, two, three)))
+    until(lambda: all(ear.bus.is_healthy() for ear in (one, two, three)))
 
     for message_id in range(1, 101):
-        one.bus.publish([ring(message_id)])
+        one.bus.publish([publication(message_id)])
 
-    until(lambda: len(two.rings) == len(three.rings) == 100)
-    assert two.rings == three.rings == [ring(each) for each in range(1, 101)]
-    assert one.rings == []
+    until(lambda: len(two.publications) == len(three.publications) == 100)
+    assert two.publications == three.publications == [publication(each) for each in range(1, 101)]
+    assert one.publications == []
 
 
 @among_others
@@ -163,27 +163,27 @@ def test_whoever_is_alone_sends_no_rings_until_somebody_comes(
     monkeypatch.setattr("app.realtime.bus.ALONE_SECONDS", 1.5)  # more than a beat
     one = Ear(new_bus())
     exchange = one.bus._exchange  # type: ignore[attr-defined]
-    line = exchange.listening_line()
-    until(lambda: one.bus.is_well() and one.bus._is_alone())  # type: ignore[attr-defined]
+    line = exchange.connect_subscriber()
+    until(lambda: one.bus.is_healthy() and one.bus._is_alone())  # type: ignore[attr-defined]
 
-    one.bus.publish([ring(1)])
-    heard = [message for _ in range(3) for message in line.receive()]
+    one.bus.publish([publication(1)])
+    on_text = [message for _ in range(3) for message in line.receive()]
     line.close()
-    assert heard  # beats
-    assert all(unpack(message)[1] == [] for message in heard)
+    assert on_text  # beats
+    assert all(unpack(message)[1] == [] for message in on_text)
 
     two = Ear(new_bus())
-    until(lambda: two.bus.is_well() and not one.bus._is_alone())  # type: ignore[attr-defined]
-    one.bus.publish([ring(2)])
-    until(lambda: two.rings == [ring(2)])
+    until(lambda: two.bus.is_healthy() and not one.bus._is_alone())  # type: ignore[attr-defined]
+    one.bus.publish([publication(2)])
+    until(lambda: two.publications == [publication(2)])
 
 
 @among_others
 def test_becoming_well_is_told_once(new_bus: Callable[[], Bus]) -> None:
     ear = Ear(new_bus())
-    assert not ear.bus.is_well()
+    assert not ear.bus.is_healthy()
 
-    until(ear.bus.is_well)
+    until(ear.bus.is_healthy)
 
     until(lambda: ear.recoveries == 1)
 
@@ -191,37 +191,37 @@ def test_becoming_well_is_told_once(new_bus: Callable[[], Bus]) -> None:
 @among_others
 def test_any_text_arrives_unchanged(new_bus: Callable[[], Bus]) -> None:
     one, two = Ear(new_bus()), Ear(new_bus())
-    until(lambda: one.bus.is_well() and two.bus.is_well())
+    until(lambda: one.bus.is_healthy() and two.bus.is_healthy())
     payloads = ['{"content":"Привет! 👋"}'.encode(), b'{"content":"\\"\'\\\\ \xe2\x80\xa8 %s $1"}']
 
-    one.bus.publish([ring(1, payloads[0]), ring(2, payloads[1])])
+    one.bus.publish([publication(1, payloads[0]), publication(2, payloads[1])])
 
-    until(lambda: len(two.rings) == 2)
-    assert [each.payload for each in two.rings] == payloads
+    until(lambda: len(two.publications) == 2)
+    assert [each.payload for each in two.publications] == payloads
 
 
 @among_others
 def test_message_too_large_for_the_bus_still_rings(new_bus: Callable[[], Bus]) -> None:
     one, two = Ear(new_bus()), Ear(new_bus())
-    until(lambda: one.bus.is_well() and two.bus.is_well())
+    until(lambda: one.bus.is_healthy() and two.bus.is_healthy())
     payload = b'{"content":"' + b"x" * 60_000 + b'"}'
 
-    one.bus.publish([ring(1, payload)])
+    one.bus.publish([publication(1, payload)])
 
-    until(lambda: len(two.rings) == 1)
-    assert two.rings[0]._replace(payload=None) == ring(1, b"")._replace(payload=None)
-    assert two.rings[0].payload in (payload, None)  # None: look into the database
+    until(lambda: len(two.publications) == 1)
+    assert two.publications[0]._replace(payload=None) == publication(1, b"")._replace(payload=None)
+    assert two.publications[0].payload in (payload, None)  # None: look into the database
 
 
 def test_publishing_to_a_bus_that_is_not_there_holds_nobody_back() -> None:
-    bus = LineBus(RedisExchange("redis://127.0.0.1:1/0", "nobody"))
+    bus = PubSubBus(RedisPubSub("redis://127.0.0.1:1/0", "nobody"))
     ear = Ear(bus)
 
     for message_id in range(1, 20_001):
-        bus.publish([ring(message_id)])
+        bus.publish([publication(message_id)])
 
-    assert not bus.is_well()
-    assert ear.rings == []
+    assert not bus.is_healthy()
+    assert ear.publications == []
     bus.stop()
 
 
@@ -235,9 +235,9 @@ def test_bus_that_lost_its_connections_recovers_and_says_so(
     _cut_connections(request)
 
     until(lambda: one.recoveries >= 2 and two.recoveries >= 2)
-    until(lambda: one.bus.is_well() and two.bus.is_well())
-    one.bus.publish([ring(7)])
-    until(lambda: ring(7) in two.rings)
+    until(lambda: one.bus.is_healthy() and two.bus.is_healthy())
+    one.bus.publish([publication(7)])
+    until(lambda: publication(7) in two.publications)
 
 
 def _cut_connections(request: pytest.FixtureRequest) -> None:
@@ -269,10 +269,10 @@ def behind_proxy(request: pytest.FixtureRequest) -> Iterator[tuple[Proxy, Callab
         def make() -> Bus:
             if request.param == "redis":
                 url = f"redis://127.0.0.1:{proxy.port}/0"
-                buses.append(LineBus(RedisExchange(url, "hanging")))
+                buses.append(PubSubBus(RedisPubSub(url, "hanging")))
             else:
                 url = f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres"
-                buses.append(LineBus(PostgresExchange(connecting(url))))
+                buses.append(PubSubBus(PostgresPubSub(connecting(url))))
             return buses[-1]
 
         yield proxy, make
@@ -289,31 +289,33 @@ def test_bus_that_hangs_holds_nobody_back_and_recovers(
     proxy.silence()
 
     seconds = publish_crowd(one.bus)
-    until(lambda: not one.bus.is_well() and not two.bus.is_well())
+    until(lambda: not one.bus.is_healthy() and not two.bus.is_healthy())
     seconds = max(seconds, publish_crowd(one.bus))
     assert one.recoveries == two.recoveries == 1
     proxy.resume()
 
     assert seconds < AT_ONCE_SECONDS
     until(lambda: one.recoveries >= 2 and two.recoveries >= 2, RESUME_SECONDS)
-    until(lambda: one.bus.is_well() and two.bus.is_well(), RESUME_SECONDS)
-    one.bus.publish([ring(CROWD + 1)])
-    until(lambda: ring(CROWD + 1) in two.rings)
+    until(lambda: one.bus.is_healthy() and two.bus.is_healthy(), RESUME_SECONDS)
+    one.bus.publish([publication(CROWD + 1)])
+    until(lambda: publication(CROWD + 1) in two.publications)
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 1000])
 def test_messages_are_never_larger_than_the_bus_carries(count: int) -> None:
-    rings = [
-        ring(each, b'{"c":"' + b"y" * (each * 37 % 9000) + b'"}') for each in range(1, count + 1)
+    publications = [
+        publication(each, b'{"c":"' + b"y" * (each * 37 % 9000) + b'"}')
+        for each in range(1, count + 1)
     ]
 
-    messages = list(pack("0" * 16, rings, NOTIFICATION_BYTES - 100))
+    messages = list(pack("0" * 16, publications, NOTIFICATION_BYTES - 100))
 
     assert all(len(message) < NOTIFICATION_BYTES for message in messages)
     unpacked = [each for message in messages for each in unpack(message)[1]]
-    assert [each.id for each in unpacked] == [each.id for each in rings]
+    assert [each.id for each in unpacked] == [each.id for each in publications]
     assert all(
-        got.payload in (sent.payload, None) for got, sent in zip(unpacked, rings, strict=True)
+        got.payload in (sent.payload, None)
+        for got, sent in zip(unpacked, publications, strict=True)
     )
     assert {unpack(message)[0] for message in messages} == {"0" * 16}
 
@@ -321,13 +323,13 @@ def test_messages_are_never_larger_than_the_bus_carries(count: int) -> None:
 @among_others
 def test_threads_may_publish_at_once(new_bus: Callable[[], Bus]) -> None:
     one, two = Ear(new_bus()), Ear(new_bus())
-    until(lambda: one.bus.is_well() and two.bus.is_well())
+    until(lambda: one.bus.is_healthy() and two.bus.is_healthy())
     barrier = threading.Barrier(4)
 
     def publish(start: int) -> None:
         barrier.wait()
         for message_id in range(start, start + 100):
-            one.bus.publish([ring(message_id)])
+            one.bus.publish([publication(message_id)])
 
     threads = [threading.Thread(target=publish, args=(start,)) for start in (1, 201, 401, 601)]
     for thread in threads:
@@ -335,5 +337,5 @@ def test_threads_may_publish_at_once(new_bus: Callable[[], Bus]) -> None:
     for thread in threads:
         thread.join()
 
-    until(lambda: len(two.rings) == 400)
-    assert len({each.id for each in two.rings}) == 400
+    until(lambda: len(two.publications) == 400)
+    assert len({each.id for each in two.publications}) == 400

@@ -10,7 +10,7 @@ from app.messenger.writer import BATCH_CHARS
 from app.realtime import Connection
 from app.realtime.channel import EARLY_MAX, EARLY_SECONDS, PAGE, PART_BYTES, Channel
 from app.realtime.connection import OUTBOX_BYTES
-from app.realtime.stats import Tally
+from app.realtime.stats import Stats
 from tests.fakes import FakeHistory, FakeListener, FakeSocket, Peer, faultless_loop, settle, until
 
 ROOM = 7
@@ -40,7 +40,7 @@ def talk(history, count, size=None):
 
 def open_channel(history):
     """Return the channel of a room that has been told everything so far."""
-    return Channel(ROOM, history.newest(ROOM), history, Tally())
+    return Channel(ROOM, history.newest(ROOM), history, Stats())
 
 
 def join(channel, cursor=None, **how):
@@ -59,8 +59,8 @@ def test_ring_that_follows_the_cursor_is_delivered_without_a_question(history):
     channel = open_channel(history)
     ears = [join(channel), join(channel)]
 
-    channel.ring(talk(history, 1))
-    channel.ring(talk(history, 2))
+    channel.publish(talk(history, 1))
+    channel.publish(talk(history, 2))
 
     assert [ear.texts for ear in ears] == [["4", "5", "6"]] * 2
     assert channel.cursor == 6
@@ -78,7 +78,7 @@ def test_message_is_encoded_once_for_all_its_readers(history, count):
     for _ in range(3):
         channel.join(Keeper())
 
-    channel.ring(talk(history, count))
+    channel.publish(talk(history, count))
 
     assert len(frames) == 3
     assert all(frame is frames[0] for frame in frames)
@@ -87,12 +87,12 @@ def test_message_is_encoded_once_for_all_its_readers(history, count):
 def test_echo_is_dropped(history):
     channel = open_channel(history)
     ear = join(channel)
-    rings = talk(history, 3)
-    channel.ring(rings)
+    publications = talk(history, 3)
+    channel.publish(publications)
 
-    channel.ring(rings)
-    channel.ring(rings[1:2])
-    channel.ring([*rings[2:], *talk(history, 1)])  # one echo and one that is new
+    channel.publish(publications)
+    channel.publish(publications[1:2])
+    channel.publish([*publications[2:], *talk(history, 1)])  # one echo and one that is new
     settle()
 
     assert ear.texts == ["1", "2", "3", "4"]
@@ -100,7 +100,7 @@ def test_echo_is_dropped(history):
 
 
 @pytest.mark.parametrize(
-    "heard",
+    "on_text",
     [
         pytest.param([2], id="the first lost"),
         pytest.param([0, 2], id="one lost between"),
@@ -111,16 +111,16 @@ def test_echo_is_dropped(history):
     ],
 )
 @pytest.mark.parametrize("at_once", [True, False], ids=["at once", "one by one"])
-def test_gap_is_read_from_the_database(history, heard, at_once):
+def test_gap_is_read_from_the_database(history, on_text, at_once):
     channel = open_channel(history)
     ear = join(channel)
-    rings = talk(history, 3)
+    publications = talk(history, 3)
 
     if at_once:
-        channel.ring([rings[index] for index in heard])
+        channel.publish([publications[index] for index in on_text])
     else:
-        for index in heard:
-            channel.ring([rings[index]])
+        for index in on_text:
+            channel.publish([publications[index]])
     until(lambda: len(ear.texts) == 3)
     settle()
 
@@ -131,10 +131,10 @@ def test_gap_is_read_from_the_database(history, heard, at_once):
 def test_rings_that_overtake_each_other_wait_for_each_other(history, order):
     channel = open_channel(history)
     ear = join(channel)
-    rings = talk(history, 3)
+    publications = talk(history, 3)
 
     for index in order:
-        channel.ring([rings[index]])
+        channel.publish([publications[index]])
 
     assert ear.texts == ["1", "2", "3"]
     gevent.sleep(2 * EARLY_SECONDS)
@@ -145,7 +145,7 @@ def test_ring_that_waits_in_vain_is_read_from_the_database(history):
     channel = open_channel(history)
     ear = join(channel)
 
-    channel.ring(talk(history, 3)[1:2])
+    channel.publish(talk(history, 3)[1:2])
 
     assert ear.texts == []
     until(lambda: ear.texts == ["1", "2", "3"])
@@ -160,7 +160,7 @@ def test_ring_that_came_while_a_gap_was_read_follows_it(history):
     channel.fill()
     settle()
 
-    channel.ring(talk(history, 1))
+    channel.publish(talk(history, 1))
     history.answer()
     until(lambda: ear.texts == ["1", "2", "3"])
 
@@ -170,7 +170,7 @@ def test_ring_that_came_while_a_gap_was_read_follows_it(history):
 def test_ring_waits_for_nobody_when_all_have_left(history):
     channel = open_channel(history)
     ear = join(channel)
-    channel.ring(talk(history, 2)[1:])
+    channel.publish(talk(history, 2)[1:])
 
     channel.leave(ear)
     gevent.sleep(2 * EARLY_SECONDS)
@@ -184,7 +184,7 @@ def test_only_so_many_rings_wait(history):
     channel = open_channel(history)
     ear = join(channel)
 
-    channel.ring(talk(history, EARLY_MAX + 2)[1:])
+    channel.publish(talk(history, EARLY_MAX + 2)[1:])
     settle()
 
     assert len(ear.texts) == EARLY_MAX + 2
@@ -193,9 +193,9 @@ def test_only_so_many_rings_wait(history):
 def test_ring_without_its_payload_is_read_from_the_database(history):
     channel = open_channel(history)
     ear = join(channel)
-    (ring,) = talk(history, 1)
+    (publication,) = talk(history, 1)
 
-    channel.ring([ring._replace(payload=None)])
+    channel.publish([publication._replace(payload=None)])
     until(lambda: ear.texts)
 
     assert ear.texts == ["1"]
@@ -204,10 +204,10 @@ def test_ring_without_its_payload_is_read_from_the_database(history):
 def test_gap_of_many_pages_is_filled(history):
     channel = open_channel(history)
     ear = join(channel)
-    rings = talk(history, 2 * PAGE + 1)
+    publications = talk(history, 2 * PAGE + 1)
 
-    channel.ring(rings[-1:])
-    until(lambda: len(ear.texts) == len(rings))
+    channel.publish(publications[-1:])
+    until(lambda: len(ear.texts) == len(publications))
 
     assert ear.texts == history.ids(ROOM)
 
@@ -215,13 +215,13 @@ def test_gap_of_many_pages_is_filled(history):
 def test_rings_while_a_gap_is_read_are_neither_lost_nor_doubled(history):
     channel = open_channel(history)
     ear = join(channel)
-    rings = talk(history, 3)
+    publications = talk(history, 3)
     history.hang()
-    channel.ring(rings[2:])
+    channel.publish(publications[2:])
     until(lambda: history.questions)
 
-    channel.ring(talk(history, 1))  # after the question: its answer does not have this one
-    channel.ring(rings[:2])
+    channel.publish(talk(history, 1))  # after the question: its answer does not have this one
+    channel.publish(publications[:2])
     history.answer()
     until(lambda: len(ear.texts) == 4)
     settle()
@@ -234,13 +234,13 @@ def test_ring_in_the_middle_of_a_long_fill_waits_its_turn(history):
         def offer(self, frame):
             super().offer(frame)
             if len(self.texts) == 1:  # the first part of four is out
-                gevent.spawn(channel.ring, talk(history, 1))
+                gevent.spawn(channel.publish, talk(history, 1))
 
     channel = open_channel(history)
     ear = Echoing()
     channel.join(ear)
 
-    channel.ring(talk(history, 4, size=PART_BYTES)[3:])
+    channel.publish(talk(history, 4, size=PART_BYTES)[3:])
     until(lambda: len(ear.texts) == 5)
 
     assert ear.texts == history.ids(ROOM)
@@ -276,7 +276,7 @@ def test_ring_while_the_first_look_runs_is_delivered(history, count):
     until(lambda: history.questions)
 
     for _ in range(count):
-        channel.ring(talk(history, 1))  # the look was too early for it, and nothing else follows
+        channel.publish(talk(history, 1))  # the look was too early for it, and nothing else follows
     history.answer()
     until(lambda: len(ear.texts) == count)
     settle()
@@ -292,10 +292,10 @@ def test_ring_while_a_look_fails_comes_with_the_next(history):
     channel.fill()
     until(lambda: history.questions)
 
-    channel.ring(talk(history, 1))
+    channel.publish(talk(history, 1))
     history.answer()
     settle()
-    channel.ring(talk(history, 1))
+    channel.publish(talk(history, 1))
     until(lambda: len(ear.texts) == 2)
 
     assert ear.texts == ["1", "2"]
@@ -304,10 +304,10 @@ def test_ring_while_a_look_fails_comes_with_the_next(history):
 def test_one_gap_is_read_once_however_often_it_is_rung(history):
     channel = open_channel(history)
     join(channel)
-    rings = talk(history, 50)
+    publications = talk(history, 50)
 
-    for ring in rings[1:]:
-        channel.ring([ring])
+    for publication in publications[1:]:
+        channel.publish([publication])
     until(lambda: channel.cursor == 50)
 
     assert history.questions == 1
@@ -317,7 +317,7 @@ def test_gap_that_cannot_be_read_is_found_by_the_next_fill(history):
     channel = open_channel(history)
     ear = join(channel)
     history.errors.append(OSError("the database is away"))
-    channel.ring(talk(history, 2)[1:])
+    channel.publish(talk(history, 2)[1:])
     until(lambda: history.questions)
     settle()
     assert ear.texts == []
@@ -331,9 +331,9 @@ def test_gap_that_cannot_be_read_is_found_by_the_next_fill(history):
 def test_nobody_is_left_so_nothing_more_is_read(history):
     channel = open_channel(history)
     ear = join(channel)
-    rings = talk(history, 3 * PAGE)
+    publications = talk(history, 3 * PAGE)
     history.hang()
-    channel.ring(rings[-1:])
+    channel.publish(publications[-1:])
     until(lambda: history.questions)
 
     channel.leave(ear)
@@ -354,10 +354,10 @@ def test_socket_behind_gets_the_old_ones_first(history):
     ear = join(channel, 2)
     until(lambda: history.questions)
 
-    channel.ring(talk(history, 2))
+    channel.publish(talk(history, 2))
     history.answer()
     until(lambda: len(ear.texts) == 5)
-    channel.ring(talk(history, 1))
+    channel.publish(talk(history, 1))
 
     assert ear.texts == ["3", "4", "5", "6", "7", "8"]
 
@@ -366,10 +366,10 @@ def test_socket_ahead_of_the_channel_hears_nothing_twice(history):
     talk(history, 2)
     channel = open_channel(history)
     early = join(channel)
-    rings = talk(history, 3)  # nobody has rung here yet
+    publications = talk(history, 3)  # nobody has rung here yet
     ear = join(channel, 4)
 
-    channel.ring(rings)
+    channel.publish(publications)
 
     assert early.texts == ["3", "4", "5"]
     assert ear.texts == ["5"]
@@ -377,11 +377,11 @@ def test_socket_ahead_of_the_channel_hears_nothing_twice(history):
 
 def test_socket_far_ahead_of_the_channel_hears_what_is_after_its_cursor(history):
     channel = open_channel(history)
-    rings = talk(history, 3)
+    publications = talk(history, 3)
     ear = join(channel, 3)
 
-    for ring in [*rings, *talk(history, 1)]:
-        channel.ring([ring])
+    for publication in [*publications, *talk(history, 1)]:
+        channel.publish([publication])
 
     assert ear.texts == ["4"]
 
@@ -392,10 +392,10 @@ def test_replay_of_many_pages_while_others_talk_has_no_gap_and_no_double(history
     ear, other = join(channel, 0), join(channel)
 
     for _ in range(30):
-        channel.ring(talk(history, 3))
+        channel.publish(talk(history, 3))
         gevent.sleep(0)
     until(lambda: ear.cursor == channel.cursor)
-    channel.ring(talk(history, 1))
+    channel.publish(talk(history, 1))
 
     assert ear.texts == history.ids(ROOM)
     assert other.texts == history.ids(ROOM, after=3 * PAGE)
@@ -404,12 +404,12 @@ def test_replay_of_many_pages_while_others_talk_has_no_gap_and_no_double(history
 def test_replay_that_got_further_than_the_channel_skips_what_it_has(history):
     talk(history, 3)
     channel = open_channel(history)
-    rings = talk(history, 2)
+    publications = talk(history, 2)
     ear = join(channel, 0)
     until(lambda: ear.cursor == 5)
 
-    channel.ring(rings)
-    channel.ring(talk(history, 1))
+    channel.publish(publications)
+    channel.publish(talk(history, 1))
 
     assert ear.texts == history.ids(ROOM)
 
@@ -446,8 +446,8 @@ def test_replay_of_far_more_than_an_outbox_reaches_a_slow_reader(history):
         until(lambda: peer.take(16_384) or peer.code)
         assert peer.code is None
         if len(peer.texts) % 7 == 0:
-            channel.ring(talk(history, 1, 10))  # others talk on meanwhile
-    channel.ring(talk(history, 1, 10))
+            channel.publish(talk(history, 1, 10))  # others talk on meanwhile
+    channel.publish(talk(history, 1, 10))
     peer.take_until(lambda: len(peer.texts) == len(history.ids(ROOM)))
     connection.abort()
     theirs.close()
@@ -488,7 +488,7 @@ def test_socket_that_left_hears_nothing(history):
     gone, other = join(channel), join(channel)
 
     channel.leave(gone)
-    channel.ring(talk(history, 1))
+    channel.publish(talk(history, 1))
 
     assert gone.texts == []
     assert other.texts == ["1"]
@@ -506,7 +506,7 @@ def test_socket_that_leaves_because_of_a_delivery_disturbs_nobody(history):
     channel.join(broken)
     channel.repeat(broken, 1, b"1")
 
-    channel.ring(talk(history, 2))
+    channel.publish(talk(history, 2))
 
     assert [ear.texts for ear in ears] == [["1", "2"]] * 3
     assert broken not in channel.members
@@ -525,7 +525,7 @@ def test_reader_that_reads_at_once_survives_the_largest_transaction(history):
     channel = open_channel(history)
     channel.join(connection)
 
-    channel.ring(talk(history, count, 6 * MESSAGE_CHARS))
+    channel.publish(talk(history, count, 6 * MESSAGE_CHARS))
     peer.take_until(lambda: len(peer.texts) == count or peer.code)
     connection.abort()
     theirs.close()
@@ -540,7 +540,7 @@ def test_reader_that_reads_at_once_survives_the_largest_transaction(history):
 def test_repeat_of_what_a_socket_has_is_sent_at_once(history):
     channel = open_channel(history)
     ear, other = join(channel), join(channel)
-    channel.ring(talk(history, 3))
+    channel.publish(talk(history, 3))
 
     channel.repeat(ear, 2, b"2 again")
 
@@ -551,12 +551,12 @@ def test_repeat_of_what_a_socket_has_is_sent_at_once(history):
 def test_repeat_does_not_overtake_what_is_still_to_come(history):
     channel = open_channel(history)
     ear = join(channel)
-    rings = talk(history, 3)
+    publications = talk(history, 3)
 
     channel.repeat(ear, 2, b"2 again")  # stored by another worker, whose ring is late
     assert ear.texts == []
-    channel.ring(rings[:1])
-    channel.ring(rings[1:])
+    channel.publish(publications[:1])
+    channel.publish(publications[1:])
 
     assert ear.texts == ["1", "2", "3", "2 again"]
 
@@ -578,12 +578,12 @@ def test_repeat_does_not_overtake_a_replay(history):
 def test_repeats_keep_their_order_and_are_sent_once(history):
     channel = open_channel(history)
     ear = join(channel)
-    rings = talk(history, 2)
+    publications = talk(history, 2)
 
     for again in (b"2 again", b"1 again", b"2 once more"):
         channel.repeat(ear, int(again[:1]), again)
-    channel.ring(rings)
-    channel.ring(talk(history, 1))
+    channel.publish(publications)
+    channel.publish(talk(history, 1))
 
     assert [text for text in ear.texts if "again" in text or "more" in text] == [
         "2 again",
@@ -598,7 +598,7 @@ def test_repeat_to_a_socket_that_left_is_forgotten(history):
     channel.repeat(ear, 1, b"1 again")
 
     channel.leave(ear)
-    channel.ring(talk(history, 1))
+    channel.publish(talk(history, 1))
 
     assert ear.texts == []
     assert other.texts == ["1"]

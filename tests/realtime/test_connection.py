@@ -95,15 +95,15 @@ def letters(size, letter="x"):
     return letter * size
 
 
-def say(connection, *texts):
+def send_text(connection, *texts):
     for text in texts:
-        connection.say(text.encode())
+        connection.send_text(text.encode())
 
 
 def stall(connection):
     """Offer so much that the kernel cannot take it all; return it."""
     text = letters(300_000)
-    say(connection, text)
+    send_text(connection, text)
     assert connection.waiting > 0
     return text
 
@@ -117,7 +117,7 @@ def test_frames_arrive_whole_and_in_order_however_little_the_kernel_takes(dial, 
     sizes = [0, 1, 125, 126, 127, 65_535, 65_536, 200_000, 3, 70_000, 0, 5]
     texts = [letters(size, letter) for size, letter in zip(sizes, "abcdefghijkl", strict=True)]
 
-    say(connection, *texts)
+    send_text(connection, *texts)
     assert connection.waiting > 0
     peer.take_until(lambda: len(peer.texts) == len(texts), piece)
 
@@ -129,7 +129,7 @@ def test_more_frames_than_one_system_call_takes_keep_their_order(dial):
     connection, _, peer = dial()
     texts = [stall(connection), *map(str, range(1_000))]
 
-    say(connection, *texts[1:])
+    send_text(connection, *texts[1:])
     peer.take_until(lambda: len(peer.texts) == len(texts))
 
     assert peer.texts == texts
@@ -142,7 +142,7 @@ def test_frames_offered_while_others_wait_come_after_them(dial):
     for round_ in range(50):
         text = letters(10_000, chr(ord("a") + round_ % 26))
         texts.append(text)
-        say(connection, text)
+        send_text(connection, text)
         peer.take(7_000)  # less than is offered, so something always waits
         settle(1)
     peer.take_until(lambda: len(peer.texts) == len(texts))
@@ -156,7 +156,7 @@ def test_reader_that_lets_too_much_wait_is_closed_after_the_frame_that_it_has_ha
     worst = 0
 
     for text in texts:
-        say(connection, text)
+        send_text(connection, text)
         worst = max(worst, connection.waiting)
     until(lambda: peer.take() or peer.code)
     peer.take_until(lambda: peer.code)
@@ -172,10 +172,10 @@ def test_reader_that_lets_too_much_wait_is_closed_after_the_frame_that_it_has_ha
 def test_reader_that_has_no_half_frame_is_closed_as_well(dial):
     connection, _, peer = dial()
     for _ in range(10_000):  # frames so small that the kernel takes each whole or not at all
-        say(connection, "x")
+        send_text(connection, "x")
         if connection.waiting:
             break
-    say(connection, *[letters(100_000)] * 11)
+    send_text(connection, *[letters(100_000)] * 11)
 
     peer.take_until(lambda: peer.code)
 
@@ -186,7 +186,7 @@ def test_nothing_is_said_after_the_goodbye(dial):
     connection, _, peer = dial()
 
     connection.close(closing.RESTARTING)
-    say(connection, "too late")
+    send_text(connection, "too late")
     peer.take_until(lambda: peer.code)
     settle()
     peer.take()
@@ -198,7 +198,7 @@ def test_close_says_goodbye_after_what_was_offered(dial):
     connection, listener, peer = dial()
     text = stall(connection)
 
-    say(connection, "last")
+    send_text(connection, "last")
     connection.close(closing.RESTARTING)
     peer.take_until(lambda: peer.code)
     peer.say_goodbye(1012)
@@ -233,7 +233,7 @@ def test_texts_are_heard_in_order_however_they_are_cut(dial):
     peer.socket, wire = _Wire(stream), peer.socket
     texts = ["a", letters(70_000), "", "Ж" * 200, "z"]
     for text in texts:
-        peer.say(text)
+        peer.send_text(text)
 
     for start in range(0, len(stream), 999):
         until(lambda: _sent(wire, stream[start : start + 999]))  # noqa: B023 - called at once
@@ -291,7 +291,7 @@ def test_texts_after_our_goodbye_are_not_heard(dial):
     connection, listener, peer = dial()
 
     connection.close(closing.TOO_MANY)
-    peer.say("but")
+    peer.send_text("but")
     peer.say_goodbye(4429)
     peer.take_all()
 
@@ -303,7 +303,7 @@ def test_texts_after_the_clients_goodbye_are_not_heard(dial):
     _, listener, peer = dial()
     text = peer.protocol.send(TextMessage(data="and another thing"))
 
-    peer.say("before")
+    peer.send_text("before")
     peer.socket.send(peer.protocol.send(CloseConnection(code=1000)) + text)
     peer.take_all()
 
@@ -312,8 +312,8 @@ def test_texts_after_the_clients_goodbye_are_not_heard(dial):
 
 def test_listener_that_closes_hears_nothing_more_of_what_was_read_with_it(dial):
     class Strict(FakeListener):
-        def heard(self, text):
-            super().heard(text)
+        def on_text(self, text):
+            super().on_text(text)
             connection.close(closing.TOO_MANY)
 
     connection, listener, peer = dial(listener=Strict())
@@ -378,7 +378,7 @@ def huge(peer):
 def test_client_that_breaks_the_protocol_is_told_how(dial, rudeness, code):
     connection, listener, peer = dial()
 
-    peer.say("polite")
+    peer.send_text("polite")
     rudeness(peer)
     peer.take_until(lambda: peer.code)
     assert not connection.is_gone  # or what it has still to read might be lost with a reset
@@ -395,8 +395,8 @@ def test_write_to_a_client_that_was_reset_ends_the_connection_quietly(dial):
     connection.hold()  # so that writing, not reading, finds it out
 
     reset(peer)
-    until(lambda: say(connection, "anybody?") or connection.is_gone)
-    say(connection, "nobody")
+    until(lambda: send_text(connection, "anybody?") or connection.is_gone)
+    send_text(connection, "nobody")
 
     assert listener.codes == [GONE]
 
@@ -418,7 +418,7 @@ def client_vanishes(_connection, peer, _clock):
 
 
 def client_is_reset(_connection, peer, _clock):
-    peer.say("unread")
+    peer.send_text("unread")
     reset(peer)
 
 
@@ -518,7 +518,7 @@ def test_what_happens_after_the_end_harms_nothing(dial):
     connection, listener, _ = dial()
     connection.abort()
 
-    say(connection, "x")
+    send_text(connection, "x")
     connection.close(closing.RESTARTING)
     connection.hold()
     connection.resume()
@@ -562,7 +562,7 @@ def test_held_client_is_not_read_until_it_is_resumed(dial):
 
     with suppress(BlockingIOError):
         while len(texts) < 10_000:
-            peer.say(f"{len(texts)}")
+            peer.send_text(f"{len(texts)}")
             texts.append(f"{len(texts)}")
     settle()
     assert len(texts) < 10_000  # it feels that nobody reads
@@ -570,7 +570,7 @@ def test_held_client_is_not_read_until_it_is_resumed(dial):
 
     connection.resume()
     until(lambda: len(listener.texts) >= len(texts))
-    peer.say("more")
+    peer.send_text("more")
     until(lambda: len(listener.texts) > len(texts))
     assert listener.texts == [*texts, "more"]
 
@@ -640,7 +640,7 @@ def test_silent_client_is_asked_and_then_given_up(dial, clock):
     assert listener.codes == [GONE]
 
 
-@pytest.mark.parametrize("sign", [Peer.pong, Peer.ping, lambda peer: peer.say("here")])
+@pytest.mark.parametrize("sign", [Peer.pong, Peer.ping, lambda peer: peer.send_text("here")])
 def test_any_sign_of_life_keeps_a_connection(dial, clock, sign):
     connection, _, peer = dial()
     beat_each_second(connection, clock, SILENCE_SECONDS - 1)
@@ -656,7 +656,7 @@ def test_reader_that_takes_nothing_is_closed_in_time(dial, clock):
     connection, _, peer = dial()
     text = stall(connection)
 
-    say(connection, "this one was never begun")
+    send_text(connection, "this one was never begun")
     connection.beat(clock.now + STALL_SECONDS - 1)
     assert connection.is_open
     connection.beat(clock.now + STALL_SECONDS)
@@ -731,7 +731,7 @@ def test_idle_connection_costs_little_memory():
         tracemalloc.start()
         connections += [Connection(os.dup(ours.fileno()), listener) for ours, _ in pairs]
         for connection in connections:
-            say(connection, "one that went through")
+            send_text(connection, "one that went through")
         settle()
         gc.collect()
         held, _ = tracemalloc.get_traced_memory()
@@ -756,8 +756,8 @@ def test_defect_while_a_text_is_heard_closes_that_socket_and_says_so_once(dial, 
     def stumble(text):
         raise RuntimeError("a defect")
 
-    listener.heard = stumble
-    peer.say("one")
+    listener.on_text = stumble
+    peer.send_text("one")
     peer.take_until(lambda: peer.code)
 
     assert peer.code == 1011

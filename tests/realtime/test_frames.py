@@ -485,9 +485,9 @@ def test_endless_empty_fragments_cost_nothing():
     reader, flood = FrameReader(), more(fin=False) * 10_000
     assert hear(text("a", fin=False), reader=reader) == []
 
-    _, most, heard = traced(lambda: hear(*[flood] * 5, reader=reader))
+    _, most, on_text = traced(lambda: hear(*[flood] * 5, reader=reader))
 
-    assert heard == []
+    assert on_text == []
     assert most < 10_000
     assert hear(more(b"b"), reader=reader) == ["ab"]
 
@@ -497,9 +497,9 @@ def test_a_letter_a_frame_costs_little_more_than_the_message():
     stream = fragments(letters.encode(), 2)
     pieces = cut(stream, range(4096, len(stream), 4096))
 
-    _, most, heard = traced(lambda: hear(*pieces))
+    _, most, on_text = traced(lambda: hear(*pieces))
 
-    assert heard == [letters]
+    assert on_text == [letters]
     assert most < 5 * MOST
 
 
@@ -551,10 +551,10 @@ def test_any_cut_of_any_stream_gives_the_same_events(stream, data):
 @repeatable
 @given(stream=streams)
 def test_what_is_heard_keeps_the_rules(stream):
-    heard = hear(stream, reader=FrameReader(max_bytes=300))
+    on_text = hear(stream, reader=FrameReader(max_bytes=300))
 
-    assert not any(isinstance(event, Closed | Close) for event in heard[:-1])
-    for event in heard:
+    assert not any(isinstance(event, Closed | Close) for event in on_text[:-1])
+    for event in on_text:
         match event:
             case str():
                 assert len(event.encode()) <= 300

@@ -12,7 +12,7 @@ from gevent.event import Event
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.realtime import MemoryBus, Realtime, Ring
+from app.realtime import MemoryBus, Publication, Realtime
 from app.realtime.hub import Hub
 from tests.fakes import FakeHistory, FakeListener, FakeSocket, Peer, faultless_loop, settle, until
 
@@ -27,13 +27,13 @@ class WrittenBus(MemoryBus):
         self.well = True
         self.stopped = 0
 
-    def start(self, rung, recovered):
-        self.rung, self.recovered = rung, recovered
+    def start(self, published, recovered):
+        self.receive, self.recovered = published, recovered
 
-    def publish(self, rings):
-        self.published += rings
+    def publish(self, publications):
+        self.published += publications
 
-    def is_well(self):
+    def is_healthy(self):
         return self.well
 
     def stop(self):
@@ -90,24 +90,24 @@ def test_what_sockets_see_is_counted(hub, history):
     ears = [join(hub, history), join(hub, history), join(hub, history, after=0)]
     until(lambda: ears[2].texts)
 
-    hub.ring([history.commit(ROOM), history.commit(ROOM)])
+    hub.publish([history.commit(ROOM), history.commit(ROOM)])
     history.commit(ROOM)
-    hub.sweep()
+    hub.reconcile()
     until(lambda: all(ear.texts[-1] == "4" for ear in ears))
     hub.leave(ears[0], ROOM)
 
-    assert hub.tally.replayed == 1
-    assert hub.tally.delivered == 3 * 3
-    assert hub.tally.swept == 1
-    assert hub.tally.filled == 1
-    assert hub.tally.closes == {(1000, False): 1}
+    assert hub.stats.replayed == 1
+    assert hub.stats.delivered == 3 * 3
+    assert hub.stats.reconciled == 1
+    assert hub.stats.filled == 1
+    assert hub.stats.closes == {(1000, False): 1}
 
 
 def test_rings_reach_the_sockets_of_their_room_only(hub, history):
     ear, other = join(hub, history), join(hub, history, OTHER_ROOM)
     settle()
 
-    hub.ring([history.commit(room) for room in (ROOM, OTHER_ROOM, ROOM, 9)])
+    hub.publish([history.commit(room) for room in (ROOM, OTHER_ROOM, ROOM, 9)])
 
     assert ear.texts == ["1", "3"]
     assert other.texts == ["2"]
@@ -120,13 +120,13 @@ def test_what_is_said_between_look_up_and_join_is_heard(hub, history, first):
         join(hub, history)
         settle()
     latest = history.newest(ROOM)
-    ring = history.commit(ROOM)
-    hub.ring([ring])
+    publication = history.commit(ROOM)
+    hub.publish([publication])
     ear = FakeSocket()
 
     hub.join(ear, ROOM, latest, latest)
     until(lambda: ear.texts)
-    hub.ring([history.commit(ROOM)])
+    hub.publish([history.commit(ROOM)])
     settle()
 
     assert ear.texts == ["1", "2"]
@@ -153,7 +153,7 @@ def test_joiner_gets_what_is_after_its_cursor(hub, history, after):
     ear = join(hub, history, after=after)
     until(lambda: ear.cursor == 5)
     settle()
-    hub.ring([history.commit(ROOM)])
+    hub.publish([history.commit(ROOM)])
 
     assert ear.texts == history.ids(ROOM, after)
 
@@ -168,7 +168,7 @@ def test_last_to_leave_closes_the_room(hub, history):
     hub.leave(two, ROOM)
     assert hub.channels == {}
 
-    hub.ring([history.commit(ROOM)])
+    hub.publish([history.commit(ROOM)])
     assert one.texts == two.texts == []
 
 
@@ -191,7 +191,7 @@ def test_room_that_was_left_amid_its_first_look_starts_afresh(hub, history):
     ear = join(hub, history)
     settle()
 
-    hub.ring([history.commit(ROOM), history.commit(ROOM)])
+    hub.publish([history.commit(ROOM), history.commit(ROOM)])
     history.answer()
     until(lambda: len(ear.texts) == 2)
     settle()
@@ -209,9 +209,9 @@ def test_sweep_finds_what_was_never_rung(hub, history):
     for room_id in (ROOM, OTHER_ROOM, ROOM):
         history.commit(room_id)
 
-    hub.sweep()
+    hub.reconcile()
     until(lambda: len(ear.texts) == 2 and other.texts)
-    hub.sweep()
+    hub.reconcile()
     settle()
 
     assert ear.texts == ["1", "3"]
@@ -219,7 +219,7 @@ def test_sweep_finds_what_was_never_rung(hub, history):
 
 
 def test_sweep_of_no_rooms_asks_nothing(hub, history):
-    hub.sweep()
+    hub.reconcile()
 
     assert history.questions == 0
 
@@ -230,8 +230,8 @@ def test_sweep_that_fails_harms_nothing(hub, history):
     history.commit(ROOM)
     history.errors.append(OSError("the database is away"))
 
-    hub.sweep()
-    hub.sweep()
+    hub.reconcile()
+    hub.reconcile()
     until(lambda: ear.texts)
 
     assert ear.texts == ["1"]
@@ -240,14 +240,14 @@ def test_sweep_that_fails_harms_nothing(hub, history):
 def test_sweep_that_took_long_repeats_nothing(hub, history):
     ear = join(hub, history)
     settle()
-    rings = [history.commit(ROOM)]
+    publications = [history.commit(ROOM)]
     history.hang()
-    sweep = gevent.spawn(hub.sweep)
+    reconcile = gevent.spawn(hub.reconcile)
     settle()
 
-    hub.ring([*rings, history.commit(ROOM)])
+    hub.publish([*publications, history.commit(ROOM)])
     history.answer()
-    until(lambda: sweep.dead)
+    until(lambda: reconcile.dead)
     settle()
 
     assert ear.texts == ["1", "2"]
@@ -256,24 +256,26 @@ def test_sweep_that_took_long_repeats_nothing(hub, history):
 def test_sweep_finds_a_gap_that_could_not_be_read(hub, history):
     ear = join(hub, history)
     settle()
-    rings = [history.commit(ROOM) for _ in range(2)]
+    publications = [history.commit(ROOM) for _ in range(2)]
     history.errors.append(OSError("the database is away"))
-    hub.ring(rings[1:])
+    hub.publish(publications[1:])
     settle()
     assert ear.texts == []
 
-    hub.sweep()
+    hub.reconcile()
     until(lambda: ear.texts)
 
     assert ear.texts == ["1", "2"]
 
 
-@pytest.mark.parametrize("is_well", [True, False])
-def test_hub_sweeps_by_itself(hub, history, bus, greenlets, monkeypatch, is_well):
+@pytest.mark.parametrize("is_healthy", [True, False])
+def test_hub_sweeps_by_itself(hub, history, bus, greenlets, monkeypatch, is_healthy):
     never, soon = 3600, 0.01
-    monkeypatch.setattr("app.realtime.hub.SWEEP_SECONDS", soon if is_well else never)
-    monkeypatch.setattr("app.realtime.hub.UNWELL_SWEEP_SECONDS", never if is_well else soon)
-    bus.well = is_well
+    monkeypatch.setattr("app.realtime.hub.RECONCILE_SECONDS", soon if is_healthy else never)
+    monkeypatch.setattr(
+        "app.realtime.hub.UNHEALTHY_RECONCILE_SECONDS", never if is_healthy else soon
+    )
+    bus.well = is_healthy
     hub.start()
     ear = join(hub, history)
     settle()
@@ -286,7 +288,7 @@ def test_hub_sweeps_by_itself(hub, history, bus, greenlets, monkeypatch, is_well
 
 
 def test_hub_sweeps_at_once_when_the_bus_has_recovered(hub, history, bus, greenlets, monkeypatch):
-    for name in ("SWEEP_SECONDS", "UNWELL_SWEEP_SECONDS"):
+    for name in ("RECONCILE_SECONDS", "UNHEALTHY_RECONCILE_SECONDS"):
         monkeypatch.setattr(f"app.realtime.hub.{name}", 3600)
     hub.start()
     ear, other = join(hub, history), join(hub, history, OTHER_ROOM)
@@ -298,7 +300,7 @@ def test_hub_sweeps_at_once_when_the_bus_has_recovered(hub, history, bus, greenl
 
     bus.recovered()
     until(lambda: ear.texts and other.texts)
-    bus.rung([history.commit(ROOM)])
+    bus.receive([history.commit(ROOM)])
 
     assert ear.texts == ["1", "3"]
     assert other.texts == ["2"]
@@ -405,14 +407,14 @@ def test_there_is_no_room_before_the_start(history, bus):
 
 
 def test_ring_is_delivered_here_and_published(realtime, pair, history, bus):
-    ring = history.commit(ROOM)
+    publication = history.commit(ROOM)
 
-    realtime.ring([ring])
+    realtime.publish([publication])
     for client in pair:
         client.peer.take_until(lambda: client.peer.texts)  # noqa: B023 - called at once
 
     assert [client.peer.texts for client in pair] == [["1"], ["1"]]
-    assert bus.published == [ring]
+    assert bus.published == [publication]
 
 
 def test_repeat_to_a_room_that_is_closed_is_forgotten(realtime, pair):
@@ -427,7 +429,7 @@ def test_stop_finishes_then_says_goodbye(realtime, pair, history, bus):
     def finish():
         assert not realtime.has_room()
         gevent.sleep(0.01)
-        realtime.ring([history.commit(ROOM)])  # what was taken in is stored and echoed
+        realtime.publish([history.commit(ROOM)])  # what was taken in is stored and echoed
 
     stop = gevent.spawn(realtime.stop, finish)
     for client in pair:
@@ -511,7 +513,7 @@ class World:
     """Rooms, sockets and rings, and what each socket has to have heard."""
 
     history: FakeHistory = field(default_factory=FakeHistory)
-    rings: list[Ring] = field(default_factory=list)  # not rung yet
+    publications: list[Publication] = field(default_factory=list)  # not rung yet
     handshakes: list[tuple[int, int, int]] = field(default_factory=list)
     sockets: list[tuple[FakeSocket, int, int]] = field(default_factory=list)
     repeats: list[tuple[FakeSocket, int]] = field(default_factory=list)
@@ -522,35 +524,35 @@ class World:
     # Each of these is a thing that may happen; `number` decides what there is to decide.
 
     def commit_and_ring(self, number):
-        self.hub.ring([self.history.commit(1 + number % 2)])
+        self.hub.publish([self.history.commit(1 + number % 2)])
 
     def commit_batch(self, number):
-        self.hub.ring([self.history.commit(1 + (number >> bit) % 2) for bit in range(3)])
+        self.hub.publish([self.history.commit(1 + (number >> bit) % 2) for bit in range(3)])
 
     def commit_and_ring_later(self, number):
-        self.rings.append(self.history.commit(1 + number % 2))
+        self.publications.append(self.history.commit(1 + number % 2))
 
     def commit_and_lose_the_ring(self, number):
         self.history.commit(1 + number % 2)
 
     def ring_late(self, number):
-        if self.rings:
-            self.hub.ring([self.rings.pop(number % len(self.rings))])
+        if self.publications:
+            self.hub.publish([self.publications.pop(number % len(self.publications))])
 
     def ring_twice(self, number):
-        if self.rings:
-            ring = self.rings[number % len(self.rings)]
-            self.hub.ring([ring, ring] if number % 2 else [ring])
+        if self.publications:
+            publication = self.publications[number % len(self.publications)]
+            self.hub.publish([publication, publication] if number % 2 else [publication])
 
     def ring_backwards(self, number):
-        self.hub.ring(self.rings[::-1])
+        self.hub.publish(self.publications[::-1])
 
     def ring_without_payload(self, number):
-        if self.rings:
-            self.hub.ring([self.rings.pop()._replace(payload=None)])
+        if self.publications:
+            self.hub.publish([self.publications.pop()._replace(payload=None)])
 
-    def sweep(self, number):
-        gevent.spawn(self.hub.sweep)
+    def reconcile(self, number):
+        gevent.spawn(self.hub.reconcile)
 
     def shake_hands(self, number):
         room_id = 1 + number % 2
@@ -598,8 +600,8 @@ class World:
     def check(self):
         """Everybody has heard the beginning of what there is to hear, in order."""
         for ear, room_id, after in self.sockets:
-            heard = [text for text in ear.texts if "again" not in text]
-            assert heard == self.history.ids(room_id, after)[: len(heard)]
+            on_text = [text for text in ear.texts if "again" not in text]
+            assert on_text == self.history.ids(room_id, after)[: len(on_text)]
             for position, text in enumerate(ear.texts):
                 if "again" in text:
                     older = self.history.ids(room_id, after)
@@ -611,7 +613,7 @@ class World:
         self.history.errors.clear()
         self.history.answer()
         settle(40)
-        self.hub.sweep()
+        self.hub.reconcile()
         settle(40)
         self.check()
         for ear, room_id, after in self.sockets:
@@ -633,7 +635,7 @@ EVENTS = [
     World.ring_twice,
     World.ring_backwards,
     World.ring_without_payload,
-    World.sweep,
+    World.reconcile,
     World.shake_hands,
     World.join,
     World.leave,

@@ -19,7 +19,7 @@ from tests.delivery.machines import children
 from tests.factories import Person, make_person
 from tests.security.raw import dial, frame, handshake, head_of
 from tests.servers import Server
-from tests.talk import SECONDS, chat_path, hear, join, say
+from tests.talk import SECONDS, chat_path, hear, join, send_text
 
 MEBIBYTE = 1024 * 1024
 ATTACK_SECONDS = 0.6
@@ -93,7 +93,7 @@ def test_others_talk_on_while_one_socket_is_misused(server: Server, attack: str)
 
         while not delays or thread.is_alive():
             began = time.monotonic()
-            say(hers, "still here")
+            send_text(hers, "still here")
             assert hear(hers)["content"] == "still here"
             delays.append(time.monotonic() - began)
             time.sleep(0.02)
@@ -149,7 +149,7 @@ def test_sockets_of_nobody_are_closed_at_once_and_take_no_place(server: Server) 
             assert connection.recv(1) == b"\x88"
 
         with join(eve, room) as hers:
-            say(hers, "still room")
+            send_text(hers, "still room")
             assert hear(hers)["content"] == "still room"
     finally:
         for connection in strangers:

@@ -380,7 +380,7 @@ async def list_messages(room_id: RoomId, session: SessionDep, page: PageDep):
 async def create_message(
     body: MessageIn, room_id: RoomId, user: CurrentUser, session: SessionDep
 ) -> MessageOut:
-    return await say(session, room_id, user, body.content)
+    return await send_text(session, room_id, user, body.content)
 
 
 class ConnectionManager:
@@ -409,7 +409,7 @@ class ConnectionManager:
 manager = ConnectionManager()
 
 
-async def say(session: AsyncSession, room_id: int, user: User, content: str) -> MessageOut:
+async def send_text(session: AsyncSession, room_id: int, user: User, content: str) -> MessageOut:
     """Store a message and send it to everybody in the room."""
     row = Message(room_id=room_id, user_id=user.id, content=content)
     session.add(row)
@@ -435,7 +435,7 @@ async def chat(websocket: WebSocket, name: str, token: str = "") -> None:
         while True:
             content = (await websocket.receive_json())["message"]
             async with new_session() as session:
-                await say(session, room_id, user, content)
+                await send_text(session, room_id, user, content)
     except WebSocketDisconnect:
         pass
     finally:

@@ -219,13 +219,13 @@ def list_messages(name):
 @jwt_required()
 def create_message(name):
     room = room_of(name, current_user)
-    return jsonify(say(room.id, current_user.id, request.get_json()["content"])), 201
+    return jsonify(send_text(room.id, current_user.id, request.get_json()["content"])), 201
 
 
 listeners = defaultdict(set)
 
 
-def say(room_id, user_id, content):
+def send_text(room_id, user_id, content):
     """Store a message and send it to everybody in the room."""
     message = Message(room_id=room_id, user_id=user_id, content=content)
     db.session.add(message)
@@ -249,7 +249,7 @@ def chat(ws, name):
     listeners[room_id].add(ws)
     try:
         while True:
-            say(room_id, user_id, json.loads(ws.receive())["message"])
+            send_text(room_id, user_id, json.loads(ws.receive())["message"])
     finally:
         listeners[room_id].discard(ws)
 
