@@ -2,11 +2,11 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, String, false, true
+from sqlalchemy import ForeignKey, Index, String, false, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.clock import utcnow
-from app.database.types import NEVER_REUSED, Base, IdColumn, UtcDateTime
+from app.database.types import NEVER_REUSED, Base, Id, IdColumn, UtcDateTime
 
 # Folding can triple a text (one character of it becomes three), so a key is wider than its name.
 _KEY_FACTOR = 3
@@ -15,13 +15,17 @@ EMAIL_CHARS = 254
 ADDRESS_CHARS = 45  # of IPv6 with an IPv4 address at its end
 CLIENT_CHARS = 200  # of a User-Agent, which may be longer and says nothing more then
 _SHA256_HEX_CHARS = 64
+_IS_CHANGED = text("changed_id IS NOT NULL")
 
 
 class User(Base):
     """Who can log in. A `…_key` is the folded form, which is unique whatever the case."""
 
     __tablename__ = "users"
-    __table_args__ = (NEVER_REUSED,)
+    __table_args__ = (
+        Index(None, "changed_id", sqlite_where=_IS_CHANGED, postgresql_where=_IS_CHANGED),
+        NEVER_REUSED,
+    )
 
     id: Mapped[IdColumn]
     username: Mapped[str] = mapped_column(String(USERNAME_CHARS))
@@ -34,6 +38,8 @@ class User(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow)
     # When its owner erased it. The row stays, nameless, because messages point to it.
     deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # The event id of what others see change: another picture, an erasure.
+    changed_id: Mapped[int | None] = mapped_column(Id)
 
 
 class Session(Base):

@@ -18,7 +18,7 @@ from app.accounts.models import User
 from app.clock import utcnow
 from app.database.transactions import reading, writing
 from app.extensions import db
-from app.messenger.models import Message, Room
+from app.messenger.models import RoomMember, Message, Room
 from app.profiles.models import Friendship, Post, Profile
 from tests.factories import PASSWORD, new_name
 
@@ -96,7 +96,7 @@ def description(connection: Connection, schema: str | None = None) -> dict[str, 
     found = inspect(connection)
     tables = {
         table: {
-            "columns": sorted(found.get_columns(table, schema), key=_by_name),
+            "columns": sorted(map(_drawn_by_itself, found.get_columns(table, schema)), key=_by_name),
             "primary key": found.get_pk_constraint(table, schema),
             "unique": sorted(found.get_unique_constraints(table, schema), key=_by_name),
             "checks": sorted(found.get_check_constraints(table, schema), key=_by_name),
@@ -110,6 +110,13 @@ def description(connection: Connection, schema: str | None = None) -> dict[str, 
     plain = plain.replace(json.dumps(schema), "null") if schema else plain
     described: dict[str, Any] = json.loads(plain)
     return described
+
+
+def _drawn_by_itself(column: Any) -> Any:
+    # The migrations draw the ids of some tables in the order of commits, which no model can say.
+    if "nextval" in str(column["default"]):
+        return column | {"default": "drawn", "autoincrement": True}
+    return column
 
 
 def _by_name(described: Any) -> str:
@@ -286,6 +293,8 @@ def test_the_id_of_a_deleted_row_is_not_used_again(
 
     with writing(engine) as connection:
         highest = add(connection)
+        if model is Room:
+            connection.execute(delete(RoomMember).where(RoomMember.room_id == highest))
         connection.execute(delete(model).where(model.id == highest))
     with writing(engine) as connection:
         following = add(connection)
