@@ -138,8 +138,9 @@ def _create_memberships() -> None:
     for column in _PAIR_COLUMNS:
         # Nobody shall find all that was said before as unread.
         op.execute(
-            "INSERT INTO memberships (room_id, user_id, joined_at, joined_id, changed_id, read_id)"
-            f" SELECT id, {column}, created_at, 0, 0, last_message_id FROM chat_rooms"  # noqa: S608
+            "INSERT INTO memberships"  # noqa: S608
+            " (room_id, user_id, joined_at, joined_id, changed_id, read_id)"
+            f" SELECT id, {column}, created_at, 0, 0, last_message_id FROM chat_rooms"
         )
     op.create_index("ix_memberships_user_id_room_id", "memberships", ["user_id", "room_id"])
     op.create_index("ix_memberships_joined_id", "memberships", ["joined_id"])
@@ -219,7 +220,8 @@ def downgrade() -> None:
     if not is_sqlite:
         for table in ("messages", "posts"):
             op.execute(
-                f"ALTER TABLE {table} ALTER COLUMN id SET DEFAULT nextval('{table}_id_seq'::regclass)"
+                f"ALTER TABLE {table} ALTER COLUMN id"
+                f" SET DEFAULT nextval('{table}_id_seq'::regclass)"
             )
         op.execute("DROP FUNCTION add_pair_memberships")
         op.execute("DROP FUNCTION nextval_in_order")

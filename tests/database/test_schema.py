@@ -18,7 +18,7 @@ from app.accounts.models import User
 from app.clock import utcnow
 from app.database.transactions import reading, writing
 from app.extensions import db
-from app.messenger.models import RoomMember, Message, Room
+from app.messenger.models import Message, Room, RoomMember
 from app.profiles.models import Friendship, Post, Profile
 from tests.factories import PASSWORD, new_name
 
@@ -96,7 +96,9 @@ def description(connection: Connection, schema: str | None = None) -> dict[str, 
     found = inspect(connection)
     tables = {
         table: {
-            "columns": sorted(map(_drawn_by_itself, found.get_columns(table, schema)), key=_by_name),
+            "columns": sorted(
+                map(_drawn_by_itself, found.get_columns(table, schema)), key=_by_name
+            ),
             "primary key": found.get_pk_constraint(table, schema),
             "unique": sorted(found.get_unique_constraints(table, schema), key=_by_name),
             "checks": sorted(found.get_check_constraints(table, schema), key=_by_name),

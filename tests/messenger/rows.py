@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine, func, insert, select
 
@@ -13,6 +14,7 @@ from app.database.transactions import reading, writing
 from app.messenger.models import Message, Room
 from app.messenger.store import Draft
 
+NOW = datetime(2024, 12, 12, 10, tzinfo=UTC)
 _count = itertools.count(1)
 
 

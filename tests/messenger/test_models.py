@@ -151,17 +151,13 @@ def test_a_group_has_no_pair_and_a_room_of_two_has_one(engine: Engine) -> None:
             )
 
 
-def test_going_back_takes_groups_and_deleted_messages_away(
-    app: APIFlask, engine: Engine
-) -> None:
+def test_going_back_takes_groups_and_deleted_messages_away(app: APIFlask, engine: Engine) -> None:
     with writing(engine) as connection:
         add_people(connection, "ann", "bob")
         add_room(connection, "ann_bob", 1, 2)
         add_message(connection, 1, 1, "stays")
         add_message(connection, 1, 1, "")
-        connection.execute(
-            text(f"UPDATE messages SET deleted_at = '{MADE_AT}' WHERE content = ''")
-        )
+        connection.execute(text(f"UPDATE messages SET deleted_at = '{MADE_AT}' WHERE content = ''"))
         connection.execute(
             text(
                 "INSERT INTO chat_rooms (kind, title, changed_id, name, last_message_id, created_at)"

@@ -1,0 +1,51 @@
+"""The one sequence of event ids: numbers that become visible in ascending order.
+
+Ids of messages and of every other change that a stream shows are drawn here. Whoever draws holds
+a lock until the end of the transaction: PostgreSQL makes a transaction visible before it lets go
+of its locks, so when a number is drawn all smaller ones can be seen already, or were rolled back
+and never will be. SQLite has one writer, so its BEGIN IMMEDIATE is that lock.
+
+Who draws has to have all other locks already. A row that is locked afterwards may belong to
+somebody who waits for a number, and everybody who writes would wait for those two.
+"""
+
+from sqlalchemy import Connection, text
+
+from app.database.prepared import Prepared
+
+# As in the migration that makes `nextval_in_order`, which takes it ("beseda", 2).
+LOCK = 0x6265736564610002
+
+# A worker that is frozen while it has the lock holds up all that is written, so PostgreSQL ends
+# its transaction after this time.
+_IDLE_SECONDS = 3
+
+_ON_POSTGRESQL = Prepared(
+    text(f"""
+    SELECT nextval_in_order('messages_id_seq')
+    FROM generate_series(1, CAST(:count AS bigint)),
+        set_config('idle_in_transaction_session_timeout', '{_IDLE_SECONDS}s', true)
+""")  # noqa: S608
+)
+_ON_SQLITE = Prepared(
+    text("UPDATE sqlite_sequence SET seq = seq + :count WHERE name = 'messages' RETURNING seq")
+)
+
+
+def draw(connection: Connection, count: int = 1) -> range:
+    """Draw event ids in the caller's transaction; nothing may be locked after it.
+
+    Args:
+        connection: Of a transaction that has all its other locks.
+        count: How many: each changed row has its own.
+
+    Returns:
+        Consecutive numbers, greater than all that anybody has seen.
+    """
+    if not count:
+        return range(0)
+    if connection.dialect.name == "sqlite":
+        ((last,),) = _ON_SQLITE.all(connection, {"count": count})
+        return range(last - count + 1, last + 1)
+    numbers = [number for (number,) in _ON_POSTGRESQL.all(connection, {"count": count})]
+    return range(numbers[0], numbers[-1] + 1)

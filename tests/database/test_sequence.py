@@ -1,0 +1,113 @@
+"""The sequence of event ids: ascending, and visible in that order, whoever draws."""
+
+import threading
+from functools import partial
+
+import pytest
+from apiflask import APIFlask
+from sqlalchemy import Engine, insert, select
+
+from app.database.sequence import draw
+from app.database.transactions import reading, writing
+from app.messenger.models import Message
+from app.messenger.store import store
+from tests.crowds import all_at_once
+from tests.messenger.rows import NOW, RoomRow, count_messages, make_room
+
+SECONDS = 20
+ON_POSTGRESQL = pytest.mark.parametrize("app", ["postgresql"], indirect=True)
+
+
+@pytest.fixture
+def engine(app: APIFlask) -> Engine:
+    """The application's own engine."""
+    found: Engine = app.extensions["engine"]
+    return found
+
+
+def insert_message(connection: object, room: RoomRow) -> int:
+    """Insert a message past the writer, as anybody might, and return its id."""
+    query = insert(Message).returning(Message.id)
+    values = {"room_id": room.id, "user_id": room.user_ids[0], "content": "x"}
+    return int(connection.execute(query, values).scalar_one())  # type: ignore[attr-defined]
+
+
+def test_numbers_are_consecutive_and_shared_with_messages(engine: Engine) -> None:
+    room = make_room(engine)
+
+    with writing(engine) as connection:
+        first = draw(connection, 3)
+        message_id = insert_message(connection, room)
+        last = draw(connection)
+        none = draw(connection, 0)
+
+    assert list(first) == [first[0], first[0] + 1, first[0] + 2]
+    assert message_id == first[-1] + 1
+    assert list(last) == [message_id + 1]
+    assert list(none) == []
+
+
+def test_nobody_draws_before_the_one_who_drew_is_committed(engine: Engine) -> None:
+    room = make_room(engine)
+    drawn: list[int] = []
+
+    def draw_too() -> None:
+        with writing(engine) as connection:
+            drawn.extend(draw(connection))
+
+    with writing(engine) as connection:
+        insert_message(connection, room)
+        other = threading.Thread(target=draw_too)
+        other.start()
+        other.join(0.2)
+        assert drawn == []
+    other.join(SECONDS)
+
+    assert len(drawn) == 1
+
+
+@ON_POSTGRESQL
+def test_a_reader_who_asks_for_what_is_newer_misses_nothing(engine: Engine) -> None:
+    # Three writers to rooms of their own: without a lock some rows are committed after greater ones.
+    rooms = [make_room(engine) for _ in range(3)]
+    batches, batch = 40, 20
+    wanted = len(rooms) * batches * batch
+    seen: list[int] = []
+    is_done = threading.Event()
+
+    def read() -> None:
+        newer = select(Message.id).order_by(Message.id)
+        while True:
+            was_done = is_done.is_set()
+            with reading(engine) as connection:
+                last = seen[-1] if seen else 0
+                seen.extend(connection.scalars(newer.where(Message.id > last)))
+            if was_done:
+                return
+
+    def write(room: RoomRow) -> None:
+        for _ in range(batches):
+            store(engine, [room.draft("x")] * batch, NOW)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        all_at_once([partial(write, room) for room in rooms])
+    finally:
+        is_done.set()
+        reader.join(SECONDS)
+
+    assert count_messages(engine) == wanted
+    assert len(seen) == wanted
+
+
+@ON_POSTGRESQL
+def test_a_worker_that_is_frozen_with_the_lock_loses_it(engine: Engine) -> None:
+    with writing(engine) as connection:
+        draw(connection)
+        with writing(engine) as other:
+            query = (
+                "SELECT setting FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'"
+            )
+            assert connection.exec_driver_sql(query).scalar() == "3000"
+            assert other.exec_driver_sql(query).scalar() == "0"
