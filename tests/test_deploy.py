@@ -1,19 +1,16 @@
 """`docs/deploy.md` in hand: Procfile, a proxy with https in front, an upgrade under open sockets."""
 
 import json
-import os
 import re
 import secrets
-import shlex
 import shutil
 import signal
-import ssl
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,126 +21,11 @@ from websocket import ABNF, WebSocket, WebSocketBadStatusException
 from config import Config
 from tests.conftest import unavailable
 from tests.factories import PASSWORD, new_name
-from tests.servers import ROOT, Server, free_port
+from tests.proxies import PROXIES, SECONDS, ProcfileServer, Site, clone, proxied
+from tests.servers import ROOT
 from tests.talk import chat_path, messages_path
 
-HOST = "chat.example.com"
-SECONDS = 20
-PROCFILE = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
-
-
-class ProcfileServer(Server):
-    """Beseda in a copy of the repository, migrated and served by the lines of its Procfile."""
-
-    def __init__(self, copy: Path, settings: Mapping[str, str]) -> None:
-        super().__init__(copy, settings)
-        self.home = copy
-        # Where the virtual environment's programs are: a platform puts them on the PATH.
-        self.env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{self.env['PATH']}"
-
-    @property
-    def release(self) -> list[str]:
-        return shlex.split(PROCFILE["release"])
-
-    @property
-    def web(self) -> list[str]:
-        return shlex.split(PROCFILE["web"])
-
-
-@dataclass(frozen=True)
-class Site:
-    """Beseda as the world sees it: through nginx or Caddy, by https."""
-
-    server: ProcfileServer
-    port: int
-    trust: ssl.SSLContext
-
-    @property
-    def url(self) -> str:
-        return f"https://127.0.0.1:{self.port}"
-
-    def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, verify=self.trust, timeout=SECONDS)
-
-
-def clone(folder: Path) -> Path:
-    """Fill a folder with the repository, as a fresh clone has it."""
-    tracked = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    for name in filter(None, tracked.split("\0")):
-        if not name.startswith("tests/") and (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    return folder
-
-
-def make_certificate(folder: Path) -> None:
-    """Write a certificate for this machine that nobody but this test trusts."""
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-nodes", "-days", "1", "-subj", f"/CN={HOST}"),
-            *("-addext", f"subjectAltName=IP:127.0.0.1,DNS:{HOST}"),
-            *("-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")),
-        ],
-        capture_output=True,
-        check=True,
-    )
-
-
-def adapted(name: str, changes: Mapping[str, str]) -> str:
-    """Return a file of `deploy/` with this machine's paths and ports."""
-    text = (ROOT / "deploy" / name).read_text()
-    for shipped, here in changes.items():
-        assert shipped in text
-        text = text.replace(shipped, here)
-    return text
-
-
-def configure_nginx(folder: Path, port: int, to_port: int) -> list[str]:
-    """Write nginx's files, and return the command that runs it."""
-    site = adapted(
-        "nginx.conf",
-        {
-            "127.0.0.1:8000": f"127.0.0.1:{to_port}",
-            "listen 80;": f"listen 127.0.0.1:{free_port()};",
-            "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;",
-            f"/etc/letsencrypt/live/{HOST}/fullchain.pem": str(folder / "cert.pem"),
-            f"/etc/letsencrypt/live/{HOST}/privkey.pem": str(folder / "key.pem"),
-        },
-    )
-    (folder / "site.conf").write_text(site)
-    temporary = "\n".join(
-        f"{kind}_temp_path {folder / kind};"
-        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    (folder / "nginx.conf").write_text(f"""
-        daemon off;
-        worker_processes 1;
-        pid {folder / "nginx.pid"};
-        error_log {folder / "error.log"};
-        events {{ worker_connections 1024; }}
-        http {{ {temporary} include {folder / "site.conf"}; }}
-    """)
-    return ["nginx", "-c", str(folder / "nginx.conf"), "-e", "stderr"]
-
-
-def configure_caddy(folder: Path, port: int, to_port: int) -> list[str]:
-    """Write Caddy's file, and return the command that runs it."""
-    site = adapted(
-        "Caddyfile",
-        {
-            "127.0.0.1:8000": f"127.0.0.1:{to_port}",
-            f"{HOST} {{": f"https://127.0.0.1:{port} {{\ntls {folder}/cert.pem {folder}/key.pem",
-        },
-    )
-    ours = "admin off\nauto_https disable_redirects\nskip_install_trust"
-    (folder / "Caddyfile").write_text(f"{{\n{ours}\n}}\n{site}")
-    return ["caddy", "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
-
-
-PROXIES = {"nginx": configure_nginx, "caddy": configure_caddy}
+METRICS_TOKEN = "only-for-prometheus"
 
 
 @pytest.fixture(scope="module", params=PROXIES)
@@ -153,45 +35,18 @@ def site(
     redis_url: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Site]:
-    path = f"{os.environ['PATH']}:/usr/sbin"
-    if shutil.which(request.param, path=path) is None:
-        unavailable(request.param)
     settings = {
         "DATABASE_URL": postgresql_url,
         "REDIS_URL": redis_url,
         "JWT_SECRET_KEY": secrets.token_hex(32),
         "WEB_CONCURRENCY": "3",
         "PROXY_HOPS": "1",
+        "METRICS_TOKEN": METRICS_TOKEN,
     }
     folder = tmp_path_factory.mktemp(request.param)
-    folder.chmod(0o755)
-    make_certificate(folder)
-    with ProcfileServer(clone(tmp_path_factory.mktemp("clone")), settings) as server:
-        port = free_port()
-        command = PROXIES[request.param](folder, port, server.port)
-        proxy = subprocess.Popen(command, env={"PATH": path, "HOME": str(folder)})
-        try:
-            site = Site(server, port, ssl.create_default_context(cafile=folder / "cert.pem"))
-            wait_until_it_answers(site)
-            yield site
-        finally:
-            proxy.terminate()
-            try:
-                proxy.wait(SECONDS)  # Caddy would wait for its last connection for ever
-            finally:
-                proxy.kill()
-
-
-def wait_until_it_answers(site: Site) -> None:
-    deadline = time.monotonic() + SECONDS
-    with site.client() as client:
-        while True:
-            try:
-                assert client.get("/healthz").status_code == 200
-                return
-            except httpx.TransportError:
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+    copy = clone(tmp_path_factory.mktemp("clone"))
+    with ProcfileServer(copy, settings) as server, proxied(request.param, server, folder) as site:
+        yield site
 
 
 def log_in(client: httpx.Client, name: str) -> httpx.Response:
@@ -265,6 +120,26 @@ def test_through_https_the_cookie_is_secure_and_the_address_is_the_clients(site:
     assert metrics.status_code in (403, 404)
 
 
+@pytest.mark.parametrize(
+    "path", ["/metrics", "/metrics/", "/metrics%2f", "//metrics", "/x/../metrics", "/%6detrics"]
+)
+def test_the_world_is_shown_no_metrics(site: Site, path: str) -> None:
+    # As it is written: httpx would tidy the path up.
+    request = (
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\nConnection: close\r\n"
+        f"Authorization: Bearer {METRICS_TOKEN}\r\n\r\n"
+    )
+    with (
+        socket.create_connection(("127.0.0.1", site.port), SECONDS) as plain,
+        site.trust.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        connection.sendall(request.encode())
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+
+    assert answer.split(b" ", 2)[1] in (b"301", b"308", b"404")
+    assert b"beseda_" not in answer
+
+
 def test_sockets_live_through_an_upgrade(site: Site) -> None:
     copy = site.server.home
     with site.client() as ann, site.client() as bob:
@@ -308,26 +183,89 @@ def wait_for_release(client: httpx.Client, release: str) -> None:
         time.sleep(0.1)
 
 
-def test_the_unit_for_systemd_is_well_formed(tmp_path: Path) -> None:
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd is not there: the unit is read where it is")
-    unit = (ROOT / "deploy" / "beseda.service").read_text()
-    # Its programs are not on this machine.
-    (tmp_path / "beseda.service").write_text(unit.replace("/srv/beseda/.venv/bin/", "/bin/"))
+@pytest.fixture(params=PROXIES)
+def small_site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    """A site on SQLite, for a test that stops its server."""
+    (tmp_path / "proxy").mkdir()
+    server = ProcfileServer(clone(tmp_path / "clone"), {"PROXY_HOPS": "1"})
+    with server, proxied(request.param, server, tmp_path / "proxy") as site:
+        yield site
 
-    done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", str(tmp_path / "beseda.service")],
-        capture_output=True,
-        text=True,
-        check=False,
+
+def test_while_the_server_is_away_clients_are_told_and_no_token_is_logged(
+    small_site: Site,
+) -> None:
+    small_site.server.stop()
+    secret = "eyJ-a-token-of-anns"
+
+    with small_site.client() as client:
+        away = client.get("/readyz")
+        for path in (chat_path("ann_bob", token=secret), f"/messenger/ws/events/?token={secret}"):
+            upgrade = {
+                "Connection": "Upgrade",
+                "Upgrade": "websocket",
+                "Sec-WebSocket-Version": "13",
+                "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+                "Sec-WebSocket-Protocol": f"bearer, {secret}",
+            }
+            assert client.get(path, headers=upgrade).status_code == 503
+        too_large = client.post("/profiles/api/posts/", content=b"x" * (7 * 1024**2))
+
+    assert (away.status_code, away.headers["Retry-After"]) == (503, "5")
+    assert away.headers["Content-Type"] == "application/problem+json"
+    assert away.json()["code"] == "unavailable"
+    assert too_large.status_code in (413, 503)  # Caddy looks for the server first
+    logs = [path for path in small_site.folder.rglob("*") if path.suffix == ".log"]
+    assert logs
+    assert [path.name for path in logs if secret in path.read_text()] == []
+
+
+UNITS = sorted(path.name for path in (ROOT / "deploy").glob("*.service"))
+TIMERS = sorted(path.name for path in (ROOT / "deploy").glob("*.timer"))
+
+
+def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `systemd-analyze`, which needs no running systemd."""
+    if shutil.which("systemd-analyze") is None:
+        unavailable("systemd-analyze")
+    return subprocess.run(
+        ["systemd-analyze", *arguments], capture_output=True, text=True, check=False
     )
 
-    complaints = [
-        line
-        for line in done.stderr.splitlines()
-        if "beseda.service" in line and "is not executable" not in line
-    ]
-    assert complaints == []
+
+def put_units_into(folder: Path) -> None:
+    """Write all units where the programs that they name are this machine's."""
+    for name in UNITS + TIMERS:
+        unit = (ROOT / "deploy" / name).read_text()
+        unit = unit.replace("/srv/beseda/.venv/bin/", f"{Path(sys.executable).parent}/")
+        (folder / name).write_text(unit.replace("/srv/beseda/deploy/", f"{ROOT}/deploy/"))
+
+
+@pytest.mark.parametrize("name", UNITS + TIMERS)
+def test_units_for_systemd_are_well_formed(tmp_path: Path, name: str) -> None:
+    put_units_into(tmp_path)
+
+    done = analyze("verify", "--man=no", str(tmp_path / name))
+
+    ours = [line for line in done.stderr.splitlines() if str(tmp_path) in line or name in line]
+    assert ours == []
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_units_give_the_service_little_of_the_machine(name: str) -> None:
+    done = analyze("security", "--offline=true", "--no-pager", str(ROOT / "deploy" / name))
+
+    exposure = re.search(r"exposure level for .*: ([0-9.]+)", done.stdout)
+    assert exposure, done.stdout + done.stderr
+    assert float(exposure[1]) < 3
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_what_the_service_keeps_is_for_its_user_alone(name: str) -> None:
+    unit = (ROOT / "deploy" / name).read_text()
+
+    assert "StateDirectoryMode=0700" in unit
+    assert "UMask=0077" in unit
 
 
 def test_every_setting_of_the_example_is_one() -> None:
