@@ -42,6 +42,7 @@ from app.realtime import (
     Realtime,
     RedisPubSub,
 )
+from app.social import routes as social
 from config import Config
 
 BODY_BYTES = 1024 * 1024  # of a request; the route that takes pictures takes more
@@ -86,7 +87,7 @@ def create_app(config: Config) -> APIFlask:
         cors.init_app(app, origins=origins, expose_headers=middleware.EXPOSED, max_age=600)
     sock.init_app(app)
     for bp in (
-        *(accounts.bp, personal.bp, profiles.bp, media, messenger.bp, chat.bp),
+        *(accounts.bp, personal.bp, profiles.bp, social.bp, media, messenger.bp, chat.bp),
         *(health.bp, docs.bp),
     ):
         app.register_blueprint(bp)

@@ -3,15 +3,9 @@
 from sqlalchemy import select, update
 
 from app.accounts import passwords
+from app.accounts.credentials import replace_password, revoke_access
 from app.accounts.models import User
-from app.accounts.services import (
-    OWN_NAME,
-    USERS,
-    UserNotFound,
-    is_own_name,
-    replace_password,
-    revoke_access,
-)
+from app.accounts.services import USERS, UserNotFound
 from app.database.transactions import reading, writing
 from app.http.errors import BadInput
 
@@ -41,8 +35,8 @@ def set_password(user_id: int, password: str) -> None:
         user = connection.execute(USERS.where(User.id == user_id)).one_or_none()
     if user is None:
         raise UserNotFound
-    if is_own_name(password, user.username, user.email):
-        raise BadInput({"password": [OWN_NAME]})
+    if passwords.is_own_name(password, user.username, user.email):
+        raise BadInput({"password": [passwords.OWN_NAME]})
     password_hash = passwords.hash_password(password)
     with writing() as connection:
         there = select(User.id).where(User.id == user_id, _IS_THERE)

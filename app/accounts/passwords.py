@@ -21,6 +21,8 @@ from app.http.validation import RefusedField
 
 PASSWORD_CHARS_MIN, PASSWORD_CHARS_MAX = 8, 128
 
+OWN_NAME = _("The password must not be your name or your e-mail address.")
+
 # 19 MiB, two passes, one lane: the least that the OWASP Password Storage Cheat Sheet asks of
 # argon2id, some 15 ms.
 _hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
@@ -72,6 +74,11 @@ def strong_password(password: str) -> str:
 @cache
 def _common_passwords() -> frozenset[str]:
     return frozenset((Path(__file__).parent / "common_passwords.txt").read_text().split())
+
+
+def is_own_name(password: str, username: str, email: str) -> bool:
+    """Tell whether a password is its owner's name or address."""
+    return folded(password) in (folded(username), folded(email))
 
 
 def hash_password(password: str) -> str:

@@ -13,9 +13,9 @@ from flask_babel import lazy_gettext as _
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select
 
 from app.accounts import one_time_tokens, passwords
+from app.accounts.credentials import replace_password
 from app.accounts.models import PasswordReset, User
 from app.accounts.one_time_tokens import OneTimeToken
-from app.accounts.services import OWN_NAME, is_own_name, replace_password
 from app.accounts.usernames import folded
 from app.clock import utcnow
 from app.database.transactions import reading, writing
@@ -118,8 +118,8 @@ def reset_password(token: str, new_password: str) -> str:
     owner = _find_owner(token)
     if owner is None:
         raise BadInput(_BAD_TOKEN)
-    if is_own_name(new_password, owner.username, owner.email):
-        raise BadInput({"new_password": [OWN_NAME]})
+    if passwords.is_own_name(new_password, owner.username, owner.email):
+        raise BadInput({"new_password": [passwords.OWN_NAME]})
     new_hash = passwords.hash_password(new_password)  # takes long, so it holds no connection
     with writing() as connection:
         # First the user's row, then theirs in other tables, as everywhere: nobody waits crosswise.

@@ -5,7 +5,10 @@ from flask import Response, current_app, request
 from flask_babel import gettext
 from flask_jwt_extended import current_user, jwt_required
 
-from app.accounts import resets, services, sessions, tokens
+from app.accounts import credentials, registration, resets, services, sessions, tokens
+from app.accounts.credentials import WrongPassword
+from app.accounts.login import log_in
+from app.accounts.registration import RegistrationClosed
 from app.accounts.resets import NoMail
 from app.accounts.schemas import (
     AccessOut,
@@ -23,7 +26,6 @@ from app.accounts.schemas import (
     TokensOut,
     UserOut,
 )
-from app.accounts.services import RegistrationClosed, WrongPassword
 from app.accounts.sessions import Device, SessionNotFound
 from app.accounts.tokens import NoActiveAccount, TokenNotValid
 from app.accounts.usernames import folded
@@ -69,7 +71,7 @@ def list_users(window: PageRequest) -> Response:
 def create_user(json_or_form_data: RegistrationIn) -> Response:
     """Create an account."""
     body = json_or_form_data
-    user = services.register(body.username, body.email, body.password, body.invitation)
+    user = registration.register(body.username, body.email, body.password, body.invitation)
     return json_response(user, 201)
 
 
@@ -92,7 +94,7 @@ def update_self(json_or_form_data: EmailChangeIn) -> Response:
     """Change the caller's e-mail address."""
     body = json_or_form_data
     with limit_password_guesses(folded(current_user.username), wrong=WrongPassword):
-        services.change_email(current_user.id, body.email, body.password)
+        credentials.change_email(current_user.id, body.email, body.password)
     return _account(body.email)
 
 
@@ -111,7 +113,7 @@ def change_password(json_or_form_data: PasswordChangeIn) -> Response:
     """Change the caller's password: all sessions end, and a new one begins."""
     body = json_or_form_data
     with limit_password_guesses(folded(current_user.username), wrong=WrongPassword):
-        session_id = services.change_password(
+        session_id = credentials.change_password(
             current_user.id, body.old_password, body.new_password, _device()
         )
     return _logged_in(current_user.id, session_id)
@@ -177,7 +179,7 @@ def create_token(json_or_form_data: CredentialsIn) -> Response:
     """Log in: get a refresh token and an access token."""
     body = json_or_form_data
     with limit_password_guesses(folded(body.username), wrong=NoActiveAccount):
-        user_id, session_id = services.log_in(body.username, body.password, _device())
+        user_id, session_id = log_in(body.username, body.password, _device())
     return _logged_in(user_id, session_id)
 
 

@@ -7,8 +7,9 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from app.accounts.models import EMAIL_CHARS, USERNAME_CHARS
 from app.accounts.passwords import PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, strong_password
+from app.accounts.registration import find_uninvited
 from app.accounts.resets import find_token_errors
-from app.accounts.services import find_taken, find_uninvited
+from app.accounts.services import find_taken
 from app.accounts.usernames import normal_email, normal_username
 from app.http.errors import BadInput
 from app.http.validation import Body, InSchema, NameText, Text, TrimmedText
@@ -81,6 +82,10 @@ class RegistrationIn(AccountIn):
         except BadInput as error:
             errors = {**errors, **error.errors}
         raise BadInput(errors)
+
+
+class UsernameIn(Body):
+    username: NameText = Field(examples=["jane_doe"], description="A login; its case is ignored.")
 
 
 class CredentialsIn(Body):

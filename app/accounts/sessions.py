@@ -1,8 +1,8 @@
-"""Owns the sessions: each login is one, and its id stands in both of its tokens.
+"""Owns the sessions: each login is one, and both of its tokens carry its id.
 
-A revoked session ends its tokens at once, because whoever is asked for the caller of a
-token looks at its session in the same question; and it ends its sockets, because each
-worker asks once a second which sessions were revoked (`messenger/attendance.py`).
+Revoking a session ends its tokens at once, because the statement that finds the caller of a token
+checks the session too. It ends its sockets within a second: each worker asks once a second which
+sessions were revoked (`messenger/socket_registry.py`).
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from flask import current_app
 from flask_babel import lazy_gettext as _
 from sqlalchemy import Connection, Engine, bindparam, delete, or_, select, update
 
@@ -19,15 +20,15 @@ from app.database.transactions import insert_once, reading, writing
 from app.http.errors import ApiError
 from app.http.pagination import KeysetQuery
 
-# How long a session that is over stays in the table. Workers that could not reach the database
-# for so long have closed their sockets, or will hear of it from whoever tries to use a token.
+# How long the row of an ended session stays. By then every worker has either seen the revocation
+# or will reject the token when it is used.
 KEPT = timedelta(days=1)
 
 SESSIONS = select(
     Session.id, Session.created_at, Session.last_used_at, Session.address, Session.client
 )
 
-# With which a user (`of`) is logged in at a moment (`now`).
+# The sessions of one user (`of`) that are open at a moment (`now`).
 ALIVE = KeysetQuery(
     SESSIONS.where(Session.revoked_at.is_(None), Session.expires_at > bindparam("now")),
     Session.id,
@@ -36,7 +37,7 @@ ALIVE = KeysetQuery(
 
 
 class SessionNotFound(ApiError):
-    """There is no such session, or it is not yours to know of."""
+    """There is no such session, or it is somebody else's."""
 
     status = 404
     code = "session_not_found"
@@ -45,31 +46,31 @@ class SessionNotFound(ApiError):
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where a login comes from, as its owner will see it in the list of sessions.
+    """Where a login comes from, as the user sees it in the list of sessions.
 
     Attributes:
-        address: Of the client, as far as proxies tell.
-        client: What it calls itself.
+        address: The client's IP address, as far as the proxies report it.
+        client: Its `User-Agent`.
     """
 
     address: str
     client: str
 
     def columns(self) -> dict[str, Any]:
-        """Return what the table keeps of it."""
+        """Return the values of the table's columns, cut to their width."""
         return {"address": self.address[:ADDRESS_CHARS], "client": self.client[:CLIENT_CHARS]}
 
 
-def begin(connection: Connection, user_id: int, device: Device, lifetime: timedelta) -> int:
+def open_session(connection: Connection, user_id: int, device: Device) -> int:
     """Open a session in the caller's transaction and return its id.
 
     Args:
-        connection: Of a transaction that has seen to it that the user may log in.
-        user_id: Whose.
-        device: Where from.
-        lifetime: Of its refresh token.
+        connection: A transaction in which `lock_credentials` has returned True.
+        user_id: The user.
+        device: Where the login comes from.
     """
     now = utcnow()
+    lifetime = current_app.config["JWT_REFRESH_TOKEN_EXPIRES"]
     gone = now - KEPT
     connection.execute(
         delete(Session).where(
@@ -84,7 +85,7 @@ def begin(connection: Connection, user_id: int, device: Device, lifetime: timede
 
 
 def touch(session_id: int, device: Device) -> None:
-    """Note that a session was used, and where from, unless it has just been revoked."""
+    """Record that a session was used, and from where, unless it has just been revoked."""
     with writing() as connection:
         connection.execute(
             update(Session)
@@ -97,7 +98,7 @@ def revoke(user_id: int, session_id: int) -> None:
     """Log a user out of one session.
 
     Raises:
-        SessionNotFound: It is not one of the user's, or is over.
+        SessionNotFound: It is not one of the user's, or it has ended.
     """
     with writing() as connection:
         revoked = connection.execute(
@@ -116,8 +117,8 @@ def revoke(user_id: int, session_id: int) -> None:
 def revoke_all(connection: Connection, user_id: int) -> None:
     """Log a user out of every session, in the caller's transaction.
 
-    What makes the user's old credentials worthless has to be written before, in the same
-    transaction: `log_in` waits for that row, and so no session slips in between.
+    First invalidate the user's old credentials in the same transaction: `log_in` waits for the
+    row of the user, so no session can be opened in between.
     """
     connection.execute(
         update(Session)
@@ -127,17 +128,20 @@ def revoke_all(connection: Connection, user_id: int) -> None:
 
 
 def forget_devices(connection: Connection, user_id: int) -> None:
-    """Forget where a user was logged in; the rows are kept for who has to close their sockets.
+    """Forget where a user was logged in. The rows stay for workers that have sockets to close.
 
-    After `revoke_all`, in the same transaction: a session that is revoked is touched no more.
+    Call it after `revoke_all`, in the same transaction: `touch` skips revoked sessions.
     """
     connection.execute(
         update(Session).where(Session.user_id == user_id).values(address="", client="")
     )
 
 
-def sweep_erased(connection: Connection) -> None:
-    """Remove the rows of erased users that no worker needs any more: they never log in again."""
+def delete_expired_of_erased(connection: Connection) -> None:
+    """Delete the sessions of erased users that no worker needs any more.
+
+    Those of other users are deleted at their next login.
+    """
     erased = select(User.id).where(User.deleted_at.is_not(None))
     connection.execute(
         delete(Session).where(Session.revoked_at < utcnow() - KEPT, Session.user_id.in_(erased))
@@ -145,7 +149,7 @@ def sweep_erased(connection: Connection) -> None:
 
 
 def revoked_since(engine: Engine, moment: datetime) -> Sequence[int]:
-    """Return the ids of the sessions that were revoked at a moment or later."""
+    """Return the ids of the sessions that were revoked at this moment or later."""
     query = select(Session.id).where(Session.revoked_at >= moment)
     with reading(engine) as connection:
         return connection.scalars(query).all()
@@ -154,11 +158,11 @@ def revoked_since(engine: Engine, moment: datetime) -> Sequence[int]:
 def lock_credentials(connection: Connection, user_id: int, password_hash: str) -> bool:
     """Tell whether a user may still log in with the password of this hash.
 
-    If so, it stays so until the transaction ends: whoever changes the password, or
-    deactivates the user, waits for it, and then revokes what it has begun.
+    If so, that holds until the transaction ends: a transaction that changes the password or
+    deactivates the user waits for this one, and then revokes the session it has opened.
     """
     query = select(User.id).where(
         User.id == user_id, User.password_hash == password_hash, User.is_active
     )
-    # NO KEY UPDATE and not SHARE: a login that also rehashes writes the row.
+    # NO KEY UPDATE instead of SHARE, because a login that rehashes the password writes the row.
     return connection.execute(query.with_for_update(key_share=True)).first() is not None

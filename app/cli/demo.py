@@ -15,11 +15,12 @@ from sqlalchemy import func, select
 
 from app.accounts.models import User
 from app.accounts.operators import set_admin
-from app.accounts.services import create_user
+from app.accounts.registration import create_user
 from app.cli.errors import report_errors
 from app.database.transactions import reading
 from app.messenger.services import open_room, post_message, require_member
-from app.profiles.services import befriend, change_profile, write_post
+from app.profiles.services import change_profile, write_post
+from app.social.friends import befriend
 
 PASSWORD = "yourpassword"  # noqa: S105
 _SIDE = 256

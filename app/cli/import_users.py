@@ -7,8 +7,8 @@ import click
 from flask.cli import with_appcontext
 from flask_babel import force_locale
 
-from app.accounts import services
-from app.accounts.services import ImportedUser, ImportRefused
+from app.accounts import bulk_import
+from app.accounts.bulk_import import ImportedUser, ImportRefused
 from app.cli.errors import report_errors
 from app.http.json import encode
 from app.operations.django_dump import Dump, Refusal, UnreadableDump, read_dump
@@ -61,7 +61,7 @@ def _let_in(dump: Dump, *, is_rehearsal: bool) -> list[Refusal]:
         for _, user in dump.users
     ]
     try:
-        services.import_users(imported_users, is_rehearsal=is_rehearsal)
+        bulk_import.import_users(imported_users, is_rehearsal=is_rehearsal)
     except ImportRefused as error:
         return [
             Refusal(dump.users[position][0], imported_users[position].username, name, sentence)

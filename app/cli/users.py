@@ -22,7 +22,7 @@ from flask_babel import force_locale
 from sqlalchemy import Row, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.accounts import invitations, operators, resets, services
+from app.accounts import invitations, operators, registration, resets, services
 from app.accounts.models import User
 from app.accounts.one_time_tokens import OneTimeToken
 from app.accounts.schemas import AccountIn, NewPasswordIn
@@ -192,7 +192,7 @@ def create(
     has_password = password_stdin or password_prompt
     password = _read_password(password_stdin) if has_password else secrets.token_urlsafe(32)
     account = AccountIn.parse({"username": name, "email": email, "password": password})
-    user = services.create_user(account.username, account.email, account.password)
+    user = registration.create_user(account.username, account.email, account.password)
     if has_password:
         return _CommandResult(_shown(user["id"]), note=f"{account.username} can log in.")
     return _reset_link(user["id"], hours)

@@ -12,10 +12,12 @@ import sqlite3
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from app.accounts import sessions
-from app.accounts.services import confirm_password, erase_account, lock_user
+from app.accounts.credentials import confirm_password
+from app.accounts.erasure import erase_account, lock_user
 from app.database.transactions import purge_deleted_pages, writing
 from app.messenger.services import erase_member, forget_client_ids, has_other_rooms, lock_rooms
 from app.profiles.services import erase_profile, find_erased, forget_profiles, remove_pictures
+from app.social.friends import erase_friendships
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +62,7 @@ def _is_erased(user_id: int, password_hash: str | None) -> bool:
                 return False  # one was opened in between: it has to be locked before the account
             username = erase_account(connection, user_id)
             erase_profile(connection, user_id)
+            erase_friendships(connection, user_id)
             erase_member(connection, user_id, username)
     except IntegrityError:  # another erasure has just taken the name of a room
         return False
@@ -70,7 +73,7 @@ def finish() -> None:
     """Do what is left to do of erasures, if it can be done now."""
     try:
         with writing() as connection:
-            sessions.sweep_erased(connection)
+            sessions.delete_expired_of_erased(connection)
         left = find_erased()
         if left:
             remove_pictures(row.image for row in left)

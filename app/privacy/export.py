@@ -21,8 +21,9 @@ from app.http.pagination import KeysetQuery
 from app.media.store import MediaStore, read_picture
 from app.messenger.models import Message
 from app.messenger.services import OWN_ROOMS, room_out
-from app.profiles.models import Friendship, Post, Profile
+from app.profiles.models import Post, Profile
 from app.profiles.services import POSTS
+from app.social.models import Friendship
 
 PAGE_ROWS = 200
 EXPORT_SECONDS = 600.0  # that all of it may take

@@ -4,7 +4,7 @@ from apiflask import APIBlueprint
 from flask import Response, current_app, request
 from flask_jwt_extended import current_user, jwt_required
 
-from app.accounts.services import WrongPassword
+from app.accounts.credentials import WrongPassword
 from app.accounts.usernames import folded
 from app.database.transactions import current_engine
 from app.http.errors import Overloaded

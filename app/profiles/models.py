@@ -1,8 +1,8 @@
-"""The tables of what people show: profiles, posts, friendships."""
+"""The tables of what people show: profiles and posts."""
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, text
+from sqlalchemy import ForeignKey, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.clock import utcnow
@@ -16,7 +16,7 @@ _HAS_CLIENT_ID = text("client_id IS NOT NULL")
 
 
 class Profile(Base):
-    """What a user says of themselves. Written at the first change; without a row all is default."""
+    """What a user tells others. Without a row, everything has its default."""
 
     __tablename__ = "profiles"
 
@@ -26,7 +26,7 @@ class Profile(Base):
 
 
 class Post(Base):
-    """A text for everybody to read."""
+    """A text that everybody may read."""
 
     __tablename__ = "posts"
     __table_args__ = (
@@ -48,13 +48,3 @@ class Post(Base):
     content: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow)
     client_id: Mapped[str | None] = mapped_column(String(CLIENT_ID_CHARS))
-
-
-class Friendship(Base):
-    """A line in somebody's own list of friends; it says nothing of the other side's."""
-
-    __tablename__ = "friendships"
-    __table_args__ = (CheckConstraint("owner_id <> friend_id", name="not_oneself"),)
-
-    owner_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True)
-    friend_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True, index=True)

@@ -1,10 +1,10 @@
-"""`/profiles/api/`: profiles, posts, search, friends."""
+"""`/profiles/api/`: profiles, posts, search."""
 
 from apiflask import APIBlueprint
 from flask import Response, request
-from flask_babel import gettext
 from flask_jwt_extended import current_user, jwt_required
 
+from app.accounts.schemas import UsernameIn
 from app.accounts.services import UserNotFound, get_user_by_name
 from app.database.transactions import reading
 from app.http.conditional import conditional
@@ -22,10 +22,8 @@ from app.profiles.schemas import (
     PostOut,
     ProfileIn,
     ProfileOut,
-    SentenceOut,
-    UsernameIn,
 )
-from app.profiles.services import FriendOfOneself, StorageUnavailable
+from app.profiles.services import StorageUnavailable
 
 bp = APIBlueprint("profiles", __name__, url_prefix="/profiles/api")
 
@@ -104,25 +102,3 @@ def create_post(json_or_form_data: PostIn, headers_data: RetryIn) -> Response:
 def search_user(query_data: UsernameIn) -> Response:
     """Show the profile of the user with exactly this login, in whatever case."""
     return json_response(services.profile_of(get_user_by_name(query_data.username)))
-
-
-@bp.post("/add-friend/")
-@jwt_required()
-@bp.input(UsernameIn, location=JSON_OR_FORM)
-@bp.output(SentenceOut)
-@raises(UserNotFound, FriendOfOneself)
-def add_friend(json_or_form_data: UsernameIn) -> Response:
-    """Put a user on the caller's list of friends."""
-    name = services.befriend(current_user.id, json_or_form_data.username)
-    return json_response({"message": gettext("%(name)s was added to your friends.", name=name)})
-
-
-@bp.post("/remove-friend/")
-@jwt_required()
-@bp.input(UsernameIn, location=JSON_OR_FORM)
-@bp.output(SentenceOut, example={"message": "jane_doe удален из друзей."})
-@raises(UserNotFound, FriendOfOneself)
-def remove_friend(json_or_form_data: UsernameIn) -> Response:
-    """Take a user off the caller's list of friends."""
-    name = services.unfriend(current_user.id, json_or_form_data.username)
-    return json_response({"message": gettext("%(name)s was removed from your friends.", name=name)})

@@ -1,4 +1,4 @@
-"""The shapes of the wire: profiles, posts, friends."""
+"""The shapes of the wire: profiles and posts."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -11,7 +11,6 @@ from app.http.validation import (
     Body,
     ClientId,
     InSchema,
-    NameText,
     RefusedField,
     Text,
     TrimmedText,
@@ -47,10 +46,6 @@ class ProfileIn(Body):
     ] = None
 
 
-class UsernameIn(Body):
-    username: NameText = Field(examples=["jane_doe"], description="A login; its case is ignored.")
-
-
 class PostOut(BaseModel):
     id: int = Field(examples=[1, 2])
     title: str = Field(examples=["Пост 1", "Пост 2"])
@@ -71,10 +66,6 @@ class ProfileOut(BaseModel):
     email: str = Field(examples=["example@example.com"])
     profile: ProfilePartOut
     posts: list[PostOut]
-
-
-class SentenceOut(BaseModel):
-    message: str = Field(examples=["jane_doe добавлен в друзья."])
 
 
 # Examples of the API document that are not the first of their kind.

@@ -1,4 +1,4 @@
-"""Use cases of profiles: show and change one, write posts, keep a list of friends."""
+"""Use cases of profiles: show and change one, write posts."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,6 @@ from sqlalchemy import (
     bindparam,
     delete,
     null,
-    or_,
     select,
     union_all,
     update,
@@ -21,7 +20,7 @@ from sqlalchemy import (
 
 from app import threads
 from app.accounts.models import User
-from app.accounts.services import get_user_by_name, lock_users_shared
+from app.accounts.services import lock_users_shared
 from app.clock import utcnow
 from app.database.prepared import Prepared
 from app.database.transactions import insert_once, reading, writing
@@ -30,7 +29,8 @@ from app.http.pagination import DEFAULT_ITEMS, KeysetQuery, within
 from app.http.validation import LARGEST_ID
 from app.media.avatars import InvalidPicture, avatar_from
 from app.media.store import MediaStore, image_url
-from app.profiles.models import Friendship, Post, Profile
+from app.profiles.models import Post, Profile
+from app.social.models import Friendship
 
 log = logging.getLogger(__name__)
 
@@ -54,13 +54,6 @@ _PROFILE = Prepared(
         select(Friendship.friend_id, null(), null(), null()).where(Friendship.owner_id == _WHOSE),
     )
 )
-
-
-class FriendOfOneself(BadInput):
-    """Nobody can be on their own list of friends."""
-
-    def __init__(self) -> None:
-        super().__init__({"username": [_("You cannot be a friend of yourself.")]})
 
 
 class StorageUnavailable(ApiError):
@@ -199,56 +192,8 @@ def write_post(
     return earlier._asdict(), False
 
 
-def befriend(user_id: int, username: str) -> str:
-    """Put a user on the caller's list of friends.
-
-    The list is the caller's own: nothing changes on the other side, and adding twice
-    is the same as adding once.
-
-    Args:
-        user_id: The caller.
-        username: The friend's login; case is ignored.
-
-    Returns:
-        The friend's name as its owner writes it.
-
-    Raises:
-        UserNotFound: Nobody has that login.
-        FriendOfOneself: It is the caller's own.
-    """
-    friend = get_user_by_name(username)
-    if friend.id == user_id:
-        raise FriendOfOneself
-    with writing() as connection:
-        lock_users_shared(connection, user_id, friend.id)
-        insert_once(connection, Friendship, owner_id=user_id, friend_id=friend.id)
-    return str(friend.username)
-
-
-def unfriend(user_id: int, username: str) -> str:
-    """Take a user off the caller's list of friends; a stranger is off it already.
-
-    Returns:
-        The former friend's name as its owner writes it.
-
-    Raises:
-        UserNotFound: Nobody has that login.
-        FriendOfOneself: It is the caller's own.
-    """
-    friend = get_user_by_name(username)
-    if friend.id == user_id:
-        raise FriendOfOneself
-    with writing() as connection:
-        connection.execute(
-            delete(Friendship).where(
-                Friendship.owner_id == user_id, Friendship.friend_id == friend.id
-            )
-        )
-    return str(friend.username)
-
-
 def erase_profile(connection: Connection, user_id: int) -> None:
-    """Delete what a user has shown and whom they know, on their list and on others'.
+    """Delete what a user has told others, in profile and posts.
 
     The row of the profile stays, empty, until its picture is removed too: that is a file, and
     can only be once the transaction is committed. See `find_erased`.
@@ -260,11 +205,6 @@ def erase_profile(connection: Connection, user_id: int) -> None:
     insert_once(connection, Profile, user_id=user_id)
     connection.execute(update(Profile).where(Profile.user_id == user_id).values(bio=""))
     connection.execute(delete(Post).where(Post.author_id == user_id))
-    connection.execute(
-        delete(Friendship).where(
-            or_(Friendship.owner_id == user_id, Friendship.friend_id == user_id)
-        )
-    )
 
 
 def find_erased() -> Sequence[Row[int, str | None]]:

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select, update
 from werkzeug.test import TestResponse
 
-from app.accounts import invitations, one_time_tokens, services
+from app.accounts import invitations, one_time_tokens, registration
 from app.accounts.models import Invitation, User
 from app.clock import utcnow
 from app.database.transactions import reading
@@ -85,14 +85,14 @@ def test_where_registration_is_closed_all_get_the_same_refusal(
 
 @pytest.mark.parametrize(
     ("mode", "refusal"),
-    [("closed", services.RegistrationClosed), ("invite", BadInput)],
+    [("closed", registration.RegistrationClosed), ("invite", BadInput)],
     indirect=["mode"],
 )
 def test_use_case_asks_for_itself_whoever_calls_it(
     app: APIFlask, mode: str, refusal: type[ApiError]
 ) -> None:
     with app.app_context(), pytest.raises(refusal):
-        services.register("ann", "ann@example.com", PASSWORD)
+        registration.register("ann", "ann@example.com", PASSWORD)
     assert count(app) == 0
 
 

@@ -12,7 +12,7 @@ import pytest
 from apiflask import APIFlask
 from sqlalchemy import Engine, func, select
 
-from app.accounts import services, sessions
+from app.accounts import credentials, login, registration, sessions
 from app.accounts.models import Session
 from app.accounts.sessions import Device
 from app.accounts.tokens import NoActiveAccount
@@ -275,7 +275,7 @@ def test_own_address_is_changed_with_the_password(server: Server) -> None:
 @pytest.fixture
 def user_id(app: APIFlask) -> int:
     with app.app_context():
-        return int(services.register("ann", "ann@example.com", PASSWORD)["id"])
+        return int(registration.register("ann", "ann@example.com", PASSWORD)["id"])
 
 
 @pytest.fixture
@@ -302,19 +302,19 @@ def test_no_login_with_the_old_password_outlives_its_change(
         passwords = PASSWORD + str(round_), PASSWORD + str(round_ + 1)
         if round_ == 0:
             with app.app_context():
-                services.change_password(user_id, PASSWORD, passwords[0], DEVICE)
+                credentials.change_password(user_id, PASSWORD, passwords[0], DEVICE)
         barrier = threading.Barrier(4)
 
         def change(old: str, new: str, barrier: threading.Barrier = barrier) -> None:
             with app.app_context():
                 barrier.wait()
-                services.change_password(user_id, old, new, DEVICE)
+                credentials.change_password(user_id, old, new, DEVICE)
 
         def enter(old: str, barrier: threading.Barrier = barrier) -> None:
             with app.app_context():
                 barrier.wait()
                 with suppress(NoActiveAccount):
-                    services.log_in("ann", old, DEVICE)
+                    login.log_in("ann", old, DEVICE)
 
         threads = [
             threading.Thread(target=change, args=passwords),
@@ -332,11 +332,11 @@ def test_sessions_that_are_long_over_are_swept_at_the_next_login(
     app: APIFlask, engine: Engine, user_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with app.app_context():
-        _, session_id = services.log_in("ann", PASSWORD, DEVICE)
+        _, session_id = login.log_in("ann", PASSWORD, DEVICE)
         sessions.revoke(user_id, session_id)
         later = sessions.utcnow() + sessions.KEPT * 2
         monkeypatch.setattr(sessions, "utcnow", lambda: later)
-        services.log_in("ann", PASSWORD, DEVICE)
+        login.log_in("ann", PASSWORD, DEVICE)
 
     with reading(engine) as connection:
         ids = connection.scalars(select(Session.id)).all()

@@ -12,7 +12,7 @@ from flask_migrate import downgrade, upgrade
 from sqlalchemy import Boolean, Connection, Engine, Table, insert, inspect, select, text
 
 from app import create_app
-from app.accounts.services import register
+from app.accounts.registration import register
 from app.cli.errors import DatabaseFailure
 from app.database.transactions import reading, writing
 from app.database.types import UtcDateTime

@@ -11,9 +11,9 @@ from apiflask import APIFlask
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
 
-from app.accounts import services
+from app.accounts import bulk_import
+from app.accounts.bulk_import import ImportedUser, ImportRefused
 from app.accounts.models import User
-from app.accounts.services import ImportedUser, ImportRefused
 from app.cli.errors import DatabaseFailure
 from app.clock import utcnow
 from app.database.transactions import reading
@@ -139,7 +139,7 @@ def test_two_imports_at_once_let_everybody_in_once(app: APIFlask) -> None:
         with app.app_context():
             barrier.wait()
             try:
-                services.import_users(imported_users)
+                bulk_import.import_users(imported_users)
                 outcomes.append(0)
             except ImportRefused as refused:
                 outcomes.append(len(refused.errors))

@@ -19,7 +19,8 @@ from app.clock import utcnow
 from app.database.transactions import reading, writing
 from app.extensions import db
 from app.messenger.models import Message, Room, RoomMember
-from app.profiles.models import Friendship, Post, Profile
+from app.profiles.models import Post, Profile
+from app.social.models import Friendship
 from tests.factories import PASSWORD, new_name
 
 ON_SQLITE = pytest.mark.parametrize("app", ["sqlite"], indirect=True)

@@ -22,7 +22,7 @@ from PIL import Image
 from tests.profiles.test_media import ESCAPES, JPEG, serving
 
 from app import create_app
-from app.accounts.services import register
+from app.accounts.registration import register
 from app.accounts.tokens import TokenNotValid
 from app.media.s3 import BucketStore
 from app.media.store import DEFAULT, FolderStore, PicturesUnavailable, image_url, read_picture

@@ -261,7 +261,7 @@ def errors_of(kind: type[ApiError]) -> Iterator[type[ApiError]]:
 
 
 def resolved(node: ast.expr, names: Mapping[str, Any]) -> Any:
-    """Return what an expression like `services.befriend` stands for, or None."""
+    """Return what an expression like `friends.befriend` stands for, or None."""
     if isinstance(node, ast.Name):
         return names.get(node.id)
     if isinstance(node, ast.Attribute):
@@ -271,7 +271,7 @@ def resolved(node: ast.expr, names: Mapping[str, Any]) -> Any:
 
 
 def test_errors_of_use_cases_are_found(routes: APIFlask) -> None:
-    found = set(raised_by(inspect.unwrap(routes.view_functions["profiles.add_friend"])))
+    found = set(raised_by(inspect.unwrap(routes.view_functions["social.add_friend"])))
 
     assert {error.__name__ for error in found} == {"UserNotFound", "FriendOfOneself"}
 

@@ -19,7 +19,7 @@ from sqlalchemy import select, text
 
 import config
 from app import create_app
-from app.accounts.services import register
+from app.accounts.registration import register
 from app.database.transactions import reading, writing
 from app.media.store import FolderStore
 from app.operations.backups import Installation, opened, write_backup

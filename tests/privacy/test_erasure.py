@@ -29,9 +29,10 @@ from sqlalchemy import (
     update,
 )
 
-from app.accounts import services as accounts
-from app.accounts import sessions
+from app.accounts import credentials, sessions
+from app.accounts.login import log_in
 from app.accounts.models import Invitation, PasswordReset, Session, User
+from app.accounts.services import UserNotFound, lock_users_shared
 from app.accounts.sessions import Device
 from app.accounts.tokens import NoActiveAccount, TokenNotValid
 from app.accounts.usernames import folded
@@ -46,6 +47,7 @@ from app.messenger.store import Draft, Stored, store
 from app.privacy import erasure as personal
 from app.profiles import services as profiles
 from app.profiles.models import Profile
+from app.social import friends
 from tests.factories import PASSWORD, make_person, new_name
 from tests.problems import check_problem
 from tests.servers import Server
@@ -601,8 +603,8 @@ def test_no_friendship_outlives_one_of_its_sides(
     app: APIFlask, engine: Engine, busy: Callable[[], Busy]
 ) -> None:
     def both(me: int, other: str) -> None:
-        profiles.befriend(me, other)
-        profiles.unfriend(me, other)
+        friends.befriend(me, other)
+        friends.unfriend(me, other)
 
     for _ in range(ROUNDS):
         ann, bob, _ = busy()
@@ -618,7 +620,7 @@ def test_no_friendship_outlives_one_of_its_sides(
 
         # Her request may look her up just after she has become somebody else.
         assert is_refused([hers])
-        assert is_refused([his], accounts.UserNotFound)
+        assert is_refused([his], UserNotFound)
         assert not rows_of(engine, ann.id) & {"friendships.owner_id", "friendships.friend_id"}
 
 
@@ -662,7 +664,7 @@ def test_no_room_keeps_the_name_of_who_was_erased_while_it_was_opened(
 
         _, theirs = erase_during(app, ann, [she_opens, they_open])
 
-        assert is_refused([theirs], accounts.UserNotFound)
+        assert is_refused([theirs], UserNotFound)
         with app.app_context(), pytest.raises(TokenNotValid):
             messenger.open_room(ann.id, ann.username, fresh)
         of_ann = or_(Room.low_user_id == ann.id, Room.high_user_id == ann.id)
@@ -733,13 +735,13 @@ def test_no_session_outlives_its_user(
     for _ in range(ROUNDS):
         ann, *_ = busy()
         with app.app_context():
-            _, session_id = accounts.log_in(ann.username, PASSWORD, DEVICE)
+            _, session_id = log_in(ann.username, PASSWORD, DEVICE)
 
         *logins, _ = erase_during(
             app,
             ann,
             [
-                *[lambda n, ann=ann: accounts.log_in(ann.username, PASSWORD, DEVICE)] * 2,
+                *[lambda n, ann=ann: log_in(ann.username, PASSWORD, DEVICE)] * 2,
                 lambda n, session_id=session_id: sessions.touch(session_id, DEVICE),
             ],
         )
@@ -764,15 +766,15 @@ def test_new_address_and_new_password_do_not_bring_anybody_back(
         def change(
             number: int, act: Callable[..., object], ann: Person = ann, email: str = email
         ) -> None:
-            with suppress(accounts.WrongPassword):  # the other has just changed it
+            with suppress(credentials.WrongPassword):  # the other has just changed it
                 act(ann, email)
 
         def new_address(ann: Person, email: str) -> None:
-            accounts.change_email(ann.id, email, PASSWORD)
+            credentials.change_email(ann.id, email, PASSWORD)
 
         def new_password(ann: Person, email: str) -> None:
-            accounts.change_password(ann.id, PASSWORD, PASSWORD + "!", DEVICE)
-            accounts.change_password(ann.id, PASSWORD + "!", PASSWORD, DEVICE)
+            credentials.change_password(ann.id, PASSWORD, PASSWORD + "!", DEVICE)
+            credentials.change_password(ann.id, PASSWORD + "!", PASSWORD, DEVICE)
 
         erase_during(app, ann, [partial(change, act=act) for act in (new_address, new_password)])
 
@@ -845,7 +847,7 @@ def test_room_that_is_opened_during_an_erasure_is_not_waited_for_crosswise(
     ann, bob = sign_up(site, new_name("ann")), sign_up(site, new_name("bob"))
     with ThreadPoolExecutor(1) as pool:
         with writing(engine) as opening, writing(engine) as storing:
-            accounts.lock_users_shared(opening, ann.id, bob.id)
+            lock_users_shared(opening, ann.id, bob.id)
             room = {"name": "new", "low_user_id": ann.id, "high_user_id": bob.id}
             room_id = opening.execute(insert(Room).values(room).returning(Room.id)).scalar_one()
             answer = pool.submit(erase, site, ann)

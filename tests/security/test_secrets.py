@@ -11,6 +11,7 @@ import pytest
 from apiflask import APIFlask
 from pydantic import SecretStr
 
+from app.accounts.credentials import WrongPassword
 from app.accounts.schemas import (
     CredentialsIn,
     EmailChangeIn,
@@ -20,8 +21,8 @@ from app.accounts.schemas import (
     ResetConfirmIn,
     TokenIn,
 )
-from app.accounts.services import NoActiveAccount, WrongPassword
 from app.accounts.sessions import Device
+from app.accounts.tokens import NoActiveAccount
 from app.http.errors import ApiError, BadInput, as_api_error
 from app.http.validation import Body
 from app.privacy.schemas import ErasureIn

@@ -1,0 +1,109 @@
+"""Use cases: change one's own password or e-mail address, and prove who one is.
+
+Whoever holds somebody's access token must not get the account as well, so each of these asks for
+the password.
+"""
+
+from flask_babel import lazy_gettext as _
+from sqlalchemy import Connection, Row, delete, select, update
+from sqlalchemy.exc import IntegrityError
+
+from app.accounts import passwords, sessions
+from app.accounts.models import PasswordReset, User
+from app.accounts.passwords import OWN_NAME, is_own_name
+from app.accounts.services import EMAIL_TAKEN
+from app.accounts.sessions import Device
+from app.accounts.usernames import folded
+from app.database.transactions import reading, writing
+from app.http.errors import BadInput
+
+
+class WrongPassword(BadInput):
+    """The password that the user typed is not theirs."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__({field: [_("This is not your password.")]})
+
+
+def change_password(user_id: int, old: str, new: str, device: Device) -> int:
+    """Give a user a new password, log them out everywhere, and in again where they are.
+
+    Args:
+        user_id: The user.
+        old: The password that they say they have.
+        new: A `strong_password`.
+        device: The device that stays logged in.
+
+    Returns:
+        The id of the new session; all others are revoked.
+
+    Raises:
+        BadInput: The old password is wrong, or the new one is their name or address.
+    """
+    user = _require_password(user_id, old, "old_password")
+    if is_own_name(new, user.username, user.email):
+        raise BadInput({"new_password": [OWN_NAME]})
+    new_hash = passwords.hash_password(new)
+    with writing() as connection:
+        if not sessions.lock_credentials(connection, user_id, user.password_hash):
+            raise WrongPassword("old_password")  # another request was quicker
+        replace_password(connection, user_id, new_hash)
+        return sessions.open_session(connection, user_id, device)
+
+
+def replace_password(connection: Connection, user_id: int, password_hash: str) -> None:
+    """Store a new password in the caller's transaction and revoke what the old one opened."""
+    connection.execute(update(User).where(User.id == user_id).values(password_hash=password_hash))
+    revoke_access(connection, user_id)
+
+
+def revoke_access(connection: Connection, user_id: int) -> None:
+    """End a user's sessions and reset links, in the transaction that has written the user's row.
+
+    In this order; `sessions.revoke_all` says why.
+    """
+    sessions.revoke_all(connection, user_id)
+    connection.execute(delete(PasswordReset).where(PasswordReset.user_id == user_id))
+
+
+def change_email(user_id: int, email: str, password: str) -> None:
+    """Give a user another e-mail address.
+
+    Args:
+        user_id: The user.
+        email: A `normal_email`.
+        password: The password that they say they have.
+
+    Raises:
+        BadInput: The password is wrong, or somebody else has the address.
+    """
+    user = _require_password(user_id, password, "password")
+    try:
+        with writing() as connection:
+            if not sessions.lock_credentials(connection, user_id, user.password_hash):
+                raise WrongPassword("password")
+            connection.execute(
+                update(User).where(User.id == user_id).values(email=email, email_key=folded(email))
+            )
+            # Links in the old mailbox must open nothing any more.
+            connection.execute(delete(PasswordReset).where(PasswordReset.user_id == user_id))
+    except IntegrityError:
+        raise BadInput({"email": [EMAIL_TAKEN]}) from None
+
+
+def confirm_password(user_id: int, password: str) -> str:
+    """Return the hash of a user's password, for `erasure.lock_user`.
+
+    Raises:
+        BadInput: It is not the user's password.
+    """
+    return str(_require_password(user_id, password, "password").password_hash)
+
+
+def _require_password(user_id: int, password: str, field: str) -> Row[str, str, str]:
+    query = select(User.username, User.email, User.password_hash).where(User.id == user_id)
+    with reading() as connection:
+        user = connection.execute(query).one()
+    if not passwords.check_password(password, user.password_hash).ok:
+        raise WrongPassword(field)
+    return user

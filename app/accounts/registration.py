@@ -1,0 +1,112 @@
+"""Use case: create an account."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import current_app
+from flask_babel import lazy_gettext as _
+
+from app.accounts import invitations, passwords
+from app.accounts.models import User
+from app.accounts.passwords import OWN_NAME, is_own_name
+from app.accounts.services import find_taken
+from app.accounts.usernames import folded
+from app.database.transactions import insert_once, writing
+from app.http.errors import ApiError, BadInput, FieldErrors
+
+_BAD_INVITATION: FieldErrors = {"invitation": [_("This invitation is unknown, used or expired.")]}
+
+
+class RegistrationClosed(ApiError):
+    """Nobody may register here. An operator creates the accounts."""
+
+    status = 403
+    code = "registration_closed"
+    detail = _("Registration is closed. Ask whoever runs this server for an account.")
+
+
+def register(
+    username: str, email: str, password: str, invitation: str | None = None
+) -> Mapping[str, Any]:
+    """Create an account for a visitor, if `REGISTRATION` permits it.
+
+    Args:
+        username: A `normal_username`.
+        email: A `normal_email`.
+        password: A `strong_password`.
+        invitation: Its code. It is used up only if `REGISTRATION` is `invite` and the account
+            was created.
+
+    Returns:
+        The new user as the API shows it: id, username, email.
+
+    Raises:
+        RegistrationClosed: Nobody may register.
+        BadInput: The invitation is not valid, or another request has just used it; or as
+            `create_user` raises it.
+    """
+    if errors := find_uninvited(invitation):
+        raise BadInput(errors)
+    return create_user(username, email, password, invitation if _needs_invitation() else None)
+
+
+def find_uninvited(invitation: str | None) -> FieldErrors:
+    """Return the reasons to refuse a registration before looking at its fields.
+
+    Call it before `find_taken`: a visitor who may not register must not learn who has an account.
+
+    Raises:
+        RegistrationClosed: Nobody may register.
+    """
+    if current_app.config["REGISTRATION"] == "closed":
+        raise RegistrationClosed
+    if not _needs_invitation():
+        return {}
+    if not invitation or not invitation.strip():
+        return {"invitation": [_("This field is required.")]}
+    return {} if invitations.is_valid(invitation) else _BAD_INVITATION
+
+
+def _needs_invitation() -> bool:
+    return bool(current_app.config["REGISTRATION"] == "invite")
+
+
+def create_user(
+    username: str, email: str, password: str, invitation: str | None = None
+) -> Mapping[str, Any]:
+    """Create an account.
+
+    Args:
+        username: A `normal_username`.
+        email: A `normal_email`.
+        password: A `strong_password`.
+        invitation: A code to use up with it.
+
+    Returns:
+        The new user as the API shows it: id, username, email.
+
+    Raises:
+        BadInput: The name or the address is taken, also by a request at the same moment; or
+            the password is one of them; or the invitation is no longer valid.
+    """
+    keys = {"username_key": folded(username), "email_key": folded(email)}
+    errors = dict(find_taken(username, email))
+    if is_own_name(password, username, email):
+        errors["password"] = [OWN_NAME]
+    if errors:
+        raise BadInput(errors)
+    password_hash = passwords.hash_password(password)  # slow: hold no connection meanwhile
+    with writing() as connection:
+        user_id = insert_once(
+            connection,
+            User,
+            username=username,
+            email=email,
+            password_hash=password_hash,
+            **keys,
+        )
+        if user_id and invitation and not invitations.redeem(connection, invitation, user_id):
+            raise BadInput(_BAD_INVITATION)  # the transaction is rolled back, user included
+    if user_id is None:
+        raise BadInput(find_taken(username, email))
+    return {"id": user_id, "username": username, "email": email}
