@@ -6,7 +6,7 @@ PORT ?= 8000
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check lint format lock migration translations soak bench bench-quick clean
+.PHONY: help run demo test test-quick test-long check lint format lock migration translations soak bench bench-quick clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -19,10 +19,19 @@ demo: $(VENV)/installed ## Fill an empty database with people and conversations 
 	@$(BIN)/flask --app wsgi db upgrade
 	@$(BIN)/flask --app wsgi demo
 
-test: $(VENV)/installed-dev ## Run the whole test suite
-	@$(BIN)/python -m pytest
+# Tests run in as many processes as there are processors; TESTS chooses some: make test TESTS=tests/accounts
+PYTEST = $(BIN)/python -m pytest --numprocesses $(or $(JOBS),$(shell nproc)) --dist worksteal
 
-check: lint test ## Run all that CI runs
+test-quick: $(VENV)/installed-dev ## Run the tests that start no server and no browser
+	@$(PYTEST) -m "not server and not long" $(TESTS)
+
+test: $(VENV)/installed-dev ## Run the tests, but those that are slow by nature
+	@$(PYTEST) -m "not long" $(TESTS)
+
+test-long: $(VENV)/installed-dev ## Run the tests that are slow by nature
+	@$(PYTEST) -m long $(TESTS)
+
+check: lint test test-long ## Run all that CI runs
 
 lint: $(VENV)/installed-dev ## Check format, style and types
 	@$(BIN)/ruff format --check .

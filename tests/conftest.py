@@ -1,32 +1,43 @@
 """What tests stand on: real databases, the real application, real server processes.
 
-SQLite is always there. PostgreSQL and Redis are found where the environment says
-(`TEST_POSTGRESQL_URL`, `TEST_REDIS_URL`), on this machine's usual ports, or brought by a
-package; a test that finds none is skipped loudly, and in CI (`CI=true`) fails.
+SQLite is always there. PostgreSQL is the one that `TEST_POSTGRESQL_URL` names, the one on this
+machine's usual port, or one that a package brings; Redis is the one that `TEST_REDIS_URL` names, or
+one of our own. A test that finds none is skipped loudly, and in CI (`CI=true`) fails.
+
+Tests run in several processes at once (`make test`). Each process has its own databases, servers and
+ports, and its own Redis. Three marks say what a test needs:
+
+- `server`: it starts a server or a browser. Set by itself where a fixture of the test is annotated
+  as one (`Iterator[Server]`, or a class with a field `server: Server`). A test that starts one in its
+  body has to be marked.
+- `alone`: it measures time, so no other test runs at that moment.
+- `long`: it is slow by nature and runs in `make test-long` only.
 """
 
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import httpx
 import pytest
 from apiflask import APIFlask
 from flask.testing import FlaskClient
-from flask_migrate import downgrade, upgrade
 from playwright.sync_api import Browser, Page, sync_playwright
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from app import create_app
 from app.extensions import db
 from app.http.json import encode
 from app.openapi.document import build
-from config import Config
-from tests import services
+from tests import servers, services
+from tests.alone import Turns
+from tests.apps import make_app, make_config, sqlite_url
+from tests.delivery.machines import PostgresServer
 from tests.factories import close_clients
 from tests.leaks import leaks_of
 from tests.openapi.documented import Document
@@ -34,6 +45,47 @@ from tests.servers import STARTED, Server
 from tests.talk import SECONDS
 
 IN_CI = os.environ.get("CI") == "true"
+STARTED_BY_FIXTURES = (servers.Server, Browser, PostgresServer)
+
+turns = pytest.StashKey[Turns]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[turns] = Turns(os.environ.get("PYTEST_XDIST_TESTRUNUID"))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[turns].close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests with a fixture that starts a server or a browser."""
+    for item in items:
+        definitions = item._fixtureinfo.name2fixturedefs.values()
+        if any(starts_something(each[-1].func) for each in definitions):
+            item.add_marker("server")
+
+
+@cache
+def starts_something(fixture: Callable[..., Any]) -> bool:
+    """Tell whether a fixture's annotation says that it gives a server or a browser, or holds one."""
+    given = get_type_hints(fixture).get("return")
+    given = next(iter(get_args(given)), given)  # of Iterator[Server]
+    if not isinstance(given, type):
+        return False
+    held = get_type_hints(given).values() if given.__module__.startswith("tests.") else ()
+    return any(
+        isinstance(each, type) and issubclass(each, STARTED_BY_FIXTURES) for each in (given, *held)
+    )
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before the clock of pytest-timeout starts
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Let tests marked `alone` run alone, and no test start a server that is not marked so."""
+    marks = {mark.name for mark in item.iter_markers()}
+    servers.may_start = not marks.isdisjoint({"server", "long"})
+    with item.config.stash[turns].take(alone="alone" in marks):
+        return (yield)
 
 
 def unavailable(what: str) -> None:
@@ -41,6 +93,24 @@ def unavailable(what: str) -> None:
     if IN_CI:
         pytest.fail(f"{what} is needed in CI and is not there")
     pytest.skip(f"{what} is not there")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Iterator[Any]:
+    """Let a report go from one process to another that shows half a character."""
+    return encodable((yield))
+
+
+def encodable(value: Any) -> Any:
+    """Return a value with the lone surrogates of its strings escaped, which UTF-8 has no form for."""
+    match value:
+        case str():
+            return value.encode(errors="backslashreplace").decode()
+        case dict():
+            return {key: encodable(each) for key, each in value.items()}
+        case list() | tuple():
+            return type(value)(map(encodable, value))
+    return value
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -60,54 +130,41 @@ def no_secret_is_logged() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of an empty PostgreSQL database that is dropped afterwards."""
-    with services.postgresql(tmp_path_factory.mktemp("postgresql")) as url:
-        if url is None:
+def databases() -> Iterator[services.Databases]:
+    """Databases on a PostgreSQL: `databases.create()` returns the URL of a new, empty one."""
+    with services.databases() as databases:
+        if databases is None:
             unavailable("PostgreSQL")
-        yield url
+        yield databases
+
+
+@pytest.fixture(scope="module")
+def postgresql_url(databases: services.Databases) -> Iterator[str]:
+    """The URL of a PostgreSQL database of this module, empty at first."""
+    url = databases.create()
+    yield url
+    databases.drop(url)
 
 
 @pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def redis_url() -> Iterator[str]:
     """The URL of a Redis."""
-    with services.redis(tmp_path_factory.mktemp("redis")) as url:
+    with services.redis() as url:
         if url is None:
             unavailable("Redis")
         yield url
 
 
-def make_config(folder: Path, database_url: str, **settings: str) -> Config:
-    """Return the settings of an application that keeps its files in a folder."""
-    return Config.from_env(
-        {
-            "DATABASE_URL": database_url,
-            "JWT_SECRET_KEY": "a secret of the tests, not of yours",
-            "MEDIA_ROOT": str(folder / "media"),
-            "LOG_LEVEL": "WARNING",
-            "RATELIMIT_ENABLED": "false",
-        }
-        | settings
-    )
-
-
-def sqlite_url(folder: Path) -> str:
-    """Return the URL of a SQLite file in a folder."""
-    return f"sqlite:///{folder / 'beseda.db'}"
-
-
 @pytest.fixture(scope="session")
 def postgresql_app(
-    postgresql_url: str, tmp_path_factory: pytest.TempPathFactory
+    databases: services.Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[APIFlask]:
     """The application on a migrated PostgreSQL database."""
-    app = create_app(make_config(tmp_path_factory.mktemp("app"), postgresql_url))
-    with app.app_context():
-        upgrade()
+    url = databases.create()
+    app = make_app(tmp_path_factory.mktemp("app"), url)
     yield app
-    with app.app_context():
-        downgrade(revision="base")
     app.extensions["engine"].dispose()
+    databases.drop(url)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -115,16 +172,29 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[APIFlask]:
     """The application on an empty, migrated database; once on each kind."""
     if request.param == "postgresql":
         app = request.getfixturevalue("postgresql_app")
-        tables = ", ".join(table.name for table in db.metadata.sorted_tables)
-        with app.extensions["engine"].begin() as connection:
-            connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY"))
+        delete_rows(app.extensions["engine"])
         yield app
         return
-    app = create_app(make_config(tmp_path, sqlite_url(tmp_path)))
-    with app.app_context():
-        upgrade()
+    app = make_app(tmp_path)
     yield app
     app.extensions["engine"].dispose()
+
+
+def delete_rows(engine: Engine) -> None:
+    """Delete all rows of a PostgreSQL database, and begin again to count at 1.
+
+    TRUNCATE does the same, and takes 20 ms, because it makes all files of all tables anew.
+    """
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL synchronous_commit TO off"))
+        for table in reversed(db.metadata.sorted_tables):
+            connection.execute(table.delete())
+        connection.execute(
+            text(
+                "SELECT setval(format('%I.%I', schemaname, sequencename), start_value, false)"
+                " FROM pg_sequences WHERE last_value IS NOT NULL"
+            )
+        )
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 
+from tests import processes
 from tests.conftest import unavailable
 from tests.servers import ROOT, Server, free_port
 
@@ -31,9 +32,8 @@ class ProcfileServer(Server):
         # Where the virtual environment's programs are: a platform puts them on the PATH.
         self.env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{self.env['PATH']}"
 
-    @property
-    def release(self) -> list[str]:
-        return shlex.split(PROCFILE["release"])
+    def migrate(self) -> None:
+        subprocess.run(shlex.split(PROCFILE["release"]), cwd=self.home, env=self.env, check=True)
 
     @property
     def web(self) -> list[str]:
@@ -150,7 +150,7 @@ def proxied(kind: str, server: ProcfileServer, folder: Path) -> Iterator[Site]:
     port = free_port()
     command = PROXIES[kind](folder, port, server.port)
     with (folder / "proxy.log").open("wb") as log:
-        proxy = subprocess.Popen(
+        proxy = processes.start(
             command, env={"PATH": path, "HOME": str(folder)}, stdout=log, stderr=log
         )
     try:

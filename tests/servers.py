@@ -13,9 +13,12 @@ from typing import Self
 
 import httpx
 
+from tests import apps, processes
+
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 30
 STARTED: set[Path] = set()  # the logs of all servers of this run
+may_start = True  # whether the present test may start a server
 
 
 def free_port() -> int:
@@ -48,8 +51,8 @@ class Server:
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
             "PORT": str(self.port),
-            "DATABASE_URL": f"sqlite:///{folder / 'beseda.db'}",
-            "JWT_SECRET_KEY": "a secret of the tests, not of yours",
+            "DATABASE_URL": apps.sqlite_url(folder),
+            "JWT_SECRET_KEY": apps.SECRET_KEY,
             "MEDIA_ROOT": str(folder / "media"),
             "RATELIMIT_ENABLED": "false",
         } | dict(settings or {})
@@ -66,11 +69,6 @@ class Server:
         return f"ws://127.0.0.1:{self.port}"
 
     @property
-    def release(self) -> list[str]:
-        """The command that makes the tables, as the Procfile's `release`."""
-        return [sys.executable, "-m", "flask", "--app", "wsgi", "db", "upgrade"]
-
-    @property
     def web(self) -> list[str]:
         """The command that serves, as the Procfile's `web`."""
         return [
@@ -79,23 +77,16 @@ class Server:
         ]
 
     def migrate(self) -> None:
-        """Make the tables."""
-        done = subprocess.run(
-            self.release, cwd=self.home, env=self.env, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
+        """Create the tables, in this process, which takes no time."""
+        apps.migrate(self.env["DATABASE_URL"])
 
     def start(self) -> None:
         """Start the process and wait until it is ready."""
+        assert may_start, "a test that starts a server has to be marked: @pytest.mark.server"
         STARTED.add(self.log)
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.web,
-                cwd=self.home,
-                env=self.env,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
+            self.process = processes.start(
+                self.web, cwd=self.home, env=self.env, stdout=log, stderr=log
             )
         self.wait_ready()
 

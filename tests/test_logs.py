@@ -9,7 +9,6 @@ import secrets
 import select
 import socket
 import sqlite3
-import subprocess
 import sys
 import threading
 import time
@@ -22,6 +21,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 import logs
+from tests import processes
 from tests.factories import PASSWORD, Person, make_person
 from tests.servers import ROOT, Server
 from tests.talk import chat_path, close_code, hear, join, messages_path, open_socket, send_text
@@ -241,13 +241,12 @@ def test_on_a_terminal_it_is_text(tmp_path: Path) -> None:
     server = Server(tmp_path)
     server.migrate()
     terminal, end = pty.openpty()
-    process = subprocess.Popen(
+    process = processes.start(
         [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"],
         cwd=ROOT,
         env=server.env,
         stdout=end,
         stderr=end,
-        start_new_session=True,
     )
     os.close(end)
     try:

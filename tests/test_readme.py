@@ -4,6 +4,8 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from config import Config
 from tests.servers import ROOT, Server
 
@@ -11,6 +13,7 @@ README = (ROOT / "README.md").read_text()
 LIMITS = (ROOT / "docs" / "limits.md").read_text()
 
 
+@pytest.mark.server
 def test_first_conversation_with_curl_goes_as_it_says(tmp_path: Path) -> None:
     commands = next(
         block for block in re.findall(r"```sh\n(.*?)```", README, re.S) if "curl" in block

@@ -18,6 +18,7 @@ import pytest
 
 from app import threads
 from app.accounts import passwords
+from tests import processes
 
 ROOT = Path(__file__).parent.parent
 DEADLINE_SECONDS = 60  # a loop that is held up would never end
@@ -33,7 +34,7 @@ class Worker:
         program = (
             f"from gevent import monkey; monkey.patch_all(); from {__name__} import serve; serve()"
         )
-        self._process = subprocess.Popen(
+        self._process = processes.start(
             [sys.executable, "-c", program],
             cwd=ROOT,
             stdin=subprocess.PIPE,

@@ -456,6 +456,7 @@ def test_neither_the_log_nor_an_answer_tells_a_token(
     assert token not in confirmed.text + asked[0].text + asked[1].text
 
 
+@pytest.mark.server
 def test_worker_goes_on_while_the_mail_server_hangs(tmp_path: Path) -> None:
     with MailServer() as post:
         settings = {"SMTP_URL": f"smtp://127.0.0.1:{post.port}?from=b@example.org"}

@@ -144,6 +144,7 @@ def test_one_session_ends_and_the_others_stay(server: Server) -> None:
         assert hear(socket)["content"] == "not ended"
 
 
+@pytest.mark.server
 def test_sockets_are_closed_on_every_machine(postgresql_url: str, tmp_path: Path) -> None:
     settings = {"DATABASE_URL": postgresql_url}
     for name in ("here", "there"):

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from bench.contestants import CONTESTANTS
 from bench.plan import BY_KEY, SCENARIOS
 from tests.conftest import unavailable
@@ -27,6 +29,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 def test_quick_bench_writes_a_table_and_a_picture(tmp_path: Path) -> None:
     if not PostgresServer.programs():
         unavailable("initdb of PostgreSQL")

@@ -10,6 +10,8 @@ from bench.load import Socket
 from bench.talk import Talk
 from tests.delivery.checker import Rule
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture(scope="module")
 def finished() -> Iterator[Talk]:

@@ -19,8 +19,8 @@ from app.database.types import UtcDateTime
 from app.extensions import db
 from app.operations.copy_database import CopyError, copy_database
 from app.profiles.services import write_post
-from tests import services
-from tests.conftest import make_config, sqlite_url, unavailable
+from tests.conftest import make_config, sqlite_url
+from tests.services import Databases
 
 
 @pytest.fixture
@@ -45,12 +45,11 @@ def start(tmp_path: Path) -> Iterator[Callable[..., APIFlask]]:
 
 
 @pytest.fixture
-def postgresql(tmp_path: Path) -> Iterator[str]:
+def postgresql(databases: Databases) -> Iterator[str]:
     """The URL of a PostgreSQL database of one's own, with nothing in it."""
-    with services.postgresql(tmp_path) as url:
-        if url is None:
-            unavailable("PostgreSQL")
-        yield url
+    url = databases.create()
+    yield url
+    databases.drop(url)
 
 
 def copy(source: APIFlask, target_url: str, **env: str) -> Result:

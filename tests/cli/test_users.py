@@ -27,6 +27,7 @@ from app.accounts import invitations
 from app.accounts.models import User
 from app.cli.users import users
 from app.clock import utcnow
+from tests import processes
 from tests.conftest import make_config, sqlite_url
 from tests.factories import PASSWORD, make_person, new_name
 from tests.servers import ROOT, Server, free_port
@@ -241,14 +242,13 @@ def test_password_is_no_argument(operate: Callable[..., Result]) -> None:
 def test_password_that_is_typed_is_not_shown(server: Server) -> None:
     ann = make_person(server.url)
     mine, theirs = pty.openpty()
-    process = subprocess.Popen(
+    process = processes.start(
         [*COMMAND, "set-password", ann.username],
         cwd=ROOT,
         env=server.env,
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-        start_new_session=True,
     )
     os.close(theirs)
     with closing(os.fdopen(mine, "r+b", buffering=0)) as terminal:
@@ -307,14 +307,13 @@ def test_who_is_deleted_is_asked_about_on_a_terminal(
 ) -> None:
     ann = make_person(server.url)
     mine, theirs = pty.openpty()
-    process = subprocess.Popen(
+    process = processes.start(
         [*COMMAND, "delete", ann.username],
         cwd=ROOT,
         env=server.env,
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-        start_new_session=True,
     )
     os.close(theirs)
     with closing(os.fdopen(mine, "r+b", buffering=0)) as terminal:

@@ -17,6 +17,7 @@ from typing import Self
 import psycopg
 import redis
 
+from tests import processes
 from tests.servers import free_port
 
 START_SECONDS = 20
@@ -89,7 +90,7 @@ class RedisServer:
         """Start it, empty, and wait until it answers."""
         program = self.program()
         assert program
-        self._process = subprocess.Popen(
+        self._process = processes.start(
             [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -169,6 +170,7 @@ class PostgresServer:
         self.port = free_port()
         self._settings = settings
         self._folder = Path(tempfile.mkdtemp(prefix="beseda-postgresql-"))
+        processes.remove_at_end(self._folder)
         # PostgreSQL does not run as root.
         self._user = "postgres" if os.geteuid() == 0 else None
         if self._user:
@@ -189,7 +191,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it and wait until it takes connections."""
-        self._process = subprocess.Popen(
+        self._process = processes.start(
             [
                 *(str(self._program("postgres")), "-D", str(self._folder)),
                 *("-c", f"port={self.port}", "-c", "listen_addresses=127.0.0.1"),

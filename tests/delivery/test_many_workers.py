@@ -13,6 +13,8 @@ from tests.delivery.load import Load
 from tests.delivery.machines import PostgresServer, RedisServer, wait_for
 from tests.delivery.signs import LogReader
 
+pytestmark = pytest.mark.long
+
 AT_ONCE_SECONDS = 0.050  # the promise: so soon the typical message has crossed workers
 
 # Times are looked at in windows, of which the best counts: this machine may be busy for a while.

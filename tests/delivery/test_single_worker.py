@@ -48,6 +48,8 @@ from tests.delivery.machines import none_lives, signal_all, wait_for
 from tests.delivery.proxy import Proxy
 from tests.factories import Person, make_person
 
+pytestmark = pytest.mark.server
+
 LONG = "Ж" * 9_990  # with a number before it at most 10,000 characters, about 20 KB of UTF-8
 LONG_MESSAGES = 300  # together more than kernels and an outbox keep for one reader
 KILLS = 5

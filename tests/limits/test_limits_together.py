@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests import services
 from tests.conftest import unavailable
 from tests.delivery.machines import RedisServer
 from tests.factories import new_name
@@ -29,22 +28,20 @@ def redis() -> Iterator[RedisServer]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, redis: RedisServer) -> Iterator[Server]:
+def server(
+    postgresql_url: str, redis: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     """A server with two workers."""
-    folder = tmp_path_factory.mktemp("together")
-    with services.postgresql(folder) as url:
-        if url is None:
-            unavailable("PostgreSQL")
-        settings = {
-            "DATABASE_URL": url,
-            "REDIS_URL": f"redis://127.0.0.1:{redis.port}/0",
-            "WEB_CONCURRENCY": str(WORKERS),
-            "RATELIMIT_ENABLED": "true",
-            "RATELIMIT_LOGIN": f"{AMOUNT}/hour",
-            "PROXY_HOPS": "1",
-        }
-        with Server(folder, settings) as server:
-            yield server
+    settings = {
+        "DATABASE_URL": postgresql_url,
+        "REDIS_URL": redis.url,
+        "WEB_CONCURRENCY": str(WORKERS),
+        "RATELIMIT_ENABLED": "true",
+        "RATELIMIT_LOGIN": f"{AMOUNT}/hour",
+        "PROXY_HOPS": "1",
+    }
+    with Server(tmp_path_factory.mktemp("together"), settings) as server:
+        yield server
 
 
 def crowd(server: Server, address: str, people: int = 4 * AMOUNT) -> tuple[list[int], float]:

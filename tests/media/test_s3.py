@@ -19,7 +19,6 @@ from apiflask import APIFlask
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
 from PIL import Image
-from tests.profiles.test_media import ESCAPES, JPEG, serving
 
 from app import create_app
 from app.accounts.registration import register
@@ -28,8 +27,10 @@ from app.media.s3 import BucketStore
 from app.media.store import DEFAULT, FolderStore, PicturesUnavailable, image_url, read_picture
 from app.profiles.services import change_profile
 from config import Bucket, ConfigError
+from tests import processes
 from tests.conftest import make_config, sqlite_url
 from tests.factories import make_person
+from tests.media.test_store import ESCAPES, JPEG, serving
 from tests.servers import ROOT, START_SECONDS, Server, free_port
 
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "not so secret"}
@@ -42,7 +43,7 @@ def storage() -> Iterator[str]:
     """The URL of a storage that speaks S3, in a process of its own."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    process = subprocess.Popen(
+    process = processes.start(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -360,6 +361,7 @@ def test_picture_whose_storing_was_never_confirmed_is_not_left_behind(
 # A server
 
 
+@pytest.mark.server
 def test_server_keeps_pictures_in_the_bucket_and_serves_on_while_it_waits_for_one(
     s3: Any, middleman: Middleman, tmp_path: Path
 ) -> None:

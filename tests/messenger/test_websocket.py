@@ -133,6 +133,7 @@ def test_handshake_is_answered_in_http_before_the_upgrade(small_server: Server, 
     assert answer.headers["Sec-WebSocket-Version"] == "13"
 
 
+@pytest.mark.server
 def test_rush_gets_no_more_places_than_there_are(postgresql_url: str, tmp_path: Path) -> None:
     settings = {"SOCKETS_MAX": str(SOCKETS_MAX), "DATABASE_URL": postgresql_url}
     with Server(tmp_path, settings) as server:
@@ -153,6 +154,7 @@ def test_rush_gets_no_more_places_than_there_are(postgresql_url: str, tmp_path: 
             wait_for(lambda: ends(server) == turn * SOCKETS_MAX, 5, "they are gone")  # noqa: B023
 
 
+@pytest.mark.server
 def test_sockets_leave_descriptors_for_rest(tmp_path: Path) -> None:
     with ModestServer(tmp_path) as server, ExitStack() as sockets:
         ann, bob = make_person(server.url), make_person(server.url)
@@ -179,6 +181,7 @@ def test_sockets_leave_descriptors_for_rest(tmp_path: Path) -> None:
     assert str(opened) in told["message"]
 
 
+@pytest.mark.server
 def test_request_ends_with_the_upgrade(tmp_path: Path) -> None:
     # So few that gunicorn may serve at a time; each greenlet of it is one of them.
     with (

@@ -8,8 +8,12 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from tests.factories import make_person
 from tests.servers import ROOT, Server
+
+pytestmark = pytest.mark.long
 
 SESSION_IDS_FROM = 1_000_000  # a number that is made up does not end the session in use
 

@@ -196,6 +196,7 @@ def test_pictures_alone_make_an_installation_that_is_not_empty(
     assert "1 pictures" in run(new, "restore", file).output
 
 
+@pytest.mark.server
 def test_nothing_that_was_acknowledged_is_missing_from_a_backup_made_under_load(
     tmp_path: Path,
 ) -> None:

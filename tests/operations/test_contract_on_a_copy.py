@@ -6,26 +6,20 @@ from types import SimpleNamespace
 import pytest
 
 from app import create_app
-from tests import services
-from tests.conftest import make_config, sqlite_url, unavailable
+from tests.conftest import make_config, sqlite_url
 from tests.factories import Person, make_person
 from tests.servers import Server
 from tests.test_contract import *  # noqa: F403 - its tests, in their order, and its fixtures
+
+pytestmark = pytest.mark.long
 
 # The document's examples come first. They say which ids there are, and which one comes next.
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of an empty PostgreSQL database."""
-    with services.postgresql(tmp_path_factory.mktemp("postgresql")) as url:
-        if url is None:
-            unavailable("PostgreSQL")
-        yield url
-
-
-@pytest.fixture(scope="module")
-def world(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+def world(
+    postgresql_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SimpleNamespace]:
     """The people of the document, copied to a server on PostgreSQL with all that they had."""
     folder = tmp_path_factory.mktemp("copy")
     settings = {"RATELIMIT_ENABLED": "true"}
@@ -33,10 +27,10 @@ def world(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         people = {name: make_person(old.url, name) for name in ("user1", "user2", "jane_doe")}
         room = people["user1"].open_room(people["user2"])
     app = create_app(make_config(folder, sqlite_url(folder)))
-    done = app.test_cli_runner().invoke(args=["copy-database", database])
+    done = app.test_cli_runner().invoke(args=["copy-database", postgresql_url])
     app.extensions["engine"].dispose()
     assert done.exit_code == 0, done.output
-    new = Server(folder, settings | {"DATABASE_URL": database})
+    new = Server(folder, settings | {"DATABASE_URL": postgresql_url})
     new.start()
     for person in people.values():
         person.url = person.http.base_url = new.url

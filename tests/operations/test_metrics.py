@@ -26,8 +26,7 @@ from websockets.sync.client import ClientConnection
 import logs
 from app import create_app, stop
 from app.database.transactions import reading
-from tests import services
-from tests.conftest import make_config, sqlite_url, unavailable
+from tests.conftest import make_config, sqlite_url
 from tests.factories import Person, make_person
 from tests.servers import ROOT, Server
 from tests.talk import chat_path, close_code, hear, join, messages_path, open_socket, send_text
@@ -76,20 +75,12 @@ def scrape_until(server: Server, is_so: Callable[[Numbers], bool]) -> Numbers:
 
 
 @pytest.fixture(scope="module")
-def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def two_workers(postgresql_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of two workers whose numbers are ours alone."""
-    folder = tmp_path_factory.mktemp("metrics")
-    with services.postgresql(folder) as url:
-        if url is None:
-            unavailable("PostgreSQL")
-        settings = {
-            "DATABASE_URL": str(url),
-            "WEB_CONCURRENCY": "2",
-            "METRICS_TOKEN": TOKEN,
-        }
-        with Server(folder, settings) as server:
-            scrape_until(server, lambda now: now("workers") == 2)
-            yield server
+    settings = {"DATABASE_URL": postgresql_url, "WEB_CONCURRENCY": "2", "METRICS_TOKEN": TOKEN}
+    with Server(tmp_path_factory.mktemp("metrics"), settings) as server:
+        scrape_until(server, lambda now: now("workers") == 2)
+        yield server
 
 
 @pytest.fixture
@@ -244,6 +235,7 @@ def test_workers_that_are_replaced_count_on(
     assert after("requests_total") > before("requests_total")
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
 def test_server_that_ends_leaves_no_files(tmp_path: Path, end: signal.Signals) -> None:
     server = Server(tmp_path)

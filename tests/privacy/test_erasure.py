@@ -243,6 +243,7 @@ def test_nothing_personal_is_left_in_any_table(site: InProcess, engine: Engine) 
     assert kept["deleted_at"] is not None
 
 
+@pytest.mark.server
 def test_nothing_personal_is_left_in_any_file(tmp_path: Path) -> None:
     settings = {"LOG_LEVEL": "DEBUG", "PROXY_HOPS": "1"}
     with (
@@ -465,6 +466,7 @@ class BrokenStore(FolderStore):
         raise OSError
 
 
+@pytest.mark.server
 def test_what_could_not_be_removed_is_removed_at_the_next_start(
     app: APIFlask, site: InProcess, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

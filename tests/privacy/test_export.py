@@ -264,6 +264,7 @@ def test_what_fails_at_once_is_an_error_like_any_other(
     check_problem(answer, 500)
 
 
+@pytest.mark.server
 def test_error_in_the_middle_cannot_be_taken_for_the_end(tmp_path: Path) -> None:
     with Server(tmp_path) as server:
         ann, bob = make_person(server.url), make_person(server.url)

@@ -24,6 +24,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from redis.connection import Connection
 from redis.utils import HIREDIS_AVAILABLE
 
+from tests import processes
 from tests.servers import ROOT, START_SECONDS, free_port
 
 PROBE = """
@@ -131,7 +132,7 @@ def test_redis_connection_waits_for_a_push_as_long_as_it_is_told():
 def test_gunicorn_gives_its_socket_which_does_not_block(tmp_path):
     (tmp_path / "probe.py").write_text(PROBE)
     port = free_port()
-    process = subprocess.Popen(
+    process = processes.start(
         [
             *(sys.executable, "-m", "gunicorn", "--worker-class", "gevent"),
             *("--bind", f"127.0.0.1:{port}", "probe:app"),

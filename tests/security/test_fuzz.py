@@ -33,6 +33,8 @@ from tests.servers import Server
 from tests.talk import chat_path
 from tests.test_strangers import CHAT, PUBLIC_BLUEPRINTS
 
+pytestmark = pytest.mark.long
+
 REQUESTS_SECONDS, FRAMES_SECONDS, HANDSHAKES_SECONDS = 6, 4, 2  # for each database
 PLANTED = 987_654_321  # only ever under a key that no body has
 LINE_CHARS = 3_900  # of what gunicorn reads as the first line of a request

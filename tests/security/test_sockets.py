@@ -119,6 +119,7 @@ def test_flooder_who_does_not_read_is_told_so_and_closed(server: Server) -> None
     assert len(received) < 12 * MEBIBYTE  # of the 16 that they would be
 
 
+@pytest.mark.server
 def test_flooder_is_not_read_while_what_was_said_is_not_stored(
     postgresql_url: str, tmp_path: Path
 ) -> None:

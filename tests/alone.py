@@ -1,0 +1,49 @@
+"""Lets a test run while no other process of the same test run does one."""
+
+import fcntl
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class Turns:
+    """Whose turn it is among the processes of one test run.
+
+    Ordinary tests share a file lock; a test that wants to be alone takes it for itself. Everybody
+    passes a gate first and whoever waits to be alone holds it, so that the others cannot pass them.
+
+    Args:
+        run: The name of the test run; None if it has one process only.
+    """
+
+    def __init__(self, run: str | None) -> None:
+        self._paths = [
+            Path(tempfile.gettempdir(), f"beseda-tests-{run}.{name}") for name in ("gate", "lock")
+        ]
+        self._files = [path.open("w") for path in self._paths] if run else []
+
+    @contextmanager
+    def take(self, *, alone: bool) -> Iterator[None]:
+        """Wait for one's turn, and keep it for the block.
+
+        Args:
+            alone: Whether nobody else may have a turn meanwhile.
+        """
+        if not self._files:
+            yield
+            return
+        gate, lock = self._files
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(gate, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Let go of the files, and remove them."""
+        for file, path in zip(self._files, self._paths, strict=False):
+            file.close()
+            path.unlink(missing_ok=True)
