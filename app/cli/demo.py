@@ -18,7 +18,9 @@ from app.accounts.operators import set_admin
 from app.accounts.registration import create_user
 from app.cli.errors import report_errors
 from app.database.transactions import reading
-from app.messenger.services import open_room, post_message, require_member
+from app.messenger.members import require_member
+from app.messenger.messages import post_message
+from app.messenger.rooms import open_room
 from app.profiles.services import change_profile, write_post
 from app.social.friends import befriend
 

@@ -9,7 +9,10 @@ Who draws has to have all other locks already. A row that is locked afterwards m
 somebody who waits for a number, and everybody who writes would wait for those two.
 """
 
-from sqlalchemy import Connection, text
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from sqlalchemy import Connection, Executable, text
 
 from app.database.prepared import Prepared
 
@@ -49,3 +52,22 @@ def draw(connection: Connection, count: int = 1) -> range:
         return range(last - count + 1, last + 1)
     numbers = [number for (number,) in _ON_POSTGRESQL.all(connection, {"count": count})]
     return range(numbers[0], numbers[-1] + 1)
+
+
+Change: TypeAlias = Callable[[int], Executable]
+
+
+def write_changes(connection: Connection, changes: Sequence[Change]) -> range:
+    """Change rows, each with an event id of its own, as the last thing of a transaction.
+
+    Args:
+        connection: Of a transaction that has all these rows locked.
+        changes: Each returns, for the event id that it is given, the statement that writes it.
+
+    Returns:
+        The event ids, to be announced after the commit.
+    """
+    numbers = draw(connection, len(changes))
+    for number, change in zip(numbers, changes, strict=True):
+        connection.execute(change(number))
+    return numbers

@@ -11,7 +11,13 @@ from app.messenger.models import Message, Room
 from app.messenger.schemas import message_bytes
 
 MESSAGES = select(
-    Message.id, User.username, Message.content, Message.timestamp, Message.client_id
+    Message.id,
+    User.username,
+    Message.content,
+    Message.timestamp,
+    Message.client_id,
+    Message.edited_at,
+    Message.reply_to_id,
 ).join(User, User.id == Message.user_id)
 _OF_ROOM = KeysetQuery(MESSAGES, Message.id, of=Message.room_id)
 _LAST_IDS = select(Room.id, Room.last_message_id).where(

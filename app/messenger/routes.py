@@ -21,7 +21,9 @@ from app.http.pagination import (
 )
 from app.http.validation import HEADERS, JSON_OR_FORM, RetryIn
 from app.limits.rules import consume_message, may_throttle
-from app.messenger import services
+from app.messenger import messages, rooms
+from app.messenger.members import RoomNotFound, require_member
+from app.messenger.rooms import RoomWithOneself
 from app.messenger.schemas import (
     MessageIn,
     MessageOut,
@@ -29,7 +31,6 @@ from app.messenger.schemas import (
     RoomOut,
     message_out,
 )
-from app.messenger.services import RoomNotFound, RoomWithOneself
 from app.messenger.writer import OutcomeUnknown
 from app.openapi import answers, in_path, raises
 
@@ -49,7 +50,7 @@ _ROOM_NAME: dict[str, Any] = {
 @paged(default=MOST_ROOMS, most=MOST_ROOMS)
 def list_rooms(window: PageRequest) -> Response:
     """List the caller's rooms; an administrator's list has all rooms."""
-    return _room_page(window, services.ALL_ROOMS if current_user.is_admin else services.OWN_ROOMS)
+    return _room_page(window, rooms.ALL_ROOMS if current_user.is_admin else rooms.OWN_ROOMS)
 
 
 @bp.get("/user/chatrooms/")
@@ -59,13 +60,13 @@ def list_rooms(window: PageRequest) -> Response:
 @paged(default=MOST_ROOMS, most=MOST_ROOMS)
 def list_own_rooms(window: PageRequest) -> Response:
     """List the caller's rooms."""
-    return _room_page(window, services.OWN_ROOMS)
+    return _room_page(window, rooms.OWN_ROOMS)
 
 
 def _room_page(window: PageRequest, listing: KeysetQuery) -> Response:
     with reading() as connection:
         page = listing.read(connection, window, user_id=current_user.id)
-    return json_response([services.room_out(room) for room in page.rows], headers=page.link(window))
+    return json_response([rooms.room_out(room) for room in page.rows], headers=page.link(window))
 
 
 @bp.post("/chatrooms/")
@@ -76,7 +77,7 @@ def _room_page(window: PageRequest, listing: KeysetQuery) -> Response:
 @raises(UserNotFound, RoomWithOneself)
 def open_room(json_or_form_data: RoomIn) -> Response:
     """Open a room with somebody, or return the one that there is."""
-    room, is_new = services.open_room(
+    room, is_new = rooms.open_room(
         current_user.id, current_user.username, json_or_form_data.recipient
     )
     return json_response(room, 201 if is_new else 200)
@@ -91,7 +92,7 @@ def open_room(json_or_form_data: RoomIn) -> Response:
 @raises(RoomNotFound)
 def list_messages(window: PageRequest, room_name: str) -> Response:
     """List the messages of one of the caller's rooms."""
-    page = services.read_messages(room_name, current_user.id, current_user.username, window)
+    page = messages.read_messages(room_name, current_user.id, current_user.username, window)
     return json_response([message_out(*row) for row in page.rows], headers=page.link(window))
 
 
@@ -109,6 +110,6 @@ def create_message(room_name: str, json_or_form_data: MessageIn, headers_data: R
     body = json_or_form_data
     consume_message(current_user.id)
     client_id = body.client_id or headers_data.key
-    member = services.require_member(room_name, current_user.id, current_user.username)
-    stored = services.post_message(member, body.content, client_id)
+    member = require_member(room_name, current_user.id, current_user.username)
+    stored = messages.post_message(member, body.content, client_id)
     return Response(stored.payload, 200 if stored.is_repeat else 201, mimetype="application/json")

@@ -42,16 +42,25 @@ class MessageOut(BaseModel):
     content: str = Field(examples=["Привет!"])
     timestamp: datetime = Field(examples=["2023-12-01T10:00:00Z"])
     client_id: str | SkipJsonSchema[None] = None  # only where its sender gave one
+    edited_at: datetime | SkipJsonSchema[None] = None  # only where it was edited
+    reply_to: int | SkipJsonSchema[None] = None  # only in a reply: the id of that message
+
+
+# What a message shows only where it has it.
+_OPTIONAL = ("client_id", "edited_at", "reply_to")
 
 
 def message_out(
-    message_id: int, user: str, content: str, timestamp: datetime, client_id: str | None
+    message_id: int, user: str, content: str, timestamp: datetime, *optional: Any
 ) -> dict[str, Any]:
-    """Return a message as the API shows it, in a list, an answer and a frame alike."""
+    """Return a message as the API shows it, in a list, a response and a frame alike.
+
+    Args:
+        optional: `client_id`, `edited_at` and `reply_to`; None where there is none.
+    """
     message = {"id": message_id, "user": user, "content": content, "timestamp": timestamp}
-    if client_id is not None:
-        message["client_id"] = client_id
-    return message
+    given = zip(_OPTIONAL, optional, strict=False)
+    return message | {name: value for name, value in given if value is not None}
 
 
 def message_bytes(*message: Any) -> bytes:

@@ -23,7 +23,6 @@ from app.http.errors import ApiError
 from app.http.languages import preferred
 from app.http.validation import RetryIn, decode_json, whole_number
 from app.limits.rules import Limits, RateLimitStatus, Throttled, consume, network
-from app.messenger import services
 from app.messenger.handshake import (
     SUBPROTOCOL,
     TooManySockets,
@@ -32,8 +31,8 @@ from app.messenger.handshake import (
     credentials_of,
     tidy,
 )
+from app.messenger.members import Membership, RoomNotFound, require_member
 from app.messenger.schemas import ChatIn
-from app.messenger.services import Membership, RoomNotFound
 from app.messenger.socket_registry import SocketRegistry
 from app.messenger.store import Draft, Stored
 from app.messenger.writer import MessageWriter, Outcome
@@ -107,12 +106,13 @@ def _admission(room_name: str) -> Admission:
         cursor = None if after is None else whole_number(after)
         if after is not None and cursor is None:
             return Admission(None, refusal=closing.BAD_CURSOR)
-        member = services.require_member(room_name, caller.id, caller.username)
+        member = require_member(room_name, caller.id, caller.username)
     except TokenNotValid:
         return Admission(None, refusal=closing.UNAUTHENTICATED)
     except RoomNotFound:
         return Admission(None, refusal=closing.NO_SUCH_ROOM)
     after_id = member.latest if cursor is None else min(cursor, member.latest)
+    after_id = max(after_id, member.visible_from)
     return Admission(member, caller.session_id, after_id)
 
 
@@ -209,9 +209,7 @@ class ChatSession:
         except ApiError as error:
             self._tell(error, _client_id_of(data))
             return
-        draft = Draft(
-            member.room_id, member.user_id, member.username, chat_in.message, chat_in.client_id
-        )
+        draft = Draft.of(member, chat_in.message, chat_in.client_id)
         self._unstored += 1
         if self._unstored >= UNSTORED_MAX:
             self._connection.hold()

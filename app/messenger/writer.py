@@ -246,6 +246,8 @@ class MessageWriter:
         for entry, each in zip(batch, stored, strict=True):
             if isinstance(each, Stored):
                 entry.answer(each)
+            elif isinstance(each, OutcomeUnknownError):
+                self._refuse([entry], OutcomeUnknown())
             else:
                 self._refuse([entry], as_api_error(each))
 

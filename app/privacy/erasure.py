@@ -15,7 +15,10 @@ from app.accounts import sessions
 from app.accounts.credentials import confirm_password
 from app.accounts.erasure import erase_account, lock_user
 from app.database.transactions import purge_deleted_pages, writing
-from app.messenger.services import erase_member, forget_client_ids, has_other_rooms, lock_rooms
+from app.messenger.announcements import announce
+from app.messenger.groups import leave_rooms
+from app.messenger.messages import forget_client_ids, forget_last_client_ids
+from app.messenger.rooms import has_other_rooms, lock_rooms, rename_rooms
 from app.profiles.services import erase_profile, find_erased, forget_profiles, remove_pictures
 from app.social.friends import erase_friendships
 
@@ -63,9 +66,12 @@ def _is_erased(user_id: int, password_hash: str | None) -> bool:
             username = erase_account(connection, user_id)
             erase_profile(connection, user_id)
             erase_friendships(connection, user_id)
-            erase_member(connection, user_id, username)
+            forget_last_client_ids(connection, user_id)
+            rename_rooms(connection, user_id, username)
+            numbers = leave_rooms(connection, user_id)
     except IntegrityError:  # another erasure has just taken the name of a room
         return False
+    announce(numbers)
     return True
 
 

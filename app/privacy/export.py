@@ -20,7 +20,7 @@ from app.http.json import encode
 from app.http.pagination import KeysetQuery
 from app.media.store import MediaStore, read_picture
 from app.messenger.models import Message
-from app.messenger.services import OWN_ROOMS, room_out
+from app.messenger.rooms import OWN_ROOMS, room_out
 from app.profiles.models import Post, Profile
 from app.profiles.services import POSTS
 from app.social.models import Friendship

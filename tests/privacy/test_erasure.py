@@ -41,7 +41,7 @@ from app.database.transactions import engine_options, prepare, purge_deleted_pag
 from app.extensions import db
 from app.http.errors import ApiError
 from app.media.store import FolderStore
-from app.messenger import services as messenger
+from app.messenger import rooms as messenger
 from app.messenger.models import Message, Room
 from app.messenger.store import Draft, Stored, store
 from app.privacy import erasure as personal
@@ -227,6 +227,7 @@ def test_nothing_personal_is_left_in_any_table(site: InProcess, engine: Engine) 
     assert rows_of(engine, rich.id) == {
         "sessions.user_id",
         "messages.user_id",
+        "memberships.user_id",
         f"chat_rooms.{'low' if rich.id < eve.id else 'high'}_user_id",
     }
     with reading(engine) as connection:
