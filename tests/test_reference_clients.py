@@ -204,14 +204,14 @@ def test_python_client_says_why_a_message_was_refused(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("token", "room", "error"),
+    ("token", "room", "code", "reason"),
     [
-        ("a bad token", "", PermissionError),
-        (None, "nobody_no-one", LookupError),
+        ("a bad token", "", 4401, "logged_out"),
+        (None, "nobody_no-one", 4404, "no_room"),
     ],
 )
 def test_python_client_gives_up_where_trying_again_would_not_help(
-    server: Server, token: str | None, room: str, error: type[Exception]
+    server: Server, token: str | None, room: str, code: int, reason: str
 ) -> None:
     ann, bob = make_person(server.url), make_person(server.url)
     room = room or ann.open_room(bob)["name"]
@@ -221,11 +221,187 @@ def test_python_client_gives_up_where_trying_again_would_not_help(
         asked.append(refused)
         return token or ann.access
 
+    module = load_chat()
+
     async def talk() -> None:
-        chat = load_chat().Chat(server.ws_url, room, get_token, lambda _: None)
+        chat = module.Chat(server.ws_url, room, get_token, lambda _: None)
         await asyncio.wait_for(chat.run(), DONE_SECONDS)
 
-    with pytest.raises(error):
+    with pytest.raises(module.ChatOver) as over:
         run_aside(talk)
 
+    assert (over.value.code, over.value.reason) == (code, reason)
     assert asked == ([False, True] if token else [False])
+
+
+TOO_LONG = [70_000, 22_000, 10_001]  # characters; frames over 128 KiB, as each client writes them
+
+
+def test_python_client_refuses_a_message_that_is_too_long_and_goes_on(server: Server) -> None:
+    ann, bob = make_person(server.url), make_person(server.url)
+    room = ann.open_room(bob)["name"]
+
+    async def talk() -> dict[str, Any]:
+        chat = load_chat().Chat(
+            server.ws_url, room, lambda _: asyncio.sleep(0, ann.access), lambda _: None
+        )
+        running = asyncio.create_task(chat.run())
+        for length in TOO_LONG:
+            with pytest.raises(ValueError, match="10,000"):
+                await asyncio.wait_for(chat.send("ж" * length), DONE_SECONDS)
+        stored: dict[str, Any] = await asyncio.wait_for(chat.send("💬" * 10_000), DONE_SECONDS)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+        return stored
+
+    assert run_aside(talk)["content"] == "💬" * 10_000
+
+
+def test_what_waits_in_the_python_client_is_told_that_the_chat_is_over(server: Server) -> None:
+    module = load_chat()
+
+    async def talk() -> None:
+        chat = module.Chat(server.ws_url, "a_b", lambda _: asyncio.sleep(0), lambda _: None)
+        waiting = asyncio.create_task(chat.send("never stored"))
+        with pytest.raises(module.ChatOver):
+            await asyncio.wait_for(chat.run(), DONE_SECONDS)
+        with pytest.raises(module.ChatOver):
+            await asyncio.wait_for(waiting, DONE_SECONDS)
+
+    run_aside(talk)
+
+
+def test_browser_client_refuses_a_message_that_is_too_long_and_goes_on(
+    server: Server, site: str, open_tab: Any
+) -> None:
+    ann, bob = make_person(server.url), make_person(server.url)
+    room = ann.open_room(bob)["name"]
+    page = open_tab(site)
+
+    outcomes = page.evaluate(
+        """async ([url, room, token, lengths]) => {
+            const { Chat } = await import("/chat.js");
+            const chat = new Chat({ url, room, token: async () => token, onMessage: () => {} });
+            const texts = [...lengths.map((length) => "ж".repeat(length)), "💬".repeat(10000)];
+            const sent = await Promise.allSettled(texts.map((text) => chat.send(text)));
+            chat.close();
+            return sent.map(({ reason, value }) => reason?.message ?? value.content.length);
+        }""",
+        [server.ws_url, room, ann.access, TOO_LONG],
+    )
+
+    refused = "A message has at most 10000 characters."
+    assert outcomes == [refused] * 3 + [20_000]  # of UTF-16
+
+
+def end_session(person: Person) -> None:
+    assert person.post("/accounts/api/token/blacklist/", {"refresh": person.refresh}).is_success
+
+
+def test_python_client_says_once_that_the_session_was_ended(server: Server) -> None:
+    ann, bob = make_person(server.url), make_person(server.url)
+    room = ann.open_room(bob)["name"]
+    module, states = load_chat(), []
+    asked = 0
+
+    async def refresh(_refused: bool) -> str | None:
+        nonlocal asked
+        asked += 1
+        answer = await asyncio.to_thread(
+            ann.post, "/accounts/api/token/refresh/", {"refresh": ann.refresh}
+        )
+        return answer.json()["access"] if answer.is_success else None
+
+    async def talk() -> Any:
+        chat = module.Chat(server.ws_url, room, refresh, lambda _: None, on_state=states.append)
+        running = asyncio.create_task(chat.run())
+        await asyncio.wait_for(chat.send("here"), DONE_SECONDS)
+        await asyncio.to_thread(end_session, ann)
+        with pytest.raises(module.ChatOver) as over:
+            await asyncio.wait_for(running, DONE_SECONDS)
+        with pytest.raises(module.ChatOver):
+            await asyncio.wait_for(chat.send("too late"), DONE_SECONDS)
+        return over.value
+
+    over = run_aside(talk)
+
+    assert (over.code, over.reason) == (4401, "logged_out")
+    assert states == ["connected", "reconnecting"]
+    assert asked == 2
+
+
+def test_browser_client_says_once_that_the_session_was_ended(
+    tmp_path: Path, site: str, open_tab: Any
+) -> None:
+    with Server(tmp_path, {"CORS_ORIGINS": site.rstrip("/")}) as server:
+        ann, bob = make_person(server.url), make_person(server.url)
+        room = ann.open_room(bob)["name"]
+        page = open_tab(site)
+        page.set_default_timeout(DONE_SECONDS * 1000)
+
+        page.evaluate(
+            """async ([url, server, room, refresh]) => {
+                const { Chat, refreshing } = await import("/chat.js");
+                window.said = [];
+                window.chat = new Chat({
+                    url, room, token: refreshing(server, refresh),
+                    onMessage: (message) => said.push(message.content),
+                    onState: (state) => said.push(state),
+                    onOver: (code, reason) => said.push(code, reason),
+                });
+                await chat.send("here");
+            }""",
+            [server.ws_url, server.url, room, ann.refresh],
+        )
+        end_session(ann)
+        page.wait_for_function("said.includes('logged_out')")
+        refused = page.evaluate("chat.send('too late').catch((error) => error.reason)")
+        said = page.evaluate("said")
+
+    assert said == ["connected", "here", "reconnecting", 4401, "logged_out"]
+    assert refused == "logged_out"
+
+
+def test_clients_say_when_they_reconnect_and_ask_again_for_a_token_that_cannot_be_had(
+    tmp_path: Path, site: str, open_tab: Any
+) -> None:
+    with Server(tmp_path, {"CORS_ORIGINS": site.rstrip("/")}) as server:
+        ann, bob = make_person(server.url), make_person(server.url)
+        room = ann.open_room(bob)["name"]
+        page = open_tab(site)
+        page.set_default_timeout(DONE_SECONDS * 1000)
+        page.evaluate(
+            """async ([url, server, room, refresh]) => {
+                const { Chat, refreshing } = await import("/chat.js");
+                window.said = [];
+                window.chat = new Chat({
+                    url, room, token: refreshing(server, refresh), onMessage: () => {},
+                    onState: (state) => said.push(state),
+                    onOver: (code, reason) => said.push(code, reason),
+                });
+                await chat.send("here");
+            }""",
+            [server.ws_url, server.url, room, ann.refresh],
+        )
+        server.stop()
+        page.wait_for_function("said.length == 2")
+        page.evaluate("() => { window.sent = chat.send('meanwhile'); }")
+        page.wait_for_timeout(1500)  # at least one attempt for a token meets nobody
+        server.start()
+        stored = page.evaluate("sent")
+        said = page.evaluate("said")
+        server.stop()
+        never_stored = page.evaluate(
+            """() => {
+                const sent = chat.send("never stored");
+                chat.close();
+                return sent.catch((error) => error.reason);
+            }"""
+        )
+        over = page.evaluate("said.slice(-2)")
+
+    assert never_stored == "closed"
+    assert stored["content"] == "meanwhile"
+    assert said == ["connected", "reconnecting", "connected"]
+    assert over == [1000, "closed"]

@@ -32,7 +32,7 @@ def test_clients_give_up_where_the_page_says_so() -> None:
     given_up = {code for code, what in rows if what.startswith("give up")}
 
     for client in CLIENTS:
-        over = re.search(r"OVER = [\[{](.*?)[\]}]", client)
+        over = re.search(r"GIVE_UP = [\[{](.*?)[\]}]", client)
         assert over
         assert set(over[1].split(", ")) == given_up
 
@@ -42,7 +42,7 @@ def test_clients_send_again_where_the_page_says_so() -> None:
     sent_again = {code for code, what in rows if what.startswith(("send again", "the same"))}
 
     for client in CLIENTS:
-        again = re.search(r"AGAIN = [\[{](.*?)[\]}]", client)
+        again = re.search(r"RETRY = [\[{](.*?)[\]}]", client)
         assert again
         assert set(re.findall(r'"(\w+)"', again[1])) == sent_again
 
