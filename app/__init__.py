@@ -7,7 +7,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from apiflask import APIFlask
+from flask import Flask
 from sqlalchemy import make_url
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -20,6 +20,7 @@ from app.database.transactions import engine_options, prepare, watch
 from app.extensions import cors, db, migrate, sock
 from app.http import errors, languages, middleware
 from app.http.json import OrjsonProvider
+from app.http.validation import BODY_BYTES
 from app.limits import rules
 from app.mail import Mailer
 from app.media.store import FolderStore, MediaStore, media
@@ -45,24 +46,21 @@ from app.realtime import (
 from app.social import routes as social
 from config import Config
 
-BODY_BYTES = 1024 * 1024  # of a request; the route that takes pictures takes more
 
-
-def create_app(config: Config) -> APIFlask:
+def create_app(config: Config) -> Flask:
     """Join the parts of the application; nothing is connected to yet.
 
     Args:
         config: Every setting, checked.
     """
     log = logs.configure(config.LOG_LEVEL, config.LOG_FORMAT, middleware.known)
-    app = APIFlask(__name__, enable_openapi=False, json_errors=False, static_folder=None)  # type: ignore[arg-type]
+    app = Flask(__name__, static_folder=None)
     app.extensions["log"] = log
     app.json = OrjsonProvider(app)
     app.url_map.strict_slashes = False  # a path without its last slash is the same path
     app.url_map.merge_slashes = False  # and nothing is redirected
     app.config |= {
         "MAX_CONTENT_LENGTH": BODY_BYTES,
-        "MAX_FORM_MEMORY_SIZE": BODY_BYTES,
         "CORS_ORIGINS": config.CORS_ORIGINS,
         "PASSWORD_RESET_URL": config.PASSWORD_RESET_URL,
         "REGISTRATION": config.REGISTRATION,
@@ -95,7 +93,7 @@ def create_app(config: Config) -> APIFlask:
     return app
 
 
-def start(app: APIFlask) -> None:
+def start(app: Flask) -> None:
     """Let a worker come to life: from now on there is room for sockets."""
     threading.excepthook = logs.log_defect_of_thread
     watch(app.extensions["engine"])
@@ -106,18 +104,18 @@ def start(app: APIFlask) -> None:
     threading.Thread(target=_finish_erasures, args=(app,), name="erasures", daemon=True).start()
 
 
-def stop(app: APIFlask) -> None:
+def stop(app: Flask) -> None:
     """Let a worker leave: what was taken in is stored and told, then every socket hears goodbye."""
     app.extensions["realtime"].stop(finish=app.extensions["writer"].finish)
     app.extensions["metrics"].publish(app)  # for the last time
 
 
-def _finish_erasures(app: APIFlask) -> None:
+def _finish_erasures(app: Flask) -> None:
     with app.app_context():
         erasures.finish()
 
 
-def _connect(app: APIFlask, config: Config) -> None:
+def _connect(app: Flask, config: Config) -> None:
     if config.is_sqlite and (path := make_url(config.DATABASE_URL).database):
         Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     db.init_app(app)

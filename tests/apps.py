@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from shutil import copyfile
 
-from apiflask import APIFlask
+from flask import Flask
 from flask_migrate import upgrade
 from sqlalchemy import make_url
 
@@ -35,7 +35,7 @@ def sqlite_url(folder: Path) -> str:
     return f"sqlite:///{folder / 'beseda.db'}"
 
 
-def make_app(folder: Path, database_url: str | None = None, **settings: str) -> APIFlask:
+def make_app(folder: Path, database_url: str | None = None, **settings: str) -> Flask:
     """Return an application on a migrated database.
 
     Args:

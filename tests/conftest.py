@@ -25,7 +25,7 @@ from typing import Any, get_args, get_type_hints
 
 import httpx
 import pytest
-from apiflask import APIFlask
+from flask import Flask
 from flask.testing import FlaskClient
 from playwright.sync_api import Browser, Page, sync_playwright
 from sqlalchemy import Engine, text
@@ -158,7 +158,7 @@ def redis_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def postgresql_app(
     databases: services.Databases, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[APIFlask]:
+) -> Iterator[Flask]:
     """The application on a migrated PostgreSQL database."""
     url = databases.create()
     app = make_app(tmp_path_factory.mktemp("app"), url)
@@ -168,7 +168,7 @@ def postgresql_app(
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[APIFlask]:
+def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Flask]:
     """The application on an empty, migrated database; once on each kind."""
     if request.param == "postgresql":
         app = request.getfixturevalue("postgresql_app")
@@ -198,7 +198,7 @@ def delete_rows(engine: Engine) -> None:
 
 
 @pytest.fixture
-def client(app: APIFlask) -> FlaskClient:
+def client(app: Flask) -> FlaskClient:
     """A client of the application without a server between them."""
     return app.test_client()
 

@@ -1,12 +1,12 @@
 """What a database holds, for tests that look for what should not be in it."""
 
-from apiflask import APIFlask
+from flask import Flask
 from sqlalchemy import select
 
 from app.extensions import db
 
 
-def stored(app: APIFlask) -> str:
+def stored(app: Flask) -> str:
     """Return every value of every table, as text."""
     with app.extensions["engine"].connect() as connection:
         return "\n".join(

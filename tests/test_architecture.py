@@ -158,23 +158,15 @@ def use_cases() -> Iterator[str]:
 
 
 def test_use_cases_are_given_values_and_see_no_request() -> None:
-    requests = {"flask.request", "flask.g", "flask.session", "flask_jwt_extended.current_user"}
+    requests = {"flask.request", "flask.g", "flask.session", "app.accounts.tokens.current_user"}
     for module in use_cases():
         if module not in ("app.media.store",):  # which serves its files itself
             assert not imported(module) & requests, module
 
 
 def test_only_tokens_know_jwt() -> None:
-    # Others may ask for a token and for the caller; the log line asks whether one was read.
-    allowed = {
-        "app.http.middleware": {"flask_jwt_extended.get_jwt"},
-        "app.limits.rules": {"flask_jwt_extended.get_jwt_identity"},  # some limits are by user
-    }
-    of_routes = {"flask_jwt_extended.jwt_required", "flask_jwt_extended.current_user"}
     for module in SOURCES.keys() - {"app.accounts.tokens"}:
-        found = {name for name in imported(module) if within(name, "jwt", "flask_jwt_extended")}
-        may = of_routes if module.endswith(".routes") else allowed.get(module, set())
-        assert found <= may, module
+        assert not [n for n in imported(module) if within(n, "jwt", "flask_jwt_extended")], module
 
 
 def test_only_three_files_know_gevent() -> None:

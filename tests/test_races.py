@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import httpx
 import pytest
-from apiflask import APIFlask
+from flask import Flask
 from PIL import Image
 
 from app.clock import utcnow
@@ -39,7 +39,7 @@ class Site(Protocol):
 class InProcess:
     """The application without a server; each request is in the thread that asks."""
 
-    def __init__(self, app: APIFlask, media: Path) -> None:
+    def __init__(self, app: Flask, media: Path) -> None:
         self._app = app
         self._media = media
 
@@ -339,14 +339,14 @@ class TestInProcess(Races):
     """On SQLite and on PostgreSQL, in threads."""
 
     @pytest.fixture
-    def site(self, app: APIFlask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InProcess:
+    def site(self, app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InProcess:
         # The application lives longer than a test, so its pictures go where only this one looks.
         folder = tmp_path / "pictures"
         monkeypatch.setitem(app.extensions, "media", FolderStore(folder))
         return InProcess(app, folder)
 
     def test_transactions_at_once_in_one_room_follow_one_another(
-        self, site: InProcess, app: APIFlask
+        self, site: InProcess, app: Flask
     ) -> None:
         # As from several machines, each of which has a writer of its own.
         ann, bob, eve = join(site), join(site), join(site)

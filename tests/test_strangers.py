@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import httpx
 import jwt
 import pytest
-from apiflask import APIFlask
+from flask import Flask
 from websockets.exceptions import ConnectionClosed
 
 from tests.factories import PASSWORD, Person, make_person, new_name
@@ -243,7 +243,7 @@ PUBLIC_BLUEPRINTS = {"health", "media", "docs"}
 CHAT = "/messenger/ws/ws/chat/<room_name>/"
 
 
-def private_routes(app: APIFlask) -> Iterator[tuple[str, str]]:
+def private_routes(app: Flask) -> Iterator[tuple[str, str]]:
     """Yield method and path of every route that a token is needed for."""
     for rule in app.url_map.iter_rules():
         if rule.rule == CHAT or rule.endpoint.partition(".")[0] in PUBLIC_BLUEPRINTS:
@@ -266,7 +266,7 @@ def private_routes(app: APIFlask) -> Iterator[tuple[str, str]]:
     ids=["no token", "a bad token", "a cookie"],
 )
 def test_every_route_but_the_public_ones_needs_a_token(
-    app: APIFlask, headers: dict[str, str], code: str
+    app: Flask, headers: dict[str, str], code: str
 ) -> None:
     routes = set(private_routes(app))
     assert ("GET", "/accounts/api/users/") in routes  # the walk finds something, and by method

@@ -17,7 +17,7 @@ from flask_babel import lazy_gettext as _
 
 from app import threads
 from app.accounts.usernames import folded
-from app.http.validation import RefusedField
+from app.http.fields import RefusedField
 
 PASSWORD_CHARS_MIN, PASSWORD_CHARS_MAX = 8, 128
 

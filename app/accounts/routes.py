@@ -1,9 +1,7 @@
 """`/accounts/api/`: users, sessions and tokens."""
 
-from apiflask import APIBlueprint
-from flask import Response, current_app, request
+from flask import Blueprint, Response, current_app, request
 from flask_babel import gettext
-from flask_jwt_extended import current_user, jwt_required
 
 from app.accounts import credentials, registration, resets, services, sessions, tokens
 from app.accounts.credentials import WrongPassword
@@ -27,16 +25,18 @@ from app.accounts.schemas import (
     UserOut,
 )
 from app.accounts.sessions import Device, SessionNotFound
-from app.accounts.tokens import NoActiveAccount, TokenNotValid
+from app.accounts.tokens import NoActiveAccount, TokenNotValid, current_user, login_required
 from app.accounts.usernames import folded
 from app.clock import utcnow
 from app.database.transactions import reading
+from app.http.annotations import documents_error, documents_header, documents_path, returns
 from app.http.conditional import conditional
 from app.http.errors import Overloaded
+from app.http.fields import whole_number
 from app.http.json import json_response
 from app.http.languages import preferred
 from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_USERS, PageRequest, paged
-from app.http.validation import JSON_OR_FORM, whole_number
+from app.http.validation import takes
 from app.limits.rules import (
     consume_for_account,
     limit_password_guesses,
@@ -44,16 +44,15 @@ from app.limits.rules import (
     may_throttle,
     remember_network,
 )
-from app.openapi import carries, in_path, raises
 
-bp = APIBlueprint("accounts", __name__, url_prefix="/accounts/api")
+bp = Blueprint("accounts", __name__, url_prefix="/accounts/api")
 
 _CHAT_COOKIE = {"header": "Set-Cookie", "sentence": "The access token again, for the chat alone."}
 
 
 @bp.get("/users/")
-@jwt_required()
-@bp.output(list[UserOut])
+@login_required
+@returns(list[UserOut])
 @conditional
 @paged(default=MOST_USERS, most=MOST_USERS)
 def list_users(window: PageRequest) -> Response:
@@ -65,19 +64,18 @@ def list_users(window: PageRequest) -> Response:
 
 @bp.post("/users/")
 @limited("registration")
-@bp.input(RegistrationIn, location=JSON_OR_FORM)
-@bp.output(UserOut, 201)
-@raises(RegistrationClosed, Overloaded)
-def create_user(json_or_form_data: RegistrationIn) -> Response:
+@takes(RegistrationIn)
+@returns(UserOut, 201)
+@documents_error(RegistrationClosed, Overloaded)
+def create_user(body: RegistrationIn) -> Response:
     """Create an account."""
-    body = json_or_form_data
     user = registration.register(body.username, body.email, body.password, body.invitation)
     return json_response(user, 201)
 
 
 @bp.get("/users/me/")
-@jwt_required()
-@bp.output(UserOut)
+@login_required
+@returns(UserOut)
 @conditional
 def show_self() -> Response:
     """Show the caller's own account."""
@@ -85,14 +83,13 @@ def show_self() -> Response:
 
 
 @bp.patch("/users/me/")
-@jwt_required()
-@bp.input(EmailChangeIn, location=JSON_OR_FORM)
-@bp.output(UserOut)
-@raises(WrongPassword("password"), Overloaded)
+@login_required
+@takes(EmailChangeIn)
+@returns(UserOut)
+@documents_error(WrongPassword("password"), Overloaded)
 @may_throttle
-def update_self(json_or_form_data: EmailChangeIn) -> Response:
+def update_self(body: EmailChangeIn) -> Response:
     """Change the caller's e-mail address."""
-    body = json_or_form_data
     with limit_password_guesses(folded(current_user.username), wrong=WrongPassword):
         credentials.change_email(current_user.id, body.email, body.password)
     return _account(body.email)
@@ -103,15 +100,14 @@ def _account(email: str) -> Response:
 
 
 @bp.post("/password/")
-@jwt_required()
-@bp.input(PasswordChangeIn, location=JSON_OR_FORM)
-@bp.output(TokensOut)
-@carries(**_CHAT_COOKIE)
-@raises(WrongPassword("old_password"), Overloaded)
+@login_required
+@takes(PasswordChangeIn)
+@returns(TokensOut)
+@documents_header(**_CHAT_COOKIE)
+@documents_error(WrongPassword("old_password"), Overloaded)
 @may_throttle
-def change_password(json_or_form_data: PasswordChangeIn) -> Response:
+def change_password(body: PasswordChangeIn) -> Response:
     """Change the caller's password: all sessions end, and a new one begins."""
-    body = json_or_form_data
     with limit_password_guesses(folded(current_user.username), wrong=WrongPassword):
         session_id = credentials.change_password(
             current_user.id, body.old_password, body.new_password, _device()
@@ -121,12 +117,12 @@ def change_password(json_or_form_data: PasswordChangeIn) -> Response:
 
 @bp.post("/password/reset/")
 @limited("reset")
-@bp.input(ResetIn, location=JSON_OR_FORM)
-@bp.output(DetailOut, 202)
-@raises(NoMail, Overloaded)
-def ask_for_reset(json_or_form_data: ResetIn) -> Response:
+@takes(ResetIn)
+@returns(DetailOut, 202)
+@documents_error(NoMail, Overloaded)
+def ask_for_reset(body: ResetIn) -> Response:
     """Have a token for a new password sent by mail, if there is an account with this address."""
-    email = json_or_form_data.email
+    email = body.email
     consume_for_account("reset_account", folded(email))  # whether there is one or not
     resets.ask_by_mail(email, preferred())
     sentence = gettext("If there is an account with this address, a letter is on its way to it.")
@@ -135,19 +131,18 @@ def ask_for_reset(json_or_form_data: ResetIn) -> Response:
 
 @bp.post("/password/reset/confirm/")
 @limited("reset")
-@bp.input(ResetConfirmIn, location=JSON_OR_FORM)
-@bp.output(DetailOut)
-@raises(Overloaded)
-def confirm_reset(json_or_form_data: ResetConfirmIn) -> Response:
+@takes(ResetConfirmIn)
+@returns(DetailOut)
+@documents_error(Overloaded)
+def confirm_reset(body: ResetConfirmIn) -> Response:
     """Set a new password with a token: all sessions end."""
-    body = json_or_form_data
     remember_network(folded(resets.reset_password(body.token, body.new_password)))
     return json_response({"detail": gettext("The password is changed. Please log in with it.")})
 
 
 @bp.get("/sessions/")
-@jwt_required()
-@bp.output(list[SessionOut])
+@login_required
+@returns(list[SessionOut])
 @conditional
 @paged(default=DEFAULT_ITEMS, most=MOST_ITEMS)
 def list_sessions(window: PageRequest) -> Response:
@@ -159,10 +154,10 @@ def list_sessions(window: PageRequest) -> Response:
 
 
 @bp.delete("/sessions/<session_id>/")
-@jwt_required()
-@bp.output({}, 204)
-@in_path("session_id", "The `id` of a session.", example=1)
-@raises(SessionNotFound)
+@login_required
+@returns(None, 204)
+@documents_path("session_id", "The `id` of a session.", example=1)
+@documents_error(SessionNotFound)
 def revoke_session(session_id: str) -> Response:
     """Log out of one of the caller's sessions: its tokens and its sockets end with it."""
     sessions.revoke(current_user.id, whole_number(session_id) or 0)
@@ -171,48 +166,47 @@ def revoke_session(session_id: str) -> Response:
 
 @bp.post("/token/")
 @limited("login")
-@bp.input(CredentialsIn, location=JSON_OR_FORM)
-@bp.output(TokensOut)
-@carries(**_CHAT_COOKIE)
-@raises(NoActiveAccount, Overloaded)
-def create_token(json_or_form_data: CredentialsIn) -> Response:
+@takes(CredentialsIn)
+@returns(TokensOut)
+@documents_header(**_CHAT_COOKIE)
+@documents_error(NoActiveAccount, Overloaded)
+def create_token(body: CredentialsIn) -> Response:
     """Log in: get a refresh token and an access token."""
-    body = json_or_form_data
     with limit_password_guesses(folded(body.username), wrong=NoActiveAccount):
         user_id, session_id = log_in(body.username, body.password, _device())
     return _logged_in(user_id, session_id)
 
 
 @bp.post("/token/refresh/")
-@bp.input(RefreshIn, location=JSON_OR_FORM)
-@bp.output(AccessOut)
-@carries(**_CHAT_COOKIE)
-@raises(TokenNotValid)
-def refresh_token(json_or_form_data: RefreshIn) -> Response:
+@takes(RefreshIn)
+@returns(AccessOut)
+@documents_header(**_CHAT_COOKIE)
+@documents_error(TokenNotValid)
+def refresh_token(body: RefreshIn) -> Response:
     """Get a new access token for a refresh token, which stays good."""
-    caller = tokens.caller_of(json_or_form_data.refresh, tokens.REFRESH)
+    caller = tokens.caller_of(body.refresh, tokens.REFRESH)
     sessions.touch(caller.session_id, _device())
     access = tokens.issue_access(caller.id, caller.session_id)
     return _with_cookie({"access": access}, access)
 
 
 @bp.post("/token/verify/")
-@bp.input(TokenIn, location=JSON_OR_FORM)
-@bp.output(NothingOut)
-@raises(TokenNotValid)
-def verify_token(json_or_form_data: TokenIn) -> Response:
+@takes(TokenIn)
+@returns(NothingOut)
+@documents_error(TokenNotValid)
+def verify_token(body: TokenIn) -> Response:
     """Tell whether a token, of either type, is good."""
-    tokens.caller_of(json_or_form_data.token, token_type=None)
+    tokens.caller_of(body.token, token_type=None)
     return json_response({})
 
 
 @bp.post("/token/blacklist/")
-@bp.input(RefreshIn, location=JSON_OR_FORM)
-@bp.output(NothingOut)
-@raises(TokenNotValid)
-def blacklist_token(json_or_form_data: RefreshIn) -> Response:
+@takes(RefreshIn)
+@returns(NothingOut)
+@documents_error(TokenNotValid)
+def blacklist_token(body: RefreshIn) -> Response:
     """Log out: end the session that a refresh token belongs to."""
-    caller = tokens.caller_of(json_or_form_data.refresh, tokens.REFRESH)
+    caller = tokens.caller_of(body.refresh, tokens.REFRESH)
     try:
         sessions.revoke(caller.id, caller.session_id)
     except SessionNotFound:  # it has just ended otherwise

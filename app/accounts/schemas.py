@@ -12,7 +12,8 @@ from app.accounts.resets import find_token_errors
 from app.accounts.services import find_taken
 from app.accounts.usernames import normal_email, normal_username
 from app.http.errors import BadInput
-from app.http.validation import Body, InSchema, NameText, Text, TrimmedText
+from app.http.fields import InSchema, NameText, Text, TrimmedText
+from app.http.validation import Body
 
 Username = Annotated[
     NameText,

@@ -8,7 +8,7 @@ from email_validator import EmailNotValidError, validate_email
 from flask_babel import lazy_gettext as _
 
 from app.accounts.models import EMAIL_CHARS, USERNAME_CHARS
-from app.http.validation import RefusedField
+from app.http.fields import RefusedField
 
 _SYMBOLS = frozenset("@.+-_")  # as Django permits; no `~`, which tells rooms of one name apart
 # Scripts whose letters look like each other's: `а` (Cyrillic), `a` (Latin), `α` (Greek), and the

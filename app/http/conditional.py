@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from flask import Response, request
 
-from app.openapi import answers, carries, notes_of
+from app.http.annotations import documents_header, documents_response, notes_of
 
 P = ParamSpec("P")
 View = TypeVar("View", bound=Callable[..., Any])
@@ -20,7 +20,7 @@ _NOT_MODIFIED = "It is what the client has, by its `If-None-Match`."
 _IF_NONE_MATCH: dict[str, Any] = {
     "name": "If-None-Match",
     "in": "header",
-    "description": "`ETag`s of answers that the client still has.",
+    "description": "`ETag`s of responses that the client still has.",
     "schema": {"type": "string"},
 }
 
@@ -28,8 +28,8 @@ _IF_NONE_MATCH: dict[str, Any] = {
 def has_validator(view: View) -> View:
     """Note that a view does so by itself, as those that serve files do."""
     notes_of(view).parameters.append(_IF_NONE_MATCH)
-    carries("ETag", "Names these very bytes, for `If-None-Match`.")(view)
-    return answers(304, _NOT_MODIFIED, {})(view)
+    documents_header("ETag", "Names these very bytes, for `If-None-Match`.")(view)
+    return documents_response(304, _NOT_MODIFIED, {})(view)
 
 
 def conditional(view: Callable[P, Response]) -> Callable[P, Response]:

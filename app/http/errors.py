@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from apiflask import APIFlask
-from flask import Response
+from flask import Flask, Response
 from flask_babel import LazyString
 from flask_babel import lazy_gettext as _
 from gunicorn.http.errors import ParseException
@@ -176,7 +175,7 @@ def as_api_error(error: Exception) -> ApiError:
     return ApiError()
 
 
-def init_app(app: APIFlask) -> None:
+def init_app(app: Flask) -> None:
     """Let every error of an application leave it as problem+json."""
 
     def render(error: Exception) -> Response:

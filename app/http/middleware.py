@@ -8,7 +8,6 @@ from time import perf_counter
 from typing import Any
 
 from flask import Flask, Response, g, has_request_context, request
-from flask_jwt_extended import get_jwt
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +82,7 @@ def _log(response: Response) -> None:
         path,
         status,
         extra={
-            "user_id": _user_id(),
+            "user_id": g.get("user_id"),
             "method": request.method,
             "path": path,
             "route": request.url_rule and request.url_rule.rule,
@@ -98,12 +97,3 @@ def _shown_path() -> str:
     # name, which is made of two people's names.
     rule = request.url_rule
     return rule.rule if rule and "room_name" in rule.arguments else request.path
-
-
-def _user_id() -> int | None:
-    if "user_id" in g:  # of a handshake, whose token may be anywhere
-        return int(g.user_id)
-    try:
-        return int(get_jwt()["user_id"])
-    except RuntimeError:  # no token was looked at
-        return None

@@ -20,9 +20,9 @@ from sqlalchemy import (
 )
 
 from app.database.prepared import AnyRow, Prepared
+from app.http.annotations import documents_header, notes_of
 from app.http.errors import BadInput
-from app.http.validation import LARGEST_ID, whole_number
-from app.openapi import carries, notes_of
+from app.http.fields import LARGEST_ID, whole_number
 
 MOST_USERS = MOST_ROOMS = MOST_ITEMS = 1000
 DEFAULT_ITEMS = 100
@@ -110,7 +110,7 @@ def paged(
                 }
             )
         notes_of(with_page_request).errors.append(BadInput({"limit": [_too_small(1)]}))
-        return carries("Link", 'Where it goes on: `rel="prev"` older, `rel="next"` newer items.')(
+        return documents_header("Link", 'More items: `rel="prev"` older, `rel="next"` newer ones.')(
             with_page_request
         )
 

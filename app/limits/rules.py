@@ -17,16 +17,15 @@ from typing import Any, Literal, Never, ParamSpec, TypeVar
 
 from flask import Flask, Response, current_app, g, request
 from flask_babel import lazy_gettext as _
-from flask_jwt_extended import get_jwt_identity
 from flask_limiter import RequestLimit
 from limits import RateLimitItem, parse
 from limits.storage import Storage
 
 from app.clock import utcnow
 from app.extensions import limiter
+from app.http.annotations import documents_error
 from app.http.errors import ApiError
 from app.limits.counters import Buckets, Count, Counters, RedisCounters
-from app.openapi import raises
 from config import Config
 
 Rule = Literal[
@@ -161,7 +160,7 @@ def limited(rule: Rule, **options: Any) -> Callable[[Callable[P, Response]], Cal
     limit = limiter.shared_limit(
         partial(_rate, rule),
         scope=rule,
-        key_func=get_jwt_identity if rule in BY_USER else network,
+        key_func=_user if rule in BY_USER else network,
         on_breach=_refuse,
         **options,
     )
@@ -179,7 +178,7 @@ def limited(rule: Rule, **options: Any) -> Callable[[Callable[P, Response]], Cal
 
 def may_throttle(view: View) -> View:
     """Note that a view is limited, for those that spend by hand; `limited` does it by itself."""
-    return raises(Throttled(RateLimitStatus(amount=10, remaining=0, seconds=30)))(view)
+    return documents_error(Throttled(RateLimitStatus(amount=10, remaining=0, seconds=30)))(view)
 
 
 def consume(rule: Rule, who: str) -> RateLimitStatus | None:
@@ -305,6 +304,10 @@ def network() -> str:
     if address.ipv4_mapped:
         return str(address.ipv4_mapped)
     return str(IPv6Network((int(address), NETWORK_BITS), strict=False).network_address)
+
+
+def _user() -> str:
+    return str(g.user_id)
 
 
 def _limits() -> Limits:

@@ -10,7 +10,7 @@ import warnings
 from flask_babel import lazy_gettext as _
 from PIL import Image, ImageOps
 
-from app.http.validation import RefusedField
+from app.http.fields import RefusedField
 
 PICTURE_BYTES = 5 * 1024 * 1024
 PICTURE_PIXELS = 40_000_000

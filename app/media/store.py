@@ -17,9 +17,9 @@ from typing import NamedTuple, Protocol
 from flask import Blueprint, Response, current_app, send_file
 from flask_babel import lazy_gettext as _
 
+from app.http.annotations import documents_error, documents_path, documents_response
 from app.http.conditional import has_validator
 from app.http.errors import RETRY_SECONDS, ApiError
-from app.openapi import answers, in_path, raises
 
 MEDIA_URL = "/media/"
 FOLDER = "user_images"
@@ -30,6 +30,8 @@ _NAME = re.compile(FOLDER + r"/[0-9a-f]{32}\.jpg\Z")
 _MODE = 0o644  # whatever the umask: another server may be the one that serves them
 _YEAR_SECONDS = 31_536_000
 _HOUR_SECONDS = 3_600
+
+_JPEG = {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}
 
 media = Blueprint("media", __name__)
 
@@ -188,10 +190,10 @@ def image_url(name: str | None) -> str:
 
 
 @media.get(f"{MEDIA_URL}<path:name>")
-@in_path("name", "As `profile.image` has it.", example=DEFAULT)
-@answers(200, "The picture.", {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}})
+@documents_path("name", "As `profile.image` has it.", example=DEFAULT)
+@documents_response(200, "The picture.", _JPEG)
 @has_validator
-@raises(PictureNotFound, PicturesUnavailable)
+@documents_error(PictureNotFound, PicturesUnavailable)
 def show_picture(name: str) -> Response:
     """Serve a picture."""
     store: MediaStore = current_app.extensions["media"]

@@ -100,9 +100,9 @@ def credentials_of(request: Request, origins: Collection[str]) -> str | None:
         request: The handshake.
         origins: Other sites whose pages may use the cookie.
     """
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return token.strip()
+    token = tokens.bearer_token(request.headers)
+    if token is not None:
+        return token
     if "token" in request.args:
         return request.args["token"]
     offered = [

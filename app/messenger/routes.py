@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from apiflask import APIBlueprint
-from flask import Response
-from flask_jwt_extended import current_user, jwt_required
+from flask import Blueprint, Response
 
 from app.accounts.services import UserNotFound
+from app.accounts.tokens import current_user, login_required
 from app.database.transactions import reading
+from app.http.annotations import documents_error, documents_path, documents_response, returns
 from app.http.conditional import conditional
 from app.http.errors import Overloaded
 from app.http.json import json_response
@@ -19,7 +19,7 @@ from app.http.pagination import (
     PageRequest,
     paged,
 )
-from app.http.validation import HEADERS, JSON_OR_FORM, RetryIn
+from app.http.validation import RetryIn, takes
 from app.limits.rules import consume_message, may_throttle
 from app.messenger import messages, rooms
 from app.messenger.members import RoomNotFound, require_member
@@ -32,9 +32,8 @@ from app.messenger.schemas import (
     message_out,
 )
 from app.messenger.writer import OutcomeUnknown
-from app.openapi import answers, in_path, raises
 
-bp = APIBlueprint("messenger", __name__, url_prefix="/messenger/api")
+bp = Blueprint("messenger", __name__, url_prefix="/messenger/api")
 
 _ROOM_NAME: dict[str, Any] = {
     "name": "room_name",
@@ -44,8 +43,8 @@ _ROOM_NAME: dict[str, Any] = {
 
 
 @bp.get("/chatrooms/")
-@jwt_required()
-@bp.output(list[RoomOut])
+@login_required
+@returns(list[RoomOut])
 @conditional
 @paged(default=MOST_ROOMS, most=MOST_ROOMS)
 def list_rooms(window: PageRequest) -> Response:
@@ -54,8 +53,8 @@ def list_rooms(window: PageRequest) -> Response:
 
 
 @bp.get("/user/chatrooms/")
-@jwt_required()
-@bp.output(list[RoomOut])
+@login_required
+@returns(list[RoomOut])
 @conditional
 @paged(default=MOST_ROOMS, most=MOST_ROOMS)
 def list_own_rooms(window: PageRequest) -> Response:
@@ -70,26 +69,24 @@ def _room_page(window: PageRequest, listing: KeysetQuery) -> Response:
 
 
 @bp.post("/chatrooms/")
-@jwt_required()
-@bp.input(RoomIn, location=JSON_OR_FORM)
-@bp.output(RoomOut, 201)
-@answers(200, "The two have a room already.")
-@raises(UserNotFound, RoomWithOneself)
-def open_room(json_or_form_data: RoomIn) -> Response:
+@login_required
+@takes(RoomIn)
+@returns(RoomOut, 201)
+@documents_response(200, "The two have a room already.")
+@documents_error(UserNotFound, RoomWithOneself)
+def open_room(body: RoomIn) -> Response:
     """Open a room with somebody, or return the one that there is."""
-    room, is_new = rooms.open_room(
-        current_user.id, current_user.username, json_or_form_data.recipient
-    )
+    room, is_new = rooms.open_room(current_user.id, current_user.username, body.recipient)
     return json_response(room, 201 if is_new else 200)
 
 
 @bp.get("/chatrooms/<room_name>/messages/")
-@jwt_required()
-@bp.output(list[MessageOut])
-@in_path(**_ROOM_NAME)
+@login_required
+@returns(list[MessageOut])
+@documents_path(**_ROOM_NAME)
 @conditional
 @paged(default=DEFAULT_ITEMS, most=MOST_ITEMS)
-@raises(RoomNotFound)
+@documents_error(RoomNotFound)
 def list_messages(window: PageRequest, room_name: str) -> Response:
     """List the messages of one of the caller's rooms."""
     page = messages.read_messages(room_name, current_user.id, current_user.username, window)
@@ -97,19 +94,18 @@ def list_messages(window: PageRequest, room_name: str) -> Response:
 
 
 @bp.post("/chatrooms/<room_name>/messages/")
-@jwt_required()
-@bp.input(MessageIn, location=JSON_OR_FORM)
-@bp.input(RetryIn, location=HEADERS)
-@bp.output(MessageOut, 201)
-@in_path(**_ROOM_NAME)
-@answers(200, "It is stored already, under the same `client_id`.")
-@raises(RoomNotFound, OutcomeUnknown, Overloaded)
+@login_required
+@takes(MessageIn)
+@takes(RetryIn, "headers")
+@returns(MessageOut, 201)
+@documents_path(**_ROOM_NAME)
+@documents_response(200, "It is stored already, under the same `client_id`.")
+@documents_error(RoomNotFound, OutcomeUnknown, Overloaded)
 @may_throttle
-def create_message(room_name: str, json_or_form_data: MessageIn, headers_data: RetryIn) -> Response:
+def create_message(room_name: str, body: MessageIn, headers: RetryIn) -> Response:
     """Send a message to one of the caller's rooms."""
-    body = json_or_form_data
     consume_message(current_user.id)
-    client_id = body.client_id or headers_data.key
+    client_id = body.client_id or headers.key
     member = require_member(room_name, current_user.id, current_user.username)
     stored = messages.post_message(member, body.content, client_id)
     return Response(stored.payload, 200 if stored.is_repeat else 201, mimetype="application/json")

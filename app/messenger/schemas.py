@@ -6,8 +6,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 from pydantic.json_schema import SkipJsonSchema
 
+from app.http.fields import ClientId, NameText, VisibleText
 from app.http.json import encode
-from app.http.validation import Body, ClientId, NameText, VisibleText
+from app.http.validation import Body
 from app.messenger.models import MESSAGE_CHARS
 
 Content = Annotated[VisibleText, Field(max_length=MESSAGE_CHARS, examples=["Привет!"])]

@@ -19,9 +19,12 @@ from simple_websocket import Server
 from app.accounts import tokens
 from app.accounts.tokens import TokenNotValid
 from app.extensions import sock
+from app.http.annotations import undocumented
+from app.http.body import decode_json
 from app.http.errors import ApiError
+from app.http.fields import whole_number
 from app.http.languages import preferred
-from app.http.validation import RetryIn, decode_json, whole_number
+from app.http.validation import RetryIn
 from app.limits.rules import Limits, RateLimitStatus, Throttled, consume, network
 from app.messenger.handshake import (
     SUBPROTOCOL,
@@ -36,7 +39,6 @@ from app.messenger.schemas import ChatIn
 from app.messenger.socket_registry import SocketRegistry
 from app.messenger.store import Draft, Stored
 from app.messenger.writer import MessageWriter, Outcome
-from app.openapi import unlisted
 from app.realtime import Close, Connection, Realtime, closing
 from app.realtime.loop import monotonic
 
@@ -117,7 +119,7 @@ def _admission(room_name: str) -> Admission:
 
 
 @bp.get(PATH)
-@unlisted("a WebSocket is no operation of OpenAPI")
+@undocumented("a WebSocket is no operation of OpenAPI")
 def refuse_http(room_name: str) -> Never:  # noqa: ARG001 - it is in the path
     """Be there for requests that ask for no upgrade; `admit` has refused them already."""
     raise UpgradeRequired

@@ -7,15 +7,14 @@ is typed into it goes nowhere but to this server.
 
 from pathlib import Path
 
-from apiflask import APIBlueprint
-from flask import Response, current_app, send_from_directory
+from flask import Blueprint, Response, current_app, send_from_directory
 
+from app.http.annotations import documents_response, undocumented
 from app.http.conditional import conditional, has_validator
 from app.http.json import encode
-from app.openapi import answers, unlisted
 from app.openapi.document import build
 
-bp = APIBlueprint("docs", __name__, url_prefix="/api")
+bp = Blueprint("docs", __name__, url_prefix="/api")
 
 _FOLDER = Path(__file__).with_name("swagger_ui")
 _ASSETS = ("start.js", "swagger-ui.css", "swagger-ui-bundle.js")
@@ -26,7 +25,7 @@ _CSP = (
 
 
 @bp.get("/openapi.json")
-@answers(200, "It.", {"application/json": {"schema": {"type": "object"}}})
+@documents_response(200, "It.", {"application/json": {"schema": {"type": "object"}}})
 @conditional
 def show_document() -> Response:
     """Describe this API, as OpenAPI 3.1."""
@@ -39,7 +38,7 @@ def show_document() -> Response:
 
 
 @bp.get("/docs/")
-@answers(200, "The page.", {"text/html": {"schema": {"type": "string"}}})
+@documents_response(200, "The page.", {"text/html": {"schema": {"type": "string"}}})
 @has_validator
 def show_page() -> Response:
     """Show this document to people, who can try everything out."""
@@ -47,7 +46,7 @@ def show_page() -> Response:
 
 
 @bp.get(f"/docs/<any({', '.join(map(repr, _ASSETS))}):name>")
-@unlisted("a part of the page")
+@undocumented("a part of the page")
 def show_asset(name: str) -> Response:
     """Serve what the page is made of."""
     return _file(name)

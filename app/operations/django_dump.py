@@ -21,7 +21,8 @@ from app.accounts.passwords import hash_of_django
 from app.accounts.usernames import folded, normal_email, normal_username
 from app.clock import utcnow
 from app.http.errors import NON_FIELD, BadInput
-from app.http.validation import Body, NameText, RefusedField, Text
+from app.http.fields import NameText, RefusedField, Text
+from app.http.validation import Body
 
 _NEEDED = ("username", "email", "password")
 _USER_MODEL = "auth.user"

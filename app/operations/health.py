@@ -2,20 +2,19 @@
 
 from typing import Literal
 
-from apiflask import APIBlueprint
-from flask import Response, current_app
+from flask import Blueprint, Response, current_app
 from flask_babel import lazy_gettext as _
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.database import revisions
 from app.database.transactions import is_unavailable, reading
+from app.http.annotations import documents_error, returns
 from app.http.errors import RETRY_SECONDS, ApiError, DatabaseUnavailable
 from app.http.json import json_response
-from app.openapi import raises
 from app.realtime import Realtime
 
-bp = APIBlueprint("health", __name__)
+bp = Blueprint("health", __name__)
 
 
 class NotMigrated(ApiError):
@@ -58,15 +57,15 @@ def check_tables() -> None:
 
 
 @bp.get("/healthz")
-@bp.output(StatusOut)
+@returns(StatusOut)
 def show_life() -> Response:
     """Answer while the process lives."""
     return json_response({"status": "ok"})
 
 
 @bp.get("/readyz")
-@bp.output(StatusOut)
-@raises(DatabaseUnavailable, NotMigrated, Draining)
+@returns(StatusOut)
+@documents_error(DatabaseUnavailable, NotMigrated, Draining)
 def show_readiness() -> Response:
     """Answer 200 while requests can be served, 503 with the cause while they cannot."""
     realtime: Realtime = current_app.extensions["realtime"]

@@ -20,8 +20,7 @@ from http import HTTPStatus
 from time import monotonic, sleep
 from typing import Literal
 
-from apiflask import APIBlueprint
-from flask import Flask, Response, current_app, request
+from flask import Blueprint, Flask, Response, current_app, request
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -37,15 +36,15 @@ from pydantic import SecretStr
 
 import logs
 from app import threads
-from app.accounts.tokens import NotAuthenticated, TokenNotValid
+from app.accounts.tokens import NotAuthenticated, TokenNotValid, bearer_token
 from app.database.pool import FairPool
+from app.http.annotations import undocumented
 from app.http.errors import ApiError, DatabaseUnavailable, Overloaded
 from app.http.middleware import elapsed, status_of
 from app.messenger.writer import MessageWriter, OutcomeUnknown
-from app.openapi import unlisted
 from app.realtime import Realtime, closing
 
-bp = APIBlueprint("metrics", __name__)
+bp = Blueprint("metrics", __name__)
 
 PUBLISH_SECONDS = 1.0
 
@@ -237,14 +236,14 @@ def _text_of_all(folder: str) -> bytes:
 
 
 @bp.get("/metrics")
-@unlisted("for an operator's Prometheus, where there is a token for it")
+@undocumented("for an operator's Prometheus, where there is a token for it")
 def show_metrics() -> Response:
     """Show the numbers to whoever has the token for them."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
+    token = bearer_token(request.headers)
+    if token is None:
         raise NotAuthenticated
     wanted: SecretStr = current_app.config["METRICS_TOKEN"]
-    if not compare_digest(token.strip().encode(), wanted.get_secret_value().encode()):
+    if not compare_digest(token.encode(), wanted.get_secret_value().encode()):
         raise TokenNotValid
     metrics: Metrics = current_app.extensions["metrics"]
     metrics.publish(current_app)

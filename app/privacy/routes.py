@@ -1,44 +1,43 @@
 """`/accounts/api/users/me/`: what is somebody's in all domains together, erased or taken along."""
 
-from apiflask import APIBlueprint
-from flask import Response, current_app, request
-from flask_jwt_extended import current_user, jwt_required
+from flask import Blueprint, Response, current_app, request
 
 from app.accounts.credentials import WrongPassword
+from app.accounts.tokens import current_user, login_required
 from app.accounts.usernames import folded
 from app.database.transactions import current_engine
+from app.http.annotations import documents_error, documents_header, returns
 from app.http.errors import Overloaded
-from app.http.validation import JSON_OR_FORM
+from app.http.validation import takes
 from app.limits.rules import limit_password_guesses, may_throttle
 from app.media.store import PicturesUnavailable
-from app.openapi import carries, raises
 from app.privacy import erasure
 from app.privacy.export import export
 from app.privacy.schemas import ErasureIn, ExportOut
 
-bp = APIBlueprint("personal", __name__, url_prefix="/accounts/api/users/me")
+bp = Blueprint("personal", __name__, url_prefix="/accounts/api/users/me")
 
 STALLED_SECONDS = 30  # that a reader may take for one piece of an export
 
 
 @bp.delete("/")
-@jwt_required()
-@bp.input(ErasureIn, location=JSON_OR_FORM)
-@bp.output({}, 204)
+@login_required
+@takes(ErasureIn)
+@returns(None, 204)
 @may_throttle
-@raises(WrongPassword("password"), Overloaded)
-def erase_self(json_or_form_data: ErasureIn) -> Response:
+@documents_error(WrongPassword("password"), Overloaded)
+def erase_self(body: ErasureIn) -> Response:
     """Erase the caller's account; messages stay with those they were sent to, without a name."""
     with limit_password_guesses(folded(current_user.username), wrong=WrongPassword):
-        erasure.erase_own(current_user.id, json_or_form_data.password)
+        erasure.erase_own(current_user.id, body.password)
     return Response(status=204)
 
 
 @bp.get("/export/")
-@jwt_required()
-@bp.output(ExportOut)
-@carries("Content-Disposition", "A name for the file.")
-@raises(PicturesUnavailable)
+@login_required
+@returns(ExportOut)
+@documents_header("Content-Disposition", "A name for the file.")
+@documents_error(PicturesUnavailable)
 def export_self() -> Response:
     """Give the caller all that is theirs, as one JSON document."""
     pieces = export(current_engine(), current_app.extensions["media"], current_user.id)

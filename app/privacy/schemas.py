@@ -5,7 +5,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from app.http.validation import Body, Text
+from app.http.fields import Text
+from app.http.validation import Body
 from app.messenger.schemas import RoomOut
 from app.profiles.schemas import PostOut
 

@@ -1,19 +1,18 @@
 """`/profiles/api/`: profiles, posts, search."""
 
-from apiflask import APIBlueprint
-from flask import Response, request
-from flask_jwt_extended import current_user, jwt_required
+from flask import Blueprint, Response, request
 
 from app.accounts.schemas import UsernameIn
 from app.accounts.services import UserNotFound, get_user_by_name
+from app.accounts.tokens import current_user, login_required
 from app.database.transactions import reading
+from app.http.annotations import documents_error, documents_response, returns
 from app.http.conditional import conditional
 from app.http.errors import Overloaded
 from app.http.json import json_response
 from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, PageRequest, paged
-from app.http.validation import FORM_AND_FILES, HEADERS, JSON_OR_FORM, QUERY, RetryIn
+from app.http.validation import RetryIn, takes
 from app.limits.rules import limited
-from app.openapi import answers, raises
 from app.profiles import services
 from app.profiles.schemas import (
     JANE,
@@ -25,20 +24,14 @@ from app.profiles.schemas import (
 )
 from app.profiles.services import StorageUnavailable
 
-bp = APIBlueprint("profiles", __name__, url_prefix="/profiles/api")
+bp = Blueprint("profiles", __name__, url_prefix="/profiles/api")
 
 UPLOAD_BYTES = 6 * 1024 * 1024  # a picture of 5 MB, and the form around it
 
 
-@bp.before_request
-def _admit_pictures() -> None:
-    if request.endpoint == "profiles.update_profile" and request.mimetype == "multipart/form-data":
-        request.max_content_length = UPLOAD_BYTES
-
-
 @bp.get("/profile/")
-@jwt_required()
-@bp.output(ProfileOut)
+@login_required
+@returns(ProfileOut)
 @conditional
 def show_profile() -> Response:
     """Show the caller's own profile with their newest posts."""
@@ -46,14 +39,13 @@ def show_profile() -> Response:
 
 
 @bp.patch("/profile/")
-@jwt_required()
+@login_required
 @limited("uploads", exempt_when=lambda: request.mimetype != "multipart/form-data")
-@bp.input(ProfileIn, location=FORM_AND_FILES)
-@bp.output(ProfileOut)
-@raises(StorageUnavailable, Overloaded)
-def update_profile(form_and_files_data: ProfileIn) -> Response:
+@takes(ProfileIn, max_bytes=UPLOAD_BYTES)
+@returns(ProfileOut)
+@documents_error(StorageUnavailable, Overloaded)
+def update_profile(body: ProfileIn) -> Response:
     """Change the caller's bio, picture, or both."""
-    body = form_and_files_data
     changes = {name: getattr(body, name) for name in body.model_fields_set}
     if changes.get("image") is not None:
         changes["image"] = changes["image"].read()
@@ -62,8 +54,8 @@ def update_profile(form_and_files_data: ProfileIn) -> Response:
 
 
 @bp.get("/posts/")
-@jwt_required()
-@bp.output(list[PostOut])
+@login_required
+@returns(list[PostOut])
 @conditional
 @paged(default=DEFAULT_ITEMS, most=MOST_ITEMS)
 def list_posts(window: PageRequest) -> Response:
@@ -76,16 +68,15 @@ def list_posts(window: PageRequest) -> Response:
 
 
 @bp.post("/posts/")
-@jwt_required()
+@login_required
 @limited("posts")
-@bp.input(PostIn, location=JSON_OR_FORM)
-@bp.input(RetryIn, location=HEADERS)
-@bp.output(PostOut, 201, example=NEW_POST)
-@answers(200, "It is published already, under the same `client_id`.")
-def create_post(json_or_form_data: PostIn, headers_data: RetryIn) -> Response:
+@takes(PostIn)
+@takes(RetryIn, "headers")
+@returns(PostOut, 201, example=NEW_POST)
+@documents_response(200, "It is published already, under the same `client_id`.")
+def create_post(body: PostIn, headers: RetryIn) -> Response:
     """Publish a post."""
-    body = json_or_form_data
-    client_id = body.client_id or headers_data.key
+    client_id = body.client_id or headers.key
     post, is_new = services.write_post(
         current_user.id, current_user.username, body.title, body.content, client_id
     )
@@ -93,12 +84,12 @@ def create_post(json_or_form_data: PostIn, headers_data: RetryIn) -> Response:
 
 
 @bp.get("/search-user/")
-@jwt_required()
+@login_required
 @limited("search")
-@bp.input(UsernameIn, location=QUERY)
-@bp.output(ProfileOut, example=JANE)
+@takes(UsernameIn, "query")
+@returns(ProfileOut, example=JANE)
 @conditional
-@raises(UserNotFound)
-def search_user(query_data: UsernameIn) -> Response:
+@documents_error(UserNotFound)
+def search_user(query: UsernameIn) -> Response:
     """Show the profile of the user with exactly this login, in whatever case."""
-    return json_response(services.profile_of(get_user_by_name(query_data.username)))
+    return json_response(services.profile_of(get_user_by_name(query.username)))

@@ -7,8 +7,7 @@ from flask_babel import lazy_gettext as _
 from pydantic import AfterValidator, BaseModel, Field
 from werkzeug.datastructures import FileStorage
 
-from app.http.validation import (
-    Body,
+from app.http.fields import (
     ClientId,
     InSchema,
     RefusedField,
@@ -16,6 +15,7 @@ from app.http.validation import (
     TrimmedText,
     VisibleText,
 )
+from app.http.validation import Body
 from app.profiles.models import BIO_CHARS, POST_CHARS, TITLE_CHARS
 
 

@@ -25,8 +25,8 @@ from app.clock import utcnow
 from app.database.prepared import Prepared
 from app.database.transactions import insert_once, reading, writing
 from app.http.errors import RETRY_SECONDS, ApiError, BadInput
+from app.http.fields import LARGEST_ID
 from app.http.pagination import DEFAULT_ITEMS, KeysetQuery, within
-from app.http.validation import LARGEST_ID
 from app.media.avatars import InvalidPicture, avatar_from
 from app.media.store import MediaStore, image_url
 from app.profiles.models import Post, Profile
@@ -80,9 +80,12 @@ def post_out(post: Sequence[Any], author: str) -> Mapping[str, Any]:
 
 
 class _Person(Protocol):
-    id: Any
-    username: Any
-    email: Any
+    @property
+    def id(self) -> Any: ...
+    @property
+    def username(self) -> Any: ...
+    @property
+    def email(self) -> Any: ...
 
 
 def profile_of(person: _Person) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
-from apiflask import APIFlask
+from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import func, select, update
 from werkzeug.test import TestResponse
@@ -24,7 +24,7 @@ USERS = "/accounts/api/users/"
 
 
 @pytest.fixture
-def mode(app: APIFlask, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+def mode(app: Flask, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
     """REGISTRATION, as the test's parameter says; by invitation if it has none."""
     mode: str = getattr(request, "param", "invite")
     monkeypatch.setitem(app.config, "REGISTRATION", mode)
@@ -40,23 +40,23 @@ def register(client: FlaskClient, body: dict[str, object]) -> TestResponse:
     return client.post(USERS, json=body)
 
 
-def invite(app: APIFlask, lifetime: timedelta = invitations.LIFETIME) -> str:
+def invite(app: Flask, lifetime: timedelta = invitations.LIFETIME) -> str:
     with app.app_context():
         return invitations.invite(lifetime).secret
 
 
-def count(app: APIFlask, model: type[User | Invitation] = User) -> int:
+def count(app: Flask, model: type[User | Invitation] = User) -> int:
     with app.app_context(), reading() as connection:
         return connection.execute(select(func.count()).select_from(model)).scalar_one()
 
 
-def is_valid(app: APIFlask, code: str) -> bool:
+def is_valid(app: Flask, code: str) -> bool:
     with app.app_context():
         return invitations.is_valid(code)
 
 
 def test_where_registration_is_open_nobody_needs_a_code_nor_uses_one_up(
-    app: APIFlask, client: FlaskClient
+    app: Flask, client: FlaskClient
 ) -> None:
     code = invite(app)
 
@@ -67,7 +67,7 @@ def test_where_registration_is_open_nobody_needs_a_code_nor_uses_one_up(
 
 @pytest.mark.parametrize("mode", ["closed"], indirect=True)
 def test_where_registration_is_closed_all_get_the_same_refusal(
-    app: APIFlask, client: FlaskClient, mode: str, monkeypatch: pytest.MonkeyPatch
+    app: Flask, client: FlaskClient, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(app.config, "REGISTRATION", "open")
     taken = person()
@@ -89,14 +89,14 @@ def test_where_registration_is_closed_all_get_the_same_refusal(
     indirect=["mode"],
 )
 def test_use_case_asks_for_itself_whoever_calls_it(
-    app: APIFlask, mode: str, refusal: type[ApiError]
+    app: Flask, mode: str, refusal: type[ApiError]
 ) -> None:
     with app.app_context(), pytest.raises(refusal):
         registration.register("ann", "ann@example.com", PASSWORD)
     assert count(app) == 0
 
 
-def test_code_lets_one_person_in(app: APIFlask, client: FlaskClient, mode: str) -> None:
+def test_code_lets_one_person_in(app: Flask, client: FlaskClient, mode: str) -> None:
     code = invite(app)
 
     first = register(client, person(invitation=f" {code}\n"))
@@ -110,7 +110,7 @@ def test_code_lets_one_person_in(app: APIFlask, client: FlaskClient, mode: str) 
 
 
 def test_code_that_is_not_good_is_refused_whatever_is_wrong_with_it(
-    app: APIFlask, client: FlaskClient, mode: str
+    app: Flask, client: FlaskClient, mode: str
 ) -> None:
     used, expired = invite(app), invite(app, timedelta(0))
     register(client, person(invitation=used))
@@ -132,7 +132,7 @@ def test_who_has_no_code_is_told_so_under_its_name(
 
 
 def test_who_has_no_code_learns_nothing_of_who_is_here(
-    app: APIFlask, client: FlaskClient, mode: str
+    app: Flask, client: FlaskClient, mode: str
 ) -> None:
     taken = person(invitation=invite(app))
     assert register(client, taken).status_code == 201
@@ -150,7 +150,7 @@ def test_who_has_no_code_learns_nothing_of_who_is_here(
 
 
 def test_who_has_a_code_is_told_of_all_that_is_wrong_and_keeps_it(
-    app: APIFlask, client: FlaskClient, mode: str
+    app: Flask, client: FlaskClient, mode: str
 ) -> None:
     code = invite(app)
     taken = person(invitation=invite(app))
@@ -168,7 +168,7 @@ def test_who_has_a_code_is_told_of_all_that_is_wrong_and_keeps_it(
     assert register(client, person(invitation=code)).status_code == 201
 
 
-def test_of_many_who_have_one_code_one_gets_in(app: APIFlask, mode: str) -> None:
+def test_of_many_who_have_one_code_one_gets_in(app: Flask, mode: str) -> None:
     code = invite(app)
 
     answers = all_at_once(
@@ -182,7 +182,7 @@ def test_of_many_who_have_one_code_one_gets_in(app: APIFlask, mode: str) -> None
     assert count(app) == 1
 
 
-def test_who_loses_a_race_for_a_name_keeps_the_code(app: APIFlask, mode: str) -> None:
+def test_who_loses_a_race_for_a_name_keeps_the_code(app: Flask, mode: str) -> None:
     codes = [invite(app) for _ in range(CROWD)]
     name = new_name()
 
@@ -197,7 +197,7 @@ def test_who_loses_a_race_for_a_name_keeps_the_code(app: APIFlask, mode: str) ->
     assert sum(is_valid(app, code) for code in codes) == CROWD - 1
 
 
-def test_code_is_long_and_kept_nowhere_but_as_its_hash(app: APIFlask) -> None:
+def test_code_is_long_and_kept_nowhere_but_as_its_hash(app: Flask) -> None:
     codes = {invite(app) for _ in range(20)}
 
     assert len(codes) == 20
@@ -206,7 +206,7 @@ def test_code_is_long_and_kept_nowhere_but_as_its_hash(app: APIFlask) -> None:
     assert all(one_time_tokens.hash_of(code) in stored(app) for code in codes)
 
 
-def test_code_is_good_for_a_week_unless_it_is_said_otherwise(app: APIFlask) -> None:
+def test_code_is_good_for_a_week_unless_it_is_said_otherwise(app: Flask) -> None:
     with app.app_context():
         week, day = invitations.invite(), invitations.invite(timedelta(days=1))
 
@@ -215,7 +215,7 @@ def test_code_is_good_for_a_week_unless_it_is_said_otherwise(app: APIFlask) -> N
 
 
 def test_codes_that_have_expired_are_swept_away_but_for_those_that_were_used(
-    app: APIFlask, client: FlaskClient, mode: str
+    app: Flask, client: FlaskClient, mode: str
 ) -> None:
     used, good = invite(app), invite(app)
     register(client, person(invitation=used))

@@ -15,7 +15,7 @@ from app.accounts.passwords import (
     strong_password,
 )
 from app.accounts.usernames import folded
-from app.http.validation import RefusedField
+from app.http.fields import RefusedField
 
 RIGHT = Verdict(ok=True, needs_rehash=False)
 WRONG = Verdict(ok=False, needs_rehash=False)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from apiflask import APIFlask
+from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event, func, select, update
 from werkzeug.test import TestResponse
@@ -49,7 +49,7 @@ def ann(client: FlaskClient) -> Person:
 
 
 @pytest.fixture
-def post(app: APIFlask, monkeypatch: pytest.MonkeyPatch) -> Iterator[MailServer]:
+def post(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[MailServer]:
     """A mail server to which the application sends its letters."""
     monkeypatch.setattr(mail, "PAUSES_SECONDS", (0.05, 0.2))
     with MailServer() as server:
@@ -88,25 +88,25 @@ def confirm(client: FlaskClient, token: str, password: str = NEW_PASSWORD) -> Te
     return client.post(CONFIRM, json={"token": token, "new_password": password})
 
 
-def issue(app: APIFlask, person: Person, lifetime: timedelta = resets.LIFETIME) -> str:
+def issue(app: Flask, person: Person, lifetime: timedelta = resets.LIFETIME) -> str:
     with app.app_context():
         token_row = resets.issue(person.id, lifetime)
     assert token_row is not None
     return token_row.secret
 
 
-def count(app: APIFlask) -> int:
+def count(app: Flask) -> int:
     with app.app_context(), reading() as connection:
         query = select(func.count()).select_from(PasswordReset)
         return connection.execute(query).scalar_one()
 
 
-def change(app: APIFlask, person: Person, **values: Any) -> None:
+def change(app: Flask, person: Person, **values: Any) -> None:
     with app.extensions["engine"].begin() as connection:
         connection.execute(update(User).where(User.id == person.id).values(values))
 
 
-def is_valid(app: APIFlask, token: str) -> bool:
+def is_valid(app: Flask, token: str) -> bool:
     with app.app_context():
         return not resets.find_token_errors(token)
 
@@ -119,9 +119,7 @@ def token_in(mail_text: str) -> str:
 # Confirming
 
 
-def test_token_gives_its_owner_a_new_password(
-    app: APIFlask, client: FlaskClient, ann: Person
-) -> None:
+def test_token_gives_its_owner_a_new_password(app: Flask, client: FlaskClient, ann: Person) -> None:
     answer = confirm(client, f"  {issue(app, ann)}\n")
 
     assert answer.status_code == 200
@@ -130,7 +128,7 @@ def test_token_gives_its_owner_a_new_password(
     assert log_in(client, ann.username, NEW_PASSWORD).status_code == 200
 
 
-def test_new_password_ends_every_session(app: APIFlask, client: FlaskClient, ann: Person) -> None:
+def test_new_password_ends_every_session(app: Flask, client: FlaskClient, ann: Person) -> None:
     bob = join(client)
 
     confirm(client, issue(app, ann))
@@ -145,7 +143,7 @@ def test_new_password_ends_every_session(app: APIFlask, client: FlaskClient, ann
 
 
 def test_token_works_once_and_takes_its_owners_others_with_it(
-    app: APIFlask, client: FlaskClient, ann: Person
+    app: Flask, client: FlaskClient, ann: Person
 ) -> None:
     bobs = issue(app, join(client))
     used, other = issue(app, ann), issue(app, ann)
@@ -157,7 +155,7 @@ def test_token_works_once_and_takes_its_owners_others_with_it(
 
 
 def test_token_that_is_not_good_is_refused_whatever_is_wrong_with_it(
-    app: APIFlask, client: FlaskClient, ann: Person
+    app: Flask, client: FlaskClient, ann: Person
 ) -> None:
     used = issue(app, ann)
     confirm(client, used)
@@ -178,7 +176,7 @@ def test_token_that_is_not_good_is_refused_whatever_is_wrong_with_it(
     assert len({answer.text for answer in answers}) == 1
 
 
-def test_token_is_good_for_an_hour(app: APIFlask, ann: Person) -> None:
+def test_token_is_good_for_an_hour(app: Flask, ann: Person) -> None:
     with app.app_context():
         token_row = resets.issue(ann.id)
 
@@ -187,7 +185,7 @@ def test_token_is_good_for_an_hour(app: APIFlask, ann: Person) -> None:
 
 
 def test_what_is_wrong_is_named_at_once_and_the_token_stays_good(
-    app: APIFlask, client: FlaskClient, ann: Person
+    app: Flask, client: FlaskClient, ann: Person
 ) -> None:
     token = issue(app, ann)
 
@@ -212,7 +210,7 @@ def test_what_is_wrong_is_named_at_once_and_the_token_stays_good(
 
 
 def test_of_many_who_have_one_token_one_sets_the_password(
-    app: APIFlask, client: FlaskClient, ann: Person
+    app: Flask, client: FlaskClient, ann: Person
 ) -> None:
     token = issue(app, ann)
 
@@ -228,7 +226,7 @@ def test_of_many_who_have_one_token_one_sets_the_password(
     assert log_in(client, ann.username, f"another horse {number}").status_code == 200
 
 
-def test_of_many_tokens_of_one_user_one_sets_the_password(app: APIFlask, ann: Person) -> None:
+def test_of_many_tokens_of_one_user_one_sets_the_password(app: Flask, ann: Person) -> None:
     tokens = [issue(app, ann) for _ in range(CROWD)]
 
     answers = all_at_once([partial(confirm, app.test_client(), token) for token in tokens])
@@ -239,7 +237,7 @@ def test_of_many_tokens_of_one_user_one_sets_the_password(app: APIFlask, ann: Pe
 
 @pytest.mark.parametrize("values", [{"is_active": False}, {"deleted_at": utcnow()}])
 def test_token_of_who_cannot_log_in_is_worth_nothing(
-    app: APIFlask, client: FlaskClient, ann: Person, values: dict[str, Any]
+    app: Flask, client: FlaskClient, ann: Person, values: dict[str, Any]
 ) -> None:
     token = issue(app, ann)
     change(app, ann, **values)
@@ -250,7 +248,7 @@ def test_token_of_who_cannot_log_in_is_worth_nothing(
 
 
 def test_being_deactivated_for_a_moment_ends_tokens_too(
-    app: APIFlask, client: FlaskClient, ann: Person
+    app: Flask, client: FlaskClient, ann: Person
 ) -> None:
     token = issue(app, ann)
     with app.app_context():
@@ -261,7 +259,7 @@ def test_being_deactivated_for_a_moment_ends_tokens_too(
 
 
 def test_token_that_was_sent_to_an_address_is_worth_nothing_once_that_has_changed(
-    app: APIFlask, client: FlaskClient, ann: Person
+    app: Flask, client: FlaskClient, ann: Person
 ) -> None:
     token = issue(app, ann)
     changed = client.patch(
@@ -274,7 +272,7 @@ def test_token_that_was_sent_to_an_address_is_worth_nothing_once_that_has_change
     check_problem(confirm(client, token), 400, "invalid", {"token"})
 
 
-def test_token_is_long_and_kept_nowhere_but_as_its_hash(app: APIFlask, ann: Person) -> None:
+def test_token_is_long_and_kept_nowhere_but_as_its_hash(app: Flask, ann: Person) -> None:
     tokens = {issue(app, ann) for _ in range(20)}
 
     assert len(tokens) == 20
@@ -284,7 +282,7 @@ def test_token_is_long_and_kept_nowhere_but_as_its_hash(app: APIFlask, ann: Pers
 
 
 def test_tokens_that_have_expired_are_swept_away(
-    app: APIFlask, client: FlaskClient, ann: Person
+    app: Flask, client: FlaskClient, ann: Person
 ) -> None:
     issue(app, join(client), timedelta(0))
     issue(app, ann, timedelta(0))
@@ -299,7 +297,7 @@ def test_tokens_that_have_expired_are_swept_away(
 
 
 def test_letter_brings_a_token(
-    app: APIFlask, client: FlaskClient, post: MailServer, ann: Person
+    app: Flask, client: FlaskClient, post: MailServer, ann: Person
 ) -> None:
     answer = ask(client, ann.email.upper())
 
@@ -324,7 +322,7 @@ def test_letter_is_in_the_language_of_who_asks(
 
 
 def test_link_leads_to_the_page_of_the_operator_and_nowhere_else(
-    app: APIFlask,
+    app: Flask,
     client: FlaskClient,
     post: MailServer,
     ann: Person,
@@ -349,7 +347,7 @@ def test_link_leads_to_the_page_of_the_operator_and_nowhere_else(
 
 
 def test_same_is_answered_whether_there_is_such_an_address_or_not(
-    app: APIFlask, client: FlaskClient, post: MailServer, ann: Person
+    app: Flask, client: FlaskClient, post: MailServer, ann: Person
 ) -> None:
     bob, eve = join(client), join(client)
     change(app, bob, is_active=False)
@@ -371,7 +369,7 @@ def test_same_is_answered_whether_there_is_such_an_address_or_not(
 
 
 def test_nothing_is_looked_up_while_the_answer_is_made(
-    app: APIFlask, client: FlaskClient, post: MailServer, ann: Person
+    app: Flask, client: FlaskClient, post: MailServer, ann: Person
 ) -> None:
     asked: list[int] = []
 
@@ -404,7 +402,7 @@ def test_letter_goes_to_the_address_of_the_account_and_not_to_one_that_looks_lik
 
 
 def test_nobodys_mailbox_is_filled(
-    app: APIFlask, client: FlaskClient, post: MailServer, ann: Person
+    app: Flask, client: FlaskClient, post: MailServer, ann: Person
 ) -> None:
     answers = [ask(client, ann.email) for _ in range(resets.OPEN_MAX + 3)]
 
@@ -433,7 +431,7 @@ def test_what_is_no_address_is_refused(
 
 
 def test_neither_the_log_nor_an_answer_tells_a_token(
-    app: APIFlask,
+    app: Flask,
     client: FlaskClient,
     post: MailServer,
     ann: Person,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from apiflask import APIFlask
+from flask import Flask
 from sqlalchemy import Engine, func, select
 
 from app.accounts import credentials, login, registration, sessions
@@ -274,13 +274,13 @@ def test_own_address_is_changed_with_the_password(server: Server) -> None:
 
 
 @pytest.fixture
-def user_id(app: APIFlask) -> int:
+def user_id(app: Flask) -> int:
     with app.app_context():
         return int(registration.register("ann", "ann@example.com", PASSWORD)["id"])
 
 
 @pytest.fixture
-def engine(app: APIFlask) -> Engine:
+def engine(app: Flask) -> Engine:
     found: Engine = app.extensions["engine"]
     return found
 
@@ -296,7 +296,7 @@ def alive(engine: Engine) -> int:
 
 
 def test_no_login_with_the_old_password_outlives_its_change(
-    app: APIFlask, engine: Engine, user_id: int
+    app: Flask, engine: Engine, user_id: int
 ) -> None:
     # Both compute a hash first, so they meet in the database in whatever order.
     for round_ in range(6):
@@ -330,7 +330,7 @@ def test_no_login_with_the_old_password_outlives_its_change(
 
 
 def test_sessions_that_are_long_over_are_swept_at_the_next_login(
-    app: APIFlask, engine: Engine, user_id: int, monkeypatch: pytest.MonkeyPatch
+    app: Flask, engine: Engine, user_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with app.app_context():
         _, session_id = login.log_in("ann", PASSWORD, DEVICE)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.accounts.models import EMAIL_CHARS, USERNAME_CHARS, User
 from app.accounts.usernames import folded, normal_email, normal_username, room_name
-from app.http.validation import RefusedField
+from app.http.fields import RefusedField
 
 texts = st.text(max_size=40)
 # Names that are likely to be accepted, with what is hard about them: letters that fold to more

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apiflask import APIFlask
 from click.testing import Result
+from flask import Flask
 from flask_migrate import downgrade, upgrade
 from sqlalchemy import Boolean, Connection, Engine, Table, insert, inspect, select, text
 
@@ -24,11 +24,11 @@ from tests.services import Databases
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., APIFlask]]:
+def start(tmp_path: Path) -> Iterator[Callable[..., Flask]]:
     """Make installations, on SQLite by name or on whatever a URL says."""
     apps = []
 
-    def start(where: str, *, is_migrated: bool = True) -> APIFlask:
+    def start(where: str, *, is_migrated: bool = True) -> Flask:
         if "://" not in where:
             (tmp_path / where).mkdir()
             where = sqlite_url(tmp_path / where)
@@ -52,11 +52,11 @@ def postgresql(databases: Databases) -> Iterator[str]:
     databases.drop(url)
 
 
-def copy(source: APIFlask, target_url: str, **env: str) -> Result:
+def copy(source: Flask, target_url: str, **env: str) -> Result:
     return source.test_cli_runner().invoke(args=["copy-database", target_url], env=env)
 
 
-def url_of(app: APIFlask) -> str:
+def url_of(app: Flask) -> str:
     return str(app.config["SQLALCHEMY_DATABASE_URI"])
 
 
@@ -105,7 +105,7 @@ def tables(engine: Engine) -> list[str]:
 
 
 def test_every_row_of_every_table_is_copied_there_and_back(
-    start: Callable[..., APIFlask], postgresql: str
+    start: Callable[..., Flask], postgresql: str
 ) -> None:
     old = start("old")
     with writing(old.extensions["engine"]) as connection:
@@ -126,7 +126,7 @@ def test_every_row_of_every_table_is_copied_there_and_back(
 
 
 def test_ids_that_were_given_once_are_given_to_nobody_else(
-    start: Callable[..., APIFlask], postgresql: str
+    start: Callable[..., Flask], postgresql: str
 ) -> None:
     def write() -> int:
         return int(write_post(1, "ann", "Пост", "Текст")[0]["id"])
@@ -153,7 +153,7 @@ def test_ids_that_were_given_once_are_given_to_nobody_else(
 
 
 def test_target_that_is_not_empty_is_refused_and_stays_as_it_is(
-    start: Callable[..., APIFlask], postgresql: str
+    start: Callable[..., Flask], postgresql: str
 ) -> None:
     old, full = start("old"), start(postgresql)
     for app, name in ((old, "ann"), (full, "eve")):
@@ -168,7 +168,7 @@ def test_target_that_is_not_empty_is_refused_and_stays_as_it_is(
     assert content(full.extensions["engine"]) == before
 
 
-def test_other_revisions_are_refused(start: Callable[..., APIFlask], postgresql: str) -> None:
+def test_other_revisions_are_refused(start: Callable[..., Flask], postgresql: str) -> None:
     old, target = start("old"), start(postgresql)
     with target.app_context():
         downgrade(revision="0001")
@@ -186,7 +186,7 @@ def test_other_revisions_are_refused(start: Callable[..., APIFlask], postgresql:
 
 
 def test_tables_of_somebody_else_are_not_touched(
-    start: Callable[..., APIFlask], postgresql: str
+    start: Callable[..., Flask], postgresql: str
 ) -> None:
     target = start(postgresql, is_migrated=False).extensions["engine"]
     with writing(target) as connection:
@@ -200,7 +200,7 @@ def test_tables_of_somebody_else_are_not_touched(
 
 
 def test_what_the_target_refuses_leaves_nothing_there(
-    start: Callable[..., APIFlask], postgresql: str
+    start: Callable[..., Flask], postgresql: str
 ) -> None:
     old, target = start("old"), start(postgresql, is_migrated=False)
     with writing(old.extensions["engine"]) as connection:
@@ -216,7 +216,7 @@ def test_what_the_target_refuses_leaves_nothing_there(
 
 
 def test_what_the_target_changes_is_found_before_it_is_committed(
-    start: Callable[..., APIFlask], postgresql: str
+    start: Callable[..., Flask], postgresql: str
 ) -> None:
     old, target = start("old"), start(postgresql)
     with writing(old.extensions["engine"]) as connection:
@@ -238,7 +238,7 @@ def test_what_the_target_changes_is_found_before_it_is_committed(
 
 
 def test_what_is_written_meanwhile_is_told_and_does_no_harm(
-    start: Callable[..., APIFlask], postgresql: str
+    start: Callable[..., Flask], postgresql: str
 ) -> None:
     old = start("old")
     target = start(postgresql, is_migrated=False).extensions["engine"]
@@ -258,7 +258,7 @@ def test_what_is_written_meanwhile_is_told_and_does_no_harm(
 
 
 def test_progress_counts_every_row_as_copied_and_as_compared(
-    start: Callable[..., APIFlask], postgresql: str
+    start: Callable[..., Flask], postgresql: str
 ) -> None:
     old, target = start("old"), start(postgresql, is_migrated=False)
     progress: list[int] = []
@@ -282,7 +282,7 @@ def test_progress_counts_every_row_as_copied_and_as_compared(
     ],
 )
 def test_url_that_cannot_be_used_is_a_mistake_of_usage(
-    start: Callable[..., APIFlask], url: str, reason: str
+    start: Callable[..., Flask], url: str, reason: str
 ) -> None:
     done = copy(start("old", is_migrated=False), url)
 
@@ -292,7 +292,7 @@ def test_url_that_cannot_be_used_is_a_mistake_of_usage(
 
 
 def test_password_may_come_by_the_environment_and_is_not_shown(
-    start: Callable[..., APIFlask],
+    start: Callable[..., Flask],
 ) -> None:
     old, url = start("old"), "postgresql://someone:hidden@127.0.0.1:1/beseda"
 
@@ -303,7 +303,7 @@ def test_password_may_come_by_the_environment_and_is_not_shown(
     assert "hidden" not in done.output
 
 
-def test_database_is_not_copied_onto_itself(start: Callable[..., APIFlask]) -> None:
+def test_database_is_not_copied_onto_itself(start: Callable[..., Flask]) -> None:
     old = start("old")
 
     assert "of this installation itself" in copy(old, url_of(old)).output

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from apiflask import APIFlask
+from flask import Flask
 from flask.testing import FlaskClient
 
 from app.cli import demo
@@ -14,7 +14,7 @@ from app.http.pagination import MOST_ITEMS
 SCRIPT = json.loads(Path(demo.__file__).with_name("demo.json").read_text())
 
 
-def test_people_of_the_demo_have_said_what_they_say(app: APIFlask, client: FlaskClient) -> None:
+def test_people_of_the_demo_have_said_what_they_say(app: Flask, client: FlaskClient) -> None:
     done = app.test_cli_runner().invoke(args=["demo"])
 
     assert done.exit_code == 0, done.output
@@ -53,7 +53,7 @@ def test_both_languages_are_spoken() -> None:
 
 
 @pytest.mark.parametrize("app", ["sqlite"], indirect=True)
-def test_demo_joins_nobody_who_is_there_already(app: APIFlask, client: FlaskClient) -> None:
+def test_demo_joins_nobody_who_is_there_already(app: Flask, client: FlaskClient) -> None:
     body = {"username": "anna", "email": "a@example.com", "password": demo.PASSWORD}
     client.post("/accounts/api/users/", json=body)
 

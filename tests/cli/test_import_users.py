@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from apiflask import APIFlask
+from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
 
@@ -39,7 +39,7 @@ def csv(folder: Path, *rows: str) -> str:
     return str(file)
 
 
-def users(app: APIFlask) -> dict[str, str]:
+def users(app: Flask) -> dict[str, str]:
     """Return who is there: what is stored in the place of their passwords, by name."""
     with reading(app.extensions["engine"]) as connection:
         return dict(connection.execute(select(User.username, User.password_hash)).all())
@@ -51,7 +51,7 @@ def log_in(client: FlaskClient, username: str, password: str = PASSWORD) -> int:
 
 
 def test_people_log_in_with_the_passwords_they_had(
-    app: APIFlask, client: FlaskClient, tmp_path: Path
+    app: Flask, client: FlaskClient, tmp_path: Path
 ) -> None:
     file = csv(
         tmp_path,
@@ -84,7 +84,7 @@ def test_people_log_in_with_the_passwords_they_had(
 
 
 def test_one_who_is_refused_keeps_everybody_out(
-    app: APIFlask, client: FlaskClient, tmp_path: Path
+    app: Flask, client: FlaskClient, tmp_path: Path
 ) -> None:
     registered = {"username": "Bob", "email": "x@example.com", "password": PASSWORD}
     assert client.post("/accounts/api/users/", json=registered).status_code == 201
@@ -115,7 +115,7 @@ def test_one_who_is_refused_keeps_everybody_out(
     assert list(users(app)) == ["Bob"]
 
 
-def test_rehearsal_lets_nobody_in(app: APIFlask, tmp_path: Path) -> None:
+def test_rehearsal_lets_nobody_in(app: Flask, tmp_path: Path) -> None:
     file = csv(tmp_path, row("ann"), row("bob"))
 
     plain = app.test_cli_runner().invoke(args=["import-users", "--dry-run", file])
@@ -127,7 +127,7 @@ def test_rehearsal_lets_nobody_in(app: APIFlask, tmp_path: Path) -> None:
     assert users(app) == {}
 
 
-def test_two_imports_at_once_let_everybody_in_once(app: APIFlask) -> None:
+def test_two_imports_at_once_let_everybody_in_once(app: Flask) -> None:
     imported_users = [
         ImportedUser(f"user{number}", f"user{number}@example.com", PBKDF2, True, False, utcnow())
         for number in range(1200)
@@ -164,7 +164,7 @@ def test_two_imports_at_once_let_everybody_in_once(app: APIFlask) -> None:
     ],
 )
 def test_file_without_users_is_an_error(
-    app: APIFlask, tmp_path: Path, content: str, reason: str
+    app: Flask, tmp_path: Path, content: str, reason: str
 ) -> None:
     (tmp_path / "dump").write_text(content)
 

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apiflask import APIFlask
 from click.testing import Result
-from flask import current_app
+from flask import Flask, current_app
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
 
@@ -37,7 +36,7 @@ COMMAND = [sys.executable, "-m", "flask", "--app", "wsgi", "users"]
 
 
 @pytest.fixture
-def operate(app: APIFlask) -> Callable[..., Result]:
+def operate(app: Flask) -> Callable[..., Result]:
     """Run a command in this process."""
 
     def run(*arguments: str, stdin: str | bytes = "") -> Result:
@@ -155,7 +154,7 @@ def test_create_with_a_password_makes_who_can_log_in(
 
 @pytest.mark.parametrize("mode", ["closed", "invite"])
 def test_create_needs_no_invitation(
-    app: APIFlask,
+    app: Flask,
     client: FlaskClient,
     operate: Callable[..., Result],
     monkeypatch: pytest.MonkeyPatch,
@@ -362,7 +361,7 @@ def test_administrator_is_made_and_unmade(
 
 
 def test_invite_prints_a_code(
-    app: APIFlask, operate: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+    app: Flask, operate: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text, data = operate("invite"), json.loads(operate("invite", "--days", "1", "--json").stdout)
     monkeypatch.setitem(app.config, "REGISTRATION", "invite")
@@ -378,7 +377,7 @@ def test_invite_prints_a_code(
 
 
 def test_reset_link_is_a_token_or_leads_to_the_page_of_the_operator(
-    app: APIFlask,
+    app: Flask,
     client: FlaskClient,
     operate: Callable[..., Result],
     monkeypatch: pytest.MonkeyPatch,
@@ -440,7 +439,7 @@ def test_owner_of_an_address_is_named(operate: Callable[..., Result]) -> None:
 
 
 def test_deleted_user_is_as_unknown_as_any(
-    app: APIFlask, client: FlaskClient, operate: Callable[..., Result]
+    app: Flask, client: FlaskClient, operate: Callable[..., Result]
 ) -> None:
     user = register(client, "ann")
     with app.extensions["engine"].begin() as connection:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apiflask import APIFlask
+from flask import Flask
 from sqlalchemy import Engine, bindparam, create_engine, func, insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
@@ -30,7 +30,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def engine(app: APIFlask) -> Engine:
+def engine(app: Flask) -> Engine:
     engine: Engine = app.extensions["engine"]
     return engine
 
@@ -87,7 +87,7 @@ def test_error_names_no_parameter(engine: Engine) -> None:
     assert "secret" not in str(caught.value).partition("DETAIL")[0]
 
 
-def test_connection_that_died_is_told_and_not_lent_again(postgresql_app: APIFlask) -> None:
+def test_connection_that_died_is_told_and_not_lent_again(postgresql_app: Flask) -> None:
     engine = postgresql_app.extensions["engine"]
     own = select(func.pg_backend_pid().label("pid"))
     with reading(engine) as connection:
@@ -127,7 +127,7 @@ def test_failure_while_rows_are_fetched_is_sqlalchemys_error_too(tmp_path: Path)
 
 
 def test_statement_whose_columns_have_changed_meanwhile_is_prepared_anew(
-    postgresql_app: APIFlask,
+    postgresql_app: Flask,
 ) -> None:
     engine = postgresql_app.extensions["engine"]
     things = Prepared(text("SELECT id FROM things ORDER BY id"))
@@ -146,7 +146,7 @@ def test_statement_whose_columns_have_changed_meanwhile_is_prepared_anew(
             connection.execute(text("DROP TABLE things"))
 
 
-def test_values_are_what_they_were_given_as(postgresql_app: APIFlask) -> None:
+def test_values_are_what_they_were_given_as(postgresql_app: Flask) -> None:
     values = Prepared(
         text(
             "SELECT CAST(:number AS bigint), CAST(:nothing AS text), CAST(:text AS text),"

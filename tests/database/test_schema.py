@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from apiflask import APIFlask
+from flask import Flask
 from flask.testing import FlaskClient
 from flask_migrate import downgrade, upgrade
 from sqlalchemy import Connection, Engine, create_engine, delete, event, insert, inspect, text
@@ -27,7 +27,7 @@ ON_SQLITE = pytest.mark.parametrize("app", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
-def engine(app: APIFlask) -> Engine:
+def engine(app: Flask) -> Engine:
     """The application's own engine."""
     found: Engine = app.extensions["engine"]
     return found
@@ -56,7 +56,7 @@ def test_migrations_make_the_tables_that_the_models_would_make(engine: Engine) -
 
 
 def test_going_all_the_way_down_leaves_nothing_and_up_again_everything(
-    app: APIFlask, engine: Engine
+    app: Flask, engine: Engine
 ) -> None:
     with reading(engine) as connection:
         before = description(connection)

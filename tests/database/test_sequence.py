@@ -4,7 +4,7 @@ import threading
 from functools import partial
 
 import pytest
-from apiflask import APIFlask
+from flask import Flask
 from sqlalchemy import Engine, insert, select
 
 from app.database.sequence import draw
@@ -19,7 +19,7 @@ ON_POSTGRESQL = pytest.mark.parametrize("app", ["postgresql"], indirect=True)
 
 
 @pytest.fixture
-def engine(app: APIFlask) -> Engine:
+def engine(app: Flask) -> Engine:
     """The application's own engine."""
     found: Engine = app.extensions["engine"]
     return found

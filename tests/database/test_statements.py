@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from apiflask import APIFlask
+from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event
 
@@ -34,7 +34,7 @@ STATEMENTS = {
 
 
 @pytest.fixture
-def said(app: APIFlask) -> Iterator[list[str]]:
+def said(app: Flask) -> Iterator[list[str]]:
     """What the database is told."""
     statements: list[str] = []
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from apiflask import APIFlask
+from flask import Flask
 from sqlalchemy import Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -117,7 +117,7 @@ def test_crowd_opens_no_more_connections_than_are_kept(postgresql_url: str) -> N
     assert len(opened) == 3
 
 
-def test_nothing_is_left_of_what_one_borrower_did_for_the_next(app: APIFlask) -> None:
+def test_nothing_is_left_of_what_one_borrower_did_for_the_next(app: Flask) -> None:
     engine = app.extensions["engine"]
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE things (id integer)"))
@@ -138,7 +138,7 @@ def test_nothing_is_left_of_what_one_borrower_did_for_the_next(app: APIFlask) ->
     assert found == []
 
 
-def test_transactions_of_the_engine_itself_are_transactions(app: APIFlask) -> None:
+def test_transactions_of_the_engine_itself_are_transactions(app: Flask) -> None:
     engine = app.extensions["engine"]
     with engine.connect() as connection:
         connection.execute(text("CREATE TABLE things (id integer)"))
@@ -149,7 +149,7 @@ def test_transactions_of_the_engine_itself_are_transactions(app: APIFlask) -> No
 
 
 def test_when_one_connection_dies_the_idle_ones_are_not_trusted_either(
-    postgresql_app: APIFlask,
+    postgresql_app: Flask,
 ) -> None:
     engine = postgresql_app.extensions["engine"]
     with reading(engine), reading(engine), reading(engine):

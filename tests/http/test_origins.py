@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import pytest
-from apiflask import APIFlask
-from flask import request
+from flask import Flask, request
 from flask_migrate import upgrade
 
 from app import create_app
@@ -14,7 +13,7 @@ LISTED = "https://app.example"
 USERS = "/accounts/api/users/"
 
 
-def make_app(folder: Path, **settings: str) -> APIFlask:
+def make_app(folder: Path, **settings: str) -> Flask:
     app = create_app(make_config(folder, sqlite_url(folder), **settings))
     with app.app_context():
         upgrade()

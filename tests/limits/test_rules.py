@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from apiflask import APIFlask
+from flask import Flask
 from flask_migrate import upgrade
 from limits import parse
 from PIL import Image
@@ -93,7 +93,7 @@ def somebody(limited: Server) -> Callable[[], Person]:
     return lambda: make_person(limited.url, headers=come_from(new_address()))
 
 
-def make_app(folder: Path, **settings: str) -> APIFlask:
+def make_app(folder: Path, **settings: str) -> Flask:
     app = create_app(
         make_config(folder, sqlite_url(folder), **{"RATELIMIT_ENABLED": "true"} | settings)
     )
@@ -103,7 +103,7 @@ def make_app(folder: Path, **settings: str) -> APIFlask:
 
 
 @pytest.fixture
-def default_app(tmp_path: Path) -> Iterator[APIFlask]:
+def default_app(tmp_path: Path) -> Iterator[Flask]:
     """The application with the limits that it ships with."""
     app = make_app(tmp_path)
     yield app

@@ -15,7 +15,7 @@ from typing import Any
 import boto3
 import httpx
 import pytest
-from apiflask import APIFlask
+from flask import Flask
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
 from PIL import Image
@@ -188,7 +188,7 @@ def test_who_asks_to_read_or_remove_a_picture_is_told() -> None:
         store.delete(f"user_images/{HEX}.jpg")
 
 
-def app_at(endpoint: str, folder: Path) -> APIFlask:
+def app_at(endpoint: str, folder: Path) -> Flask:
     app = create_app(make_config(folder, sqlite_url(folder), MEDIA_URL=url_at(endpoint)))
     with app.app_context():
         upgrade()

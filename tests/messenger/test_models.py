@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
-from apiflask import APIFlask
+from flask import Flask
 from flask_migrate import downgrade, upgrade
 from sqlalchemy import Connection, Engine, text
 
@@ -14,14 +14,14 @@ MADE_AT = "2026-01-01 10:00:00"
 
 
 @pytest.fixture
-def engine(app: APIFlask) -> Engine:
+def engine(app: Flask) -> Engine:
     """The application's own engine."""
     found: Engine = app.extensions["engine"]
     return found
 
 
 @pytest.fixture
-def before(app: APIFlask) -> Iterator[None]:
+def before(app: Flask) -> Iterator[None]:
     """Put the tables back to the revision before memberships, and forward at the end."""
     with app.app_context():
         downgrade(revision="0005")
@@ -78,7 +78,7 @@ def rows(connection: Connection, query: str) -> Sequence[Mapping[str, Any]]:
 
 
 def test_rooms_of_before_have_members_who_have_read_everything(
-    app: APIFlask, engine: Engine, before: None
+    app: Flask, engine: Engine, before: None
 ) -> None:
     with writing(engine) as connection:
         add_people(connection, "ann", "bob", "eve")
@@ -151,7 +151,7 @@ def test_a_group_has_no_pair_and_a_room_of_two_has_one(engine: Engine) -> None:
             )
 
 
-def test_going_back_takes_groups_and_deleted_messages_away(app: APIFlask, engine: Engine) -> None:
+def test_going_back_takes_groups_and_deleted_messages_away(app: Flask, engine: Engine) -> None:
     with writing(engine) as connection:
         add_people(connection, "ann", "bob")
         add_room(connection, "ann_bob", 1, 2)

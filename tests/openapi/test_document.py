@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from apiflask import APIFlask
+from flask import Flask
 from openapi_spec_validator import validate
 
 from app import create_app
@@ -124,13 +124,13 @@ def test_is_valid(document: Document) -> None:
 
 
 @pytest.fixture(scope="module")
-def routes(tmp_path_factory: pytest.TempPathFactory) -> APIFlask:
+def routes(tmp_path_factory: pytest.TempPathFactory) -> Flask:
     """The application, only to look at its routes."""
     folder = tmp_path_factory.mktemp("routes")
     return create_app(make_config(folder, sqlite_url(folder)))
 
 
-def test_has_every_route(document: Document, routes: APIFlask) -> None:
+def test_has_every_route(document: Document, routes: Flask) -> None:
     there = {
         (method, re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", rule.rule))
         for rule in routes.url_map.iter_rules()
@@ -209,7 +209,7 @@ def test_every_example_fits_its_schema(document: Document) -> None:
     assert checked > 100
 
 
-def test_tells_of_every_error_that_a_use_case_names(document: Document, routes: APIFlask) -> None:
+def test_tells_of_every_error_that_a_use_case_names(document: Document, routes: Flask) -> None:
     """A `Raises:` in the docstring of what a route calls is an error of that route."""
     missing = []
     for rule in routes.url_map.iter_rules():
@@ -270,7 +270,7 @@ def resolved(node: ast.expr, names: Mapping[str, Any]) -> Any:
     return None
 
 
-def test_errors_of_use_cases_are_found(routes: APIFlask) -> None:
+def test_errors_of_use_cases_are_found(routes: Flask) -> None:
     found = set(raised_by(inspect.unwrap(routes.view_functions["social.add_friend"])))
 
     assert {error.__name__ for error in found} == {"UserNotFound", "FriendOfOneself"}
@@ -496,7 +496,7 @@ ASKS_LATER = {"ask_for_reset"}
 
 @pytest.mark.parametrize("operation_id", sorted(GOOD.keys() - ASKS_LATER))
 def test_is_away_with_the_database_as_it_says(
-    document: Document, lonely: APIFlask, operation_id: str
+    document: Document, lonely: Flask, operation_id: str
 ) -> None:
     operation = document.operations[operation_id]
     content = operation.said.get("requestBody", {}).get("content", {})
@@ -522,7 +522,7 @@ def test_is_away_with_the_database_as_it_says(
 
 
 @pytest.fixture(scope="module")
-def lonely(tmp_path_factory: pytest.TempPathFactory) -> Iterator[APIFlask]:
+def lonely(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     """The application, and nobody listens where its database should be."""
     url = "postgresql://nobody@127.0.0.1:1/nothing"
     app = create_app(make_config(tmp_path_factory.mktemp("lonely"), url))
@@ -534,7 +534,7 @@ def lonely(tmp_path_factory: pytest.TempPathFactory) -> Iterator[APIFlask]:
 
 
 def test_is_served_to_anybody_and_made_once(
-    document: Document, routes: APIFlask, monkeypatch: pytest.MonkeyPatch
+    document: Document, routes: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = routes.test_client()
     first = client.get("/api/openapi.json")
@@ -547,7 +547,7 @@ def test_is_served_to_anybody_and_made_once(
     assert routes.extensions["openapi"] is made
 
 
-def test_is_not_sent_again_to_who_has_it(routes: APIFlask) -> None:
+def test_is_not_sent_again_to_who_has_it(routes: Flask) -> None:
     client = routes.test_client()
     tag = client.get("/api/openapi.json").headers["ETag"]
 

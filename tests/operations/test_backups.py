@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
-from apiflask import APIFlask
 from click.testing import Result
+from flask import Flask
 from flask_migrate import downgrade, upgrade
 from PIL import Image
 from sqlalchemy import select, text
@@ -33,11 +33,11 @@ from tests.servers import Server
 
 
 @pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., APIFlask]]:
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Flask]]:
     """Make installations, each in a folder of its own with a signing key of its own."""
     apps = []
 
-    def start(name: str, *, is_migrated: bool = True, **settings: str) -> APIFlask:
+    def start(name: str, *, is_migrated: bool = True, **settings: str) -> Flask:
         folder = tmp_path / name
         monkeypatch.setattr(config, "INSTANCE", folder)
         kept = {"DATABASE_URL": sqlite_url(folder), "MEDIA_ROOT": str(folder / "media")}
@@ -59,7 +59,7 @@ def picture(color: str) -> bytes:
     return out.getvalue()
 
 
-def fill(app: APIFlask, *names: str) -> None:
+def fill(app: Flask, *names: str) -> None:
     with app.app_context():
         for name in names:
             user = register(name, f"{name}@example.com", "correct horse battery")
@@ -67,13 +67,13 @@ def fill(app: APIFlask, *names: str) -> None:
             change_profile(user["id"], {"bio": name, "image": picture("red")})
 
 
-def run(app: APIFlask, *args: str | Path) -> Result:
+def run(app: Flask, *args: str | Path) -> Result:
     # Commands are processes of their own: what a test had open is closed.
     app.extensions["engine"].dispose()
     return app.test_cli_runner().invoke(args=[str(each) for each in args])
 
 
-def content(app: APIFlask) -> dict[str, Any]:
+def content(app: Flask) -> dict[str, Any]:
     """Return all rows, all pictures and the key of an installation."""
     engine = app.extensions["engine"]
     with reading(engine) as connection:
@@ -92,7 +92,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_all_that_there_was_is_there_again(start: Callable[..., APIFlask], tmp_path: Path) -> None:
+def test_all_that_there_was_is_there_again(start: Callable[..., Flask], tmp_path: Path) -> None:
     old, file = start("old"), tmp_path / "backup.tar"
     fill(old, "ann", "борис")
     with old.app_context(), writing() as connection:  # the highest id is never used again
@@ -117,7 +117,7 @@ def test_all_that_there_was_is_there_again(start: Callable[..., APIFlask], tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["backup.tar", "new", "old"]
 
 
-def test_backup_is_not_overwritten(start: Callable[..., APIFlask], tmp_path: Path) -> None:
+def test_backup_is_not_overwritten(start: Callable[..., Flask], tmp_path: Path) -> None:
     old, file = start("old"), tmp_path / "backup.tar"
     file.write_text("precious")
 
@@ -128,9 +128,7 @@ def test_backup_is_not_overwritten(start: Callable[..., APIFlask], tmp_path: Pat
     assert file.read_text() == "precious"
 
 
-def test_key_stays_where_it_is_when_asked_to(
-    start: Callable[..., APIFlask], tmp_path: Path
-) -> None:
+def test_key_stays_where_it_is_when_asked_to(start: Callable[..., Flask], tmp_path: Path) -> None:
     old, file = start("old"), tmp_path / "backup.tar"
 
     run(old, "backup", "--without-key", file)
@@ -146,7 +144,7 @@ def test_key_stays_where_it_is_when_asked_to(
 
 
 def test_key_of_the_environment_is_neither_backed_up_nor_replaced(
-    start: Callable[..., APIFlask], tmp_path: Path
+    start: Callable[..., Flask], tmp_path: Path
 ) -> None:
     given, file = {"JWT_SECRET_KEY": "given by the environment, 32 bytes"}, tmp_path / "backup.tar"
     start("old")  # has kept one of its own, which is not in use any more
@@ -165,7 +163,7 @@ def test_key_of_the_environment_is_neither_backed_up_nor_replaced(
 
 
 def test_installation_with_anything_in_it_is_refused_unless_it_may_go(
-    start: Callable[..., APIFlask], tmp_path: Path
+    start: Callable[..., Flask], tmp_path: Path
 ) -> None:
     old, new, file = start("old"), start("new"), tmp_path / "backup.tar"
     fill(old, "ann")
@@ -187,7 +185,7 @@ def test_installation_with_anything_in_it_is_refused_unless_it_may_go(
 
 
 def test_pictures_alone_make_an_installation_that_is_not_empty(
-    start: Callable[..., APIFlask], tmp_path: Path
+    start: Callable[..., Flask], tmp_path: Path
 ) -> None:
     old, new, file = start("old"), start("new"), tmp_path / "backup.tar"
     run(old, "backup", file)
@@ -239,7 +237,7 @@ def test_nothing_that_was_acknowledged_is_missing_from_a_backup_made_under_load(
 class ReplacedMeanwhile(FolderStore):
     """A store in which, once, a picture is replaced in the moment when it is looked for."""
 
-    app: APIFlask
+    app: Flask
     is_done = False
 
     def find(self, name: str) -> Any:
@@ -251,7 +249,7 @@ class ReplacedMeanwhile(FolderStore):
 
 
 def test_picture_that_is_replaced_during_the_backup_is_there_as_one_of_both(
-    start: Callable[..., APIFlask], tmp_path: Path
+    start: Callable[..., Flask], tmp_path: Path
 ) -> None:
     app, file = start("old"), tmp_path / "backup.tar"
     fill(app, "ann", "bob")
@@ -267,7 +265,7 @@ def test_picture_that_is_replaced_during_the_backup_is_there_as_one_of_both(
 
 
 def test_picture_that_has_long_been_missing_is_told(
-    start: Callable[..., APIFlask], tmp_path: Path
+    start: Callable[..., Flask], tmp_path: Path
 ) -> None:
     app, file = start("old"), tmp_path / "backup.tar"
     fill(app, "ann")
@@ -342,7 +340,7 @@ def smuggle(file: Path) -> None:
     ],
 )
 def test_backup_that_is_damaged_changes_nothing(
-    start: Callable[..., APIFlask], tmp_path: Path, harm: Callable[[Path], None], reason: str
+    start: Callable[..., Flask], tmp_path: Path, harm: Callable[[Path], None], reason: str
 ) -> None:
     app, file = start("only"), tmp_path / "backup.tar"
     fill(app, "ann")
@@ -359,9 +357,7 @@ def test_backup_that_is_damaged_changes_nothing(
     assert content(app) == before
 
 
-def test_backup_of_a_later_release_is_refused(
-    start: Callable[..., APIFlask], tmp_path: Path
-) -> None:
+def test_backup_of_a_later_release_is_refused(start: Callable[..., Flask], tmp_path: Path) -> None:
     app, file = start("only"), tmp_path / "backup.tar"
     with app.app_context(), writing() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
@@ -374,7 +370,7 @@ def test_backup_of_a_later_release_is_refused(
 
 
 def test_backup_of_an_earlier_release_is_restored_and_to_be_migrated(
-    start: Callable[..., APIFlask], tmp_path: Path
+    start: Callable[..., Flask], tmp_path: Path
 ) -> None:
     app, file = start("only"), tmp_path / "backup.tar"
     with app.app_context():
@@ -389,7 +385,7 @@ def test_backup_of_an_earlier_release_is_restored_and_to_be_migrated(
         assert backup.manifest.revision == "0001"
 
 
-def test_damaged_database_is_not_backed_up(start: Callable[..., APIFlask], tmp_path: Path) -> None:
+def test_damaged_database_is_not_backed_up(start: Callable[..., Flask], tmp_path: Path) -> None:
     app, file = start("only"), tmp_path / "backup.tar"
     fill(app, "ann")
     with reading(app.extensions["engine"]) as connection:

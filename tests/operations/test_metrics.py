@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from apiflask import APIFlask
+from flask import Flask
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
 from prometheus_client.parser import text_string_to_metric_families
@@ -327,7 +327,7 @@ def test_defect_is_an_error_in_the_log_and_a_500(two_workers: Server, ann: Perso
 
 
 @pytest.fixture
-def counting(tmp_path: Path) -> Iterator[APIFlask]:
+def counting(tmp_path: Path) -> Iterator[Flask]:
     """An application on SQLite that shows its metrics."""
     app = create_app(make_config(tmp_path, sqlite_url(tmp_path), METRICS_TOKEN=TOKEN))
     with app.app_context():
@@ -336,11 +336,11 @@ def counting(tmp_path: Path) -> Iterator[APIFlask]:
     app.extensions["engine"].dispose()
 
 
-def numbers_of(app: APIFlask) -> Numbers:
+def numbers_of(app: Flask) -> Numbers:
     return Numbers(app.test_client().get("/metrics", headers=BEARER).text)
 
 
-def test_requests_are_counted_by_route_method_and_status(counting: APIFlask) -> None:
+def test_requests_are_counted_by_route_method_and_status(counting: Flask) -> None:
     client = counting.test_client()
     client.get("/healthz")
     client.post("/healthz")
@@ -369,11 +369,11 @@ def test_bus_that_is_away_is_seen(tmp_path: Path) -> None:
     app.extensions["engine"].dispose()
 
 
-def test_lonely_worker_has_a_bus_that_is_well(counting: APIFlask) -> None:
+def test_lonely_worker_has_a_bus_that_is_well(counting: Flask) -> None:
     assert numbers_of(counting)("bus_well") == 1
 
 
-def test_connections_are_counted_by_what_they_do(counting: APIFlask) -> None:
+def test_connections_are_counted_by_what_they_do(counting: Flask) -> None:
     idle = numbers_of(counting)
     with reading(counting.extensions["engine"]):
         lent = numbers_of(counting)
@@ -382,7 +382,7 @@ def test_connections_are_counted_by_what_they_do(counting: APIFlask) -> None:
     assert lent("database_connections", state="lent") == 1
 
 
-def test_worker_that_leaves_writes_down_what_it_has_counted(counting: APIFlask) -> None:
+def test_worker_that_leaves_writes_down_what_it_has_counted(counting: Flask) -> None:
     logging.getLogger("app").error("the last thing that happened")
 
     stop(counting)
@@ -406,7 +406,7 @@ def test_worker_that_leaves_writes_down_what_it_has_counted(counting: APIFlask) 
     ],
 )
 def test_without_the_token_nothing_is_shown(
-    counting: APIFlask, headers: dict[str, str], code: str
+    counting: Flask, headers: dict[str, str], code: str
 ) -> None:
     answer = counting.test_client().get(f"/metrics?token={TOKEN}", headers=headers)
 
@@ -422,7 +422,7 @@ def test_without_the_setting_there_is_nothing(client: FlaskClient) -> None:
 # What is written about it
 
 
-def exported(app: APIFlask) -> set[str]:
+def exported(app: Flask) -> set[str]:
     """Name all series that there may be, whether they have been counted yet or not."""
     names = set()
     for family in numbers_of(app).families:
@@ -434,7 +434,7 @@ def exported(app: APIFlask) -> set[str]:
     return names
 
 
-def test_every_metric_is_explained_and_no_other(counting: APIFlask) -> None:
+def test_every_metric_is_explained_and_no_other(counting: Flask) -> None:
     table = OPERATIONS.partition("## Metrics")[2].partition("\n## ")[0]
     explained = set(re.findall(r"^\| `(beseda_\w+)`", table, re.M))
     families = {
@@ -445,7 +445,7 @@ def test_every_metric_is_explained_and_no_other(counting: APIFlask) -> None:
     assert explained == families
 
 
-def test_dashboard_and_alerts_ask_for_what_there_is(counting: APIFlask) -> None:
+def test_dashboard_and_alerts_ask_for_what_there_is(counting: Flask) -> None:
     dashboard = json.loads((ROOT / "docs" / "grafana-dashboard.json").read_text())
     asked = [
         target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from apiflask import APIFlask
+from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import (
     Engine,
@@ -94,13 +94,13 @@ def open_room(site: Site, me: Person, recipient: str) -> Any:
 
 
 @pytest.fixture
-def engine(app: APIFlask) -> Engine:
+def engine(app: Flask) -> Engine:
     found: Engine = app.extensions["engine"]
     return found
 
 
 @pytest.fixture
-def site(app: APIFlask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InProcess:
+def site(app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InProcess:
     # The application lives longer than a test, so its pictures go where only this one looks.
     folder = tmp_path / "media"
     monkeypatch.setitem(app.extensions, "media", FolderStore(folder))
@@ -297,7 +297,7 @@ def test_pages_of_the_file_keep_nothing_in_their_free_parts(engine: Engine, tmp_
 
 
 @pytest.mark.parametrize("app", ["sqlite"], indirect=True)
-def test_connections_overwrite_what_they_delete(app: APIFlask) -> None:
+def test_connections_overwrite_what_they_delete(app: Flask) -> None:
     # Some SQLite libraries do so of themselves, others do not.
     url = app.extensions["engine"].url
     engine = create_engine(url, **engine_options(str(url), 1))
@@ -469,7 +469,7 @@ class BrokenStore(FolderStore):
 
 @pytest.mark.server
 def test_what_could_not_be_removed_is_removed_at_the_next_start(
-    app: APIFlask, site: InProcess, tmp_path: Path, request: pytest.FixtureRequest
+    app: Flask, site: InProcess, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     ann = sign_up(site, new_name("ann"))
     site.ask("PATCH", PROFILE, ann.token, image=picture(1))
@@ -488,7 +488,7 @@ def test_what_could_not_be_removed_is_removed_at_the_next_start(
     assert site.files() == set()
 
 
-def test_what_is_left_is_removed_with_the_next_erasure(app: APIFlask, site: InProcess) -> None:
+def test_what_is_left_is_removed_with_the_next_erasure(app: Flask, site: InProcess) -> None:
     ann, bob = sign_up(site, new_name("ann")), sign_up(site, new_name("bob"))
     site.ask("PATCH", PROFILE, ann.token, image=picture(1))
     good = app.extensions["media"]
@@ -505,7 +505,7 @@ def test_what_is_left_is_removed_with_the_next_erasure(app: APIFlask, site: InPr
 
 
 def test_sessions_of_erased_users_go_when_no_worker_needs_them(
-    app: APIFlask, site: InProcess, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    app: Flask, site: InProcess, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ann, bob = sign_up(site, new_name("ann")), sign_up(site, new_name("bob"))
     assert erase(site, ann).status == 204
@@ -558,7 +558,7 @@ def keep_doing(act: Callable[[int], object], until: threading.Event) -> list[Exc
 
 
 def erase_during(
-    app: APIFlask, person: Person, acts: list[Callable[[int], object]]
+    app: Flask, person: Person, acts: list[Callable[[int], object]]
 ) -> list[list[Exception]]:
     """Erase an account while things are done in its name; return what refused each of them."""
     is_erased = threading.Event()
@@ -586,9 +586,7 @@ def is_refused(outcomes: list[list[Exception]], error: type[ApiError] = TokenNot
     return all([type(each) for each in outcome] == [error] for outcome in outcomes)
 
 
-def test_no_post_outlives_its_author(
-    app: APIFlask, engine: Engine, busy: Callable[[], Busy]
-) -> None:
+def test_no_post_outlives_its_author(app: Flask, engine: Engine, busy: Callable[[], Busy]) -> None:
     for _ in range(ROUNDS):
         ann, *_ = busy()
 
@@ -603,7 +601,7 @@ def test_no_post_outlives_its_author(
 
 
 def test_no_friendship_outlives_one_of_its_sides(
-    app: APIFlask, engine: Engine, busy: Callable[[], Busy]
+    app: Flask, engine: Engine, busy: Callable[[], Busy]
 ) -> None:
     def both(me: int, other: str) -> None:
         friends.befriend(me, other)
@@ -628,7 +626,7 @@ def test_no_friendship_outlives_one_of_its_sides(
 
 
 def test_no_profile_outlives_its_owner(
-    app: APIFlask, site: InProcess, engine: Engine, busy: Callable[[], Busy]
+    app: Flask, site: InProcess, engine: Engine, busy: Callable[[], Busy]
 ) -> None:
     pictures = [picture(1), picture(2)]
     for _ in range(ROUNDS):
@@ -649,7 +647,7 @@ def test_no_profile_outlives_its_owner(
 
 
 def test_no_room_keeps_the_name_of_who_was_erased_while_it_was_opened(
-    app: APIFlask, site: InProcess, engine: Engine
+    app: Flask, site: InProcess, engine: Engine
 ) -> None:
     for _ in range(ROUNDS):
         ann = sign_up(site, new_name("ann"))
@@ -697,7 +695,7 @@ def make_users(engine: Engine, names: list[str]) -> list[int]:
 
 
 def test_no_message_is_stored_after_its_author_was_erased(
-    app: APIFlask, engine: Engine, busy: Callable[[], Busy]
+    app: Flask, engine: Engine, busy: Callable[[], Busy]
 ) -> None:
     for _ in range(ROUNDS):
         ann, bob, room = busy()
@@ -732,9 +730,7 @@ def test_no_message_is_stored_after_its_author_was_erased(
         assert {row.client_id for row in in_room if row.user_id == ann.id} == {None}
 
 
-def test_no_session_outlives_its_user(
-    app: APIFlask, engine: Engine, busy: Callable[[], Busy]
-) -> None:
+def test_no_session_outlives_its_user(app: Flask, engine: Engine, busy: Callable[[], Busy]) -> None:
     for _ in range(ROUNDS):
         ann, *_ = busy()
         with app.app_context():
@@ -760,7 +756,7 @@ def test_no_session_outlives_its_user(
 
 
 def test_new_address_and_new_password_do_not_bring_anybody_back(
-    app: APIFlask, engine: Engine, busy: Callable[[], Busy]
+    app: Flask, engine: Engine, busy: Callable[[], Busy]
 ) -> None:
     for _ in range(ROUNDS):
         ann, *_ = busy()
@@ -796,7 +792,7 @@ def test_new_address_and_new_password_do_not_bring_anybody_back(
 
 
 def test_friends_who_talk_are_erased_at_once_without_waiting_crosswise(
-    app: APIFlask, site: InProcess, engine: Engine
+    app: Flask, site: InProcess, engine: Engine
 ) -> None:
     crowd = [sign_up(site, new_name("crowd")) for _ in range(6)]
     rooms = []
@@ -845,7 +841,7 @@ def test_friends_who_talk_are_erased_at_once_without_waiting_crosswise(
 
 @pytest.mark.parametrize("app", ["postgresql"], indirect=True)
 def test_room_that_is_opened_during_an_erasure_is_not_waited_for_crosswise(
-    app: APIFlask, site: InProcess, engine: Engine
+    app: Flask, site: InProcess, engine: Engine
 ) -> None:
     ann, bob = sign_up(site, new_name("ann")), sign_up(site, new_name("bob"))
     with ThreadPoolExecutor(1) as pool:

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from apiflask import APIFlask
+from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, insert
 
@@ -39,7 +39,7 @@ TIME = "2024-12-12T10:00:00Z"
 
 
 @pytest.fixture
-def engine(app: APIFlask) -> Engine:
+def engine(app: Flask) -> Engine:
     found: Engine = app.extensions["engine"]
     return found
 
@@ -142,7 +142,7 @@ def test_strangers_get_none(client: FlaskClient) -> None:
 
 
 @pytest.fixture
-def pieces_of(app: APIFlask, engine: Engine, tmp_path: Path) -> Any:
+def pieces_of(app: Flask, engine: Engine, tmp_path: Path) -> Any:
     return lambda user_id: export(engine, FolderStore(tmp_path), user_id)
 
 
@@ -226,7 +226,7 @@ def test_document_of_a_reader_who_is_too_slow_ends_in_the_middle(
         json.loads(begun)
 
 
-def test_reader_who_takes_nothing_is_hung_up_on(client: FlaskClient, app: APIFlask) -> None:
+def test_reader_who_takes_nothing_is_hung_up_on(client: FlaskClient, app: Flask) -> None:
     token = sign_up_in_process(client)
     ours, theirs = socket.socketpair()
     with ours, theirs:

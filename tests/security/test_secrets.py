@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from apiflask import APIFlask
+from flask import Flask
 from pydantic import SecretStr
 
 from app.accounts.credentials import WrongPassword
@@ -102,7 +102,7 @@ def test_refused_bodies_say_nothing_of_what_was_sent() -> None:
     assert error.__suppress_context__
 
 
-def test_errors_say_no_more_than_their_names(app: APIFlask) -> None:
+def test_errors_say_no_more_than_their_names(app: Flask) -> None:
     defect = RuntimeError(f"could not open {SECRET}")
     with app.test_request_context():
         for error in (as_api_error(defect), NoActiveAccount(), WrongPassword("password")):

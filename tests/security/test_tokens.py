@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import jwt
 import pytest
-from apiflask import APIFlask
+from flask import Flask
 from flask_migrate import upgrade
 
 from app import create_app
@@ -265,14 +265,14 @@ def test_token_that_is_good_here_is_not_good_there(tmp_path: Path) -> None:
     assert (statuses(here, token), statuses(there, token)) == ({200}, {401})
 
 
-def one_of(folder: Path, **settings: str) -> APIFlask:
+def one_of(folder: Path, **settings: str) -> Flask:
     app = create_app(make_config(folder, sqlite_url(folder), **settings))
     with app.app_context():
         upgrade()
     return app
 
 
-def token_of_somebody(app: APIFlask) -> str:
+def token_of_somebody(app: Flask) -> str:
     person = {"username": "ann", "email": "ann@example.com", "password": PASSWORD}
     client = app.test_client()
     client.post("/accounts/api/users/", json=person)
@@ -280,7 +280,7 @@ def token_of_somebody(app: APIFlask) -> str:
     return token
 
 
-def statuses(app: APIFlask, token: str) -> set[int]:
+def statuses(app: Flask, token: str) -> set[int]:
     """Ask twice, the second time for what may be remembered by then."""
     ask = partial(app.test_client().get, "/accounts/api/users/me/")
     return {ask(headers={"Authorization": f"Bearer {token}"}).status_code for _ in range(2)}

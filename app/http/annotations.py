@@ -1,0 +1,150 @@
+"""What a route notes of itself for the OpenAPI document; `app/openapi/` puts it together.
+
+A decorator that does something to a request or a response, as `takes` and `paged` do, notes here
+what that means to a client. The others only note.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from pydantic import BaseModel
+
+from app.http.errors import ApiError
+
+View = TypeVar("View", bound=Callable[..., Any])
+Source: TypeAlias = Literal["body", "query", "headers"]
+Json: TypeAlias = dict[str, Any]
+
+_NOTES = "openapi_notes"
+
+
+@dataclass(frozen=True, slots=True)
+class GoodResponse:
+    """A response of a view that is no error.
+
+    Attributes:
+        shape: The type of its JSON body, such as `list[UserOut]`; None: it has no JSON body.
+        example: Of that body, where the examples of the fields do not make a good one.
+        sentence: When it is sent; None: the phrase of its status says enough.
+        content: Its media types as OpenAPI has them; None: JSON of `shape`.
+    """
+
+    shape: Any = None
+    example: Any = None
+    sentence: str | None = None
+    content: Json | None = None
+
+
+@dataclass(slots=True)
+class Notes:
+    """What is known of a view.
+
+    Attributes:
+        needs_token: Whether it refuses requests without an access token.
+        inputs: The models of its inputs, by where they are read from.
+        output: The status and the body of its usual response.
+        responses: Its other good responses, by status.
+        errors: What it may refuse with; an instance where a class alone makes no example.
+        parameters: Parameter objects of OpenAPI.
+        headers: Header objects of OpenAPI, which its good responses have.
+        undocumented: Why the document does not have it, if it does not.
+    """
+
+    needs_token: bool = False
+    inputs: dict[Source, type[BaseModel]] = field(default_factory=dict)
+    output: tuple[int, GoodResponse] | None = None
+    responses: dict[int, GoodResponse] = field(default_factory=dict)
+    errors: list[type[ApiError] | ApiError] = field(default_factory=list)
+    parameters: list[Json] = field(default_factory=list)
+    headers: dict[str, Json] = field(default_factory=dict)
+    undocumented: str | None = None
+
+
+def notes_of(view: Callable[..., Any]) -> Notes:
+    """Return the notes of a view; decorators that use `functools.wraps` share them."""
+    notes: Notes = view.__dict__.setdefault(_NOTES, Notes())
+    return notes
+
+
+def returns(shape: Any, status: int = 200, *, example: Any = None) -> Callable[[View], View]:
+    """Note what a view usually responds with.
+
+    Args:
+        shape: The type of the JSON body, such as `list[UserOut]`; None: there is no body.
+        status: Its status.
+        example: Of the body, where the examples of its fields do not make a good one.
+    """
+
+    def decorate(view: View) -> View:
+        notes_of(view).output = (status, GoodResponse(shape, example))
+        return view
+
+    return decorate
+
+
+def documents_response(
+    status: int, sentence: str, content: Json | None = None
+) -> Callable[[View], View]:
+    """Note another good response of a view.
+
+    Args:
+        status: Its status.
+        sentence: When it is sent.
+        content: Its media types as OpenAPI has them; None: the body is that of `returns`.
+    """
+
+    def decorate(view: View) -> View:
+        notes_of(view).responses[status] = GoodResponse(sentence=sentence, content=content)
+        return view
+
+    return decorate
+
+
+def documents_error(*errors: type[ApiError] | ApiError) -> Callable[[View], View]:
+    """Note what a view may refuse with, beside what follows from its other decorators."""
+
+    def decorate(view: View) -> View:
+        notes_of(view).errors.extend(errors)
+        return view
+
+    return decorate
+
+
+def documents_header(header: str, sentence: str) -> Callable[[View], View]:
+    """Note a header of a view's good responses."""
+
+    def decorate(view: View) -> View:
+        notes_of(view).headers[header] = {"description": sentence, "schema": {"type": "string"}}
+        return view
+
+    return decorate
+
+
+def documents_path(name: str, sentence: str, example: Any) -> Callable[[View], View]:
+    """Note what a variable part of a view's path means."""
+
+    def decorate(view: View) -> View:
+        notes_of(view).parameters.append(
+            {
+                "name": name,
+                "in": "path",
+                "required": True,
+                "description": sentence,
+                "schema": {"type": "integer" if isinstance(example, int) else "string"},
+                "example": example,
+            }
+        )
+        return view
+
+    return decorate
+
+
+def undocumented(reason: str) -> Callable[[View], View]:
+    """Leave a view out of the document, and say why."""
+
+    def decorate(view: View) -> View:
+        notes_of(view).undocumented = reason
+        return view
+
+    return decorate

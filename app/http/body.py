@@ -1,0 +1,138 @@
+"""Reads the bodies of requests: JSON, or the fields and files of a form.
+
+A stranger can send any body, so all work here is linear in its size, and bounded before it is
+done.
+"""
+
+import json
+from io import BytesIO
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from flask import Request
+from flask_babel import lazy_gettext as _
+from werkzeug.datastructures import FileStorage
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.http import parse_options_header
+
+from app.http.errors import NON_FIELD, BadInput
+
+FIELDS_MAX = 100  # of a form; no route takes more than ten
+PART_HEAD_BYTES = 2048  # the headers of one part of a multipart form
+
+_NO_JSON = _("This is not valid JSON.")
+_NO_UTF8 = _("This is not UTF-8.")
+_NO_MULTIPART = _("This is not a valid multipart/form-data body.")
+
+
+def body_of(request: Request) -> Any:
+    """Return the decoded body of a request: JSON, or form fields with their files.
+
+    Raises:
+        BadInput: The body is not valid JSON, not a valid form, or not UTF-8.
+        UnsupportedMediaType: It is neither JSON nor a form.
+        RequestEntityTooLarge: It is larger than this route takes, or has too many fields.
+    """
+    if request.is_json:
+        return decode_json(_raw_body(request))
+    if request.mimetype == "application/x-www-form-urlencoded":
+        return _decode_form(_raw_body(request))
+    if request.mimetype == "multipart/form-data":
+        return _decode_multipart(_raw_body(request), request.mimetype_params.get("boundary", ""))
+    if not request.mimetype and not _raw_body(request):
+        return {}
+    raise UnsupportedMediaType
+
+
+def decode_json(raw: bytes | str) -> Any:
+    """Read a JSON text.
+
+    Raises:
+        BadInput: It is none, or nested too deeply.
+    """
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        pass
+    # orjson refuses a lone surrogate (`"\ud800"`) together with the whole text. The standard
+    # library lets it pass, so that the error can name the field.
+    try:
+        return json.loads(
+            raw if isinstance(raw, str) else raw.decode(), parse_constant=_no_constant
+        )
+    except (ValueError, RecursionError):
+        raise BadInput({NON_FIELD: [_NO_JSON]}) from None
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _raw_body(request: Request) -> bytes:
+    raw = request.get_data(cache=False)
+    # Where a body does not say its length, Werkzeug reads as much as is allowed and does not
+    # tell whether there was more.
+    limit = request.max_content_length
+    if request.content_length is None and limit is not None and len(raw) >= limit:
+        raise RequestEntityTooLarge
+    return raw
+
+
+def _decode_form(raw: bytes) -> dict[str, str]:
+    # As in Django, the last of several fields of one name counts. What is not UTF-8 becomes lone
+    # surrogates, which the field will refuse.
+    form = raw.decode(errors="surrogateescape")
+    try:
+        fields = parse_qsl(
+            form, keep_blank_values=True, errors="surrogateescape", max_num_fields=FIELDS_MAX
+        )
+    except ValueError:
+        raise RequestEntityTooLarge from None
+    return dict(fields)
+
+
+def _decode_multipart(raw: bytes, boundary: str) -> dict[str, str | FileStorage]:
+    """Read a form with files (RFC 7578).
+
+    Werkzeug's parser replaces what is not UTF-8 and takes a body without its boundary for an
+    empty form; here either is an error.
+    """
+    if not boundary:
+        raise BadInput({NON_FIELD: [_NO_MULTIPART]})
+    # The first boundary may stand at the very beginning, without a line end before it.
+    delimiter = b"\r\n--" + boundary.encode()
+    _preamble, *parts = (b"\r\n" + raw).split(delimiter, FIELDS_MAX + 2)
+    # Behind the last boundary stand two hyphens, and what follows them is ignored.
+    end = next((index for index, part in enumerate(parts) if part.startswith(b"--")), None)
+    if end is None and len(parts) > FIELDS_MAX:
+        raise RequestEntityTooLarge
+    if end is None:
+        raise BadInput({NON_FIELD: [_NO_MULTIPART]})
+    form: dict[str, str | FileStorage] = {}
+    broken = {}
+    for part in parts[:end]:
+        name, filename, content = _decode_part(part)
+        if filename is None:
+            try:
+                form[name] = content.decode()
+            except UnicodeDecodeError:
+                broken[name] = [_NO_UTF8]
+        elif filename:  # otherwise it is a file input in which nothing was chosen
+            form[name] = FileStorage(BytesIO(content), filename, name)
+    if broken:
+        raise BadInput(broken)
+    return form
+
+
+def _decode_part(part: bytes) -> tuple[str, str | None, bytes]:
+    head, found, content = part.partition(b"\r\n\r\n")
+    if not found or len(head) > PART_HEAD_BYTES:
+        raise BadInput({NON_FIELD: [_NO_MULTIPART]})
+    for line in head.decode(errors="replace").split("\r\n"):
+        header, _, value = line.partition(":")
+        if header.strip().lower() == "content-disposition":
+            kind, options = parse_options_header(value)
+            if kind == "form-data" and "name" in options:
+                return options["name"], options.get("filename"), content
+    raise BadInput({NON_FIELD: [_NO_MULTIPART]})

@@ -1,0 +1,101 @@
+"""The types of fields that clients send: text that can be stored, names, ids of the client."""
+
+from typing import Annotated, Any
+
+from flask_babel import LazyString
+from flask_babel import lazy_gettext as _
+from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from app.database.types import CLIENT_ID_CHARS
+
+LARGEST_ID = 2**63 - 1
+
+# Normalising a long run of combining marks takes quadratic time, so names are bounded first. Four
+# code points are more than one letter of a name is ever written with.
+NAME_CHARS_TYPED = 600
+
+# The sentences for what pydantic finds; a type that is not here says only that the value is wrong.
+SENTENCES = {
+    "missing": _("This field is required."),
+    "type": _("This must be text."),
+    "too_short": _("This field may not be blank."),
+    "too_long": _("This is longer than {max_length} characters."),
+    "unstorable": _("This text has a character that cannot be stored."),
+    "blank": _("This field may not be blank."),
+}
+
+
+class RefusedField(ValueError):
+    """A value that a rule of ours refuses, with the sentence that says why."""
+
+    def __init__(self, sentence: str | LazyString) -> None:
+        super().__init__()
+        self.sentence = sentence
+
+
+class InSchema:
+    """Describes in JSON Schema, as far as that can, a rule that a function checks.
+
+    Args:
+        keywords: Of JSON Schema; None removes one. Patterns must mean the same in JavaScript
+            and in Python.
+    """
+
+    def __init__(self, **keywords: Any) -> None:
+        self.keywords = keywords
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        schema = {**handler(core_schema), **self.keywords}
+        return {name: value for name, value in schema.items() if value is not None}
+
+
+def _storable(text: str) -> str:
+    # PostgreSQL stores no U+0000 in text, and half of a surrogate pair is no character.
+    try:
+        storable = "\0" not in text and bool(text.encode())
+    except UnicodeEncodeError:
+        storable = False
+    if text and not storable:
+        raise PydanticCustomError("unstorable", "a character that cannot be stored")
+    return text
+
+
+def _visible(text: str) -> str:
+    if not text or text.isspace():
+        raise PydanticCustomError("blank", "blank")
+    return text
+
+
+def _trimmed(text: Any) -> Any:
+    return text.strip() if isinstance(text, str) else text
+
+
+# All that `str.isspace` knows, character by character: JavaScript's `\s` has more, and lacks some.
+_NOT_VISIBLE = r"\x00\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+
+Text = Annotated[str, AfterValidator(_storable), InSchema(pattern=r"^[^\x00]*$")]
+VisibleText = Annotated[
+    Text,
+    AfterValidator(_visible),
+    InSchema(pattern=rf"^[^\x00]*[^{_NOT_VISIBLE}][^\x00]*$", minLength=1),
+]
+TrimmedText = Annotated[VisibleText, BeforeValidator(_trimmed)]
+NameText = Annotated[TrimmedText, Field(max_length=NAME_CHARS_TYPED)]
+ClientId = Annotated[
+    Text,
+    Field(
+        min_length=1,
+        max_length=CLIENT_ID_CHARS,
+        description="The client's own id of it: a second one with the same id is not stored.",
+    ),
+]
+
+
+def whole_number(text: str) -> int | None:
+    """Return the number that ASCII digits stand for, cut to the largest id; None if it is none."""
+    if not (text.isascii() and text.isdigit()):
+        return None
+    return int(text) if len(text) < len(str(LARGEST_ID)) else LARGEST_ID

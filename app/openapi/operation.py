@@ -1,0 +1,171 @@
+"""One method of one path, as OpenAPI describes it: put together from the notes of its view."""
+
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from inspect import cleandoc
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
+
+from app.http.annotations import GoodResponse, notes_of
+from app.http.errors import ApiError, BadInput, DatabaseUnavailable, as_api_error
+from app.http.validation import field_errors
+from app.limits.rules import HEADERS as LIMIT_HEADERS
+from app.openapi.schemas import REF, Json, Schemas, each_property, filled, is_file, is_null, without
+
+_JSON = "application/json"
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+_REQUEST_ID: Json = {"X-Request-ID": {"$ref": "#/components/headers/X-Request-ID"}}
+
+
+class Operation:
+    """The description of a view.
+
+    Args:
+        endpoint: Its blueprint and its name, as Flask has them.
+        view: Its function, with all its decorators.
+        schemas: The schemas of all types.
+    """
+
+    def __init__(self, endpoint: str, view: Callable[..., Any], schemas: Schemas) -> None:
+        self._tag, _, self._name = endpoint.rpartition(".")
+        self._view = view
+        self._schemas = schemas
+        self._notes = notes_of(view)
+
+    def described(self) -> Json:
+        """Return the operation object."""
+        summary, _, more = cleandoc(self._view.__doc__ or "").partition("\n")
+        body = self._notes.inputs.get("body")
+        operation: Json = {
+            "operationId": self._name,
+            "tags": [self._tag],
+            "summary": summary.rstrip("."),
+            "description": more.strip(),
+            "parameters": self._parameters(),
+            "requestBody": body and self._request(body),
+        }
+        responses = dict(sorted((self._good_responses() | self._refusals()).items()))
+        if "429" in responses:  # what is limited says with every response how much is left
+            of_limits = {name: responses["429"]["headers"][name] for name in LIMIT_HEADERS}
+            for response in responses.values():
+                response["headers"] = response["headers"] | of_limits
+        return filled(operation) | {
+            "security": [{"bearer": []}] if self._notes.needs_token else [],
+            "responses": responses,
+        }
+
+    def _parameters(self) -> list[Json]:
+        found = []
+        for source, model in self._notes.inputs.items():
+            if source == "body":
+                continue
+            schema = self._schemas.resolved(self._schemas.of(model))
+            for name, value in schema["properties"].items():
+                found.append(
+                    {
+                        "name": name,
+                        "in": "header" if source == "headers" else source,
+                        "required": name in schema.get("required", ()),
+                        "schema": without(value, is_null),
+                    }
+                    | ({"example": value["examples"][0]} if "examples" in value else {})
+                )
+        return found + self._notes.parameters
+
+    def _request(self, model: type[BaseModel]) -> Json:
+        # JSON has no files, and forms have no null; only multipart has files.
+        reference = self._schemas.of(model)
+        whole = self._schemas.resolved(reference)
+        in_form = each_property(whole, is_null) | {"title": None}
+        by_type = {
+            _JSON: reference,
+            _FORMS[0]: each_property(in_form, is_file),
+            _FORMS[1]: in_form,
+        }
+        example = self._schemas.example(whole)
+        content = {
+            kind: {"schema": filled(schema)} | ({"example": example} if example else {})
+            for kind, schema in by_type.items()
+        }
+        return {"required": bool(whole.get("required")), "content": content}
+
+    def _good_responses(self) -> Json:
+        found: Json = {}
+        usual: Json = {}
+        if self._notes.output:
+            status, output = self._notes.output
+            usual = self._content(output)
+            found[str(status)] = self._good_response(HTTPStatus(status).phrase, usual)
+        for status, response in self._notes.responses.items():
+            content = usual if response.content is None else response.content
+            found[str(status)] = self._good_response(response.sentence, content)
+        return found
+
+    def _good_response(self, sentence: str | None, content: Json) -> Json:
+        headers = self._notes.headers | _REQUEST_ID
+        return filled({"description": sentence, "headers": headers, "content": content})
+
+    def _content(self, output: GoodResponse) -> Json:
+        if output.shape is None:
+            return {}
+        schema = self._schemas.of(output.shape)
+        return {_JSON: {"schema": schema, "example": output.example or self._example_of(schema)}}
+
+    def _example_of(self, schema: Json) -> Any:
+        return self._schemas.example(schema)
+
+    def _refusals(self) -> Json:
+        found: Json = {}
+        for error in sorted(self._errors(), key=lambda each: each.status):
+            response = found.setdefault(
+                str(error.status),
+                {
+                    "description": HTTPStatus(error.status).phrase,
+                    "headers": dict(_REQUEST_ID),
+                    "content": {
+                        "application/problem+json": {
+                            "schema": {
+                                "$ref": REF + ("BadInput" if error.status == 400 else "Problem")
+                            },
+                            "examples": {},
+                        }
+                    },
+                },
+            )
+            for name in error.headers:
+                response["headers"][name] = {"$ref": f"#/components/headers/{name}"}
+            examples = response["content"]["application/problem+json"]["examples"]
+            examples.setdefault(*_example_of_error(error))
+        return found
+
+    def _errors(self) -> Iterable[ApiError]:
+        inputs = self._notes.inputs
+        yield from map(_refused, inputs.values())
+        if "body" in inputs:
+            yield as_api_error(RequestEntityTooLarge())
+            yield as_api_error(UnsupportedMediaType())
+        if self._notes.needs_token or "body" in inputs:
+            yield DatabaseUnavailable()
+        for error in self._notes.errors:
+            yield error if isinstance(error, ApiError) else error()
+
+
+def _refused(model: type[BaseModel]) -> BadInput:
+    # The errors of nothing at all, or, where that is allowed, of a first field that is no text.
+    for nothing in ({}, {next(iter(model.model_fields)): 1}):
+        try:
+            model.model_validate(nothing, by_alias=True, by_name=True)
+        except ValidationError as error:
+            return BadInput(field_errors(error))
+    raise LookupError(f"{model.__name__} takes everything")
+
+
+def _example_of_error(error: ApiError) -> tuple[str, Json]:
+    # What Werkzeug refuses has one class for all of it, whose name says nothing to readers.
+    name = type(error).__name__
+    if name.startswith("_"):
+        return error.code, {"value": error.body()}
+    summary = cleandoc(type(error).__doc__ or "").partition("\n")[0]
+    return name, {"summary": summary, "value": error.body()}
