@@ -894,7 +894,9 @@ BAD_FRAMES = {
     for fault, value in FAULTS.items()
 }
 
-BAD_CLIENT_IDS = {fault: FAULTS[fault] for fault in FAULTS.keys() - {"missing", "null", "blank"}}
+BAD_CLIENT_IDS = {
+    fault: value for fault, value in FAULTS.items() if fault not in ("missing", "null", "blank")
+}
 BAD_CLIENT_IDS["too long"] = "x" * 65
 
 
