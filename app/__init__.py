@@ -3,7 +3,6 @@
 import hmac
 import re
 import threading
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -15,8 +14,8 @@ import logs
 from app import cli
 from app.accounts import routes as accounts
 from app.accounts import tokens
-from app.database import connection as driver
-from app.database.transactions import engine_options, prepare, watch
+from app.database.engine import connector, engine_options, prepare
+from app.database.watchdog import start_watchdog
 from app.extensions import cors, db, migrate, sock
 from app.http import errors, languages, middleware
 from app.http.json import OrjsonProvider
@@ -96,7 +95,7 @@ def create_app(config: Config) -> Flask:
 def start(app: Flask) -> None:
     """Let a worker come to life: from now on there is room for sockets."""
     threading.excepthook = logs.log_defect_of_thread
-    watch(app.extensions["engine"])
+    start_watchdog(app.extensions["engine"])
     app.extensions["writer"].start()
     app.extensions["realtime"].start()
     app.extensions["socket_registry"].start()
@@ -144,14 +143,11 @@ def _store(config: Config) -> MediaStore:
 
 
 def _bus(config: Config) -> Bus:
-    url = make_url(config.DATABASE_URL)
     if config.REDIS_URL:
         return PubSubBus(RedisPubSub(config.REDIS_URL, f"beseda:{_installation(config)}"))
     if config.is_sqlite:
         return MemoryBus()
-    libpq_url = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    options = engine_options(config.DATABASE_URL, 1)["connect_args"]
-    return PubSubBus(PostgresPubSub(partial(driver.Connection.connect, libpq_url, **options)))
+    return PubSubBus(PostgresPubSub(connector(config.DATABASE_URL)))
 
 
 def _installation(config: Config) -> str:

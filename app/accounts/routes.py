@@ -28,6 +28,7 @@ from app.accounts.sessions import Device, SessionNotFound
 from app.accounts.tokens import NoActiveAccount, TokenNotValid, current_user, login_required
 from app.accounts.usernames import folded
 from app.clock import utcnow
+from app.database.keyset import PageRequest
 from app.database.transactions import reading
 from app.http.annotations import documents_error, documents_header, documents_path, returns
 from app.http.conditional import conditional
@@ -35,7 +36,7 @@ from app.http.errors import Overloaded
 from app.http.fields import whole_number
 from app.http.json import json_response
 from app.http.languages import preferred
-from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_USERS, PageRequest, paged
+from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_USERS, link_header, paged
 from app.http.validation import takes
 from app.limits.rules import (
     consume_for_account,
@@ -59,7 +60,7 @@ def list_users(window: PageRequest) -> Response:
     """List the users, ascending by id."""
     with reading() as connection:
         page = services.EVERYBODY.read(connection, window)
-    return json_response([row._asdict() for row in page.rows], headers=page.link(window))
+    return json_response([row._asdict() for row in page.rows], headers=link_header(page, window))
 
 
 @bp.post("/users/")
@@ -148,9 +149,9 @@ def confirm_reset(body: ResetConfirmIn) -> Response:
 def list_sessions(window: PageRequest) -> Response:
     """List the sessions with which the caller is logged in."""
     with reading() as connection:
-        page = sessions.ALIVE.read(connection, window, of=current_user.id, now=utcnow())
+        page = sessions.ALIVE.read(connection, window, partition=current_user.id, now=utcnow())
     shown = [row._asdict() | {"current": row.id == current_user.session_id} for row in page.rows]
-    return json_response(shown, headers=page.link(window))
+    return json_response(shown, headers=link_header(page, window))
 
 
 @bp.delete("/sessions/<session_id>/")

@@ -7,10 +7,10 @@ from sqlalchemy import Connection, Row, bindparam, or_, select
 from app.accounts.models import User
 from app.accounts.tokens import TokenNotValid
 from app.accounts.usernames import folded
+from app.database.keyset import KeysetQuery
 from app.database.prepared import Prepared
 from app.database.transactions import reading
 from app.http.errors import ApiError, FieldErrors
-from app.http.pagination import KeysetQuery
 
 # Everybody whom others may see, which excludes those who have erased their account.
 USERS = select(User.id, User.username, User.email).where(User.deleted_at.is_(None))

@@ -16,9 +16,9 @@ from sqlalchemy import Connection, Engine, bindparam, delete, or_, select, updat
 
 from app.accounts.models import ADDRESS_CHARS, CLIENT_CHARS, Session, User
 from app.clock import utcnow
+from app.database.keyset import KeysetQuery
 from app.database.transactions import insert_once, reading, writing
 from app.http.errors import ApiError
-from app.http.pagination import KeysetQuery
 
 # How long the row of an ended session stays. By then every worker has either seen the revocation
 # or will reject the token when it is used.
@@ -32,7 +32,7 @@ SESSIONS = select(
 ALIVE = KeysetQuery(
     SESSIONS.where(Session.revoked_at.is_(None), Session.expires_at > bindparam("now")),
     Session.id,
-    of=Session.user_id,
+    partition=Session.user_id,
 )
 
 

@@ -25,9 +25,9 @@ from app.accounts.models import Session, User
 from app.clock import utcnow
 from app.database.prepared import Prepared
 from app.database.transactions import reading
+from app.database.types import LARGEST_ID
 from app.http.annotations import View, notes_of
 from app.http.errors import ApiError
-from app.http.fields import LARGEST_ID
 from config import Config
 
 ACCESS = "access"

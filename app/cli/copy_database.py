@@ -9,7 +9,7 @@ from flask.cli import with_appcontext
 from sqlalchemy import create_engine, make_url
 
 from app.cli.errors import report_errors
-from app.database.transactions import engine_options, prepare
+from app.database.engine import engine_options, prepare
 from app.operations.copy_database import CopyError, rows_in
 from app.operations.copy_database import copy_database as copy_all
 from config import database_url

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import click
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from app.database.transactions import is_unavailable
+from app.database.errors import is_unavailable
 
 
 class DatabaseFailure(click.ClickException):

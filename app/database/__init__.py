@@ -1,0 +1,1 @@
+"""How rows are reached: connections, transactions, statements. Knows no domain and no request."""

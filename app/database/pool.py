@@ -1,62 +1,62 @@
-"""Owns the connections that are open: how many there are, and who gets the next one."""
+"""Owns the open connections: how many there are, and who gets the next one.
+
+It stands beside SQLAlchemy, whose engine opens and closes connections (`NullPool`) and carries
+the pool among its execution options.
+"""
 
 import logging
 import threading
 from collections import deque
-from collections.abc import Mapping
 from contextlib import suppress
 from time import monotonic
-from typing import Any
 
 import psycopg
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import NullPool
+
+from app.database.errors import DatabaseUnavailable
 
 log = logging.getLogger(__name__)
 
 
-class FairPool(NullPool):
+class FairPool:
     """Lends connections to those who wait in the order in which they came.
 
     SQLAlchemy's own pool (2.1) wakes the first who waits, but lets whoever asks in that moment
-    take the connection: in a crowd of requests some waited in vain until their time-out. And it
-    makes a `Connection` for each loan, which took as long as a small question itself. Here it
-    is made once, and lent and given back as it is.
+    take the connection: in a crowd of requests some waited in vain until their time-out. It also
+    makes a `Connection` for each loan, which takes as long as a small question itself. Here each
+    `Connection` is made once, then lent and taken back as it is.
 
-    Connections are opened when they are needed, and kept. The one that was given back last is
-    lent first, as its server process has been awake most recently.
+    Connections are opened when they are needed, and kept. The one that came back last is lent
+    first, because its server process was awake most recently.
 
-    May be used from any thread. What is taken from the engine itself (`Engine.connect`) is no
-    loan: it is opened for that use, and closed after it.
+    May be used from any thread. `Engine.connect` does not use the pool: it opens a connection
+    and closes it afterwards.
 
     Args:
-        creator: Connects; SQLAlchemy's own.
-        pool_size: Connections at most. More for a rush would be opened and closed again for each
-            question of it: a question on a new connection to PostgreSQL costs ten times as much.
+        size: The most connections. Opening more for a rush and closing them again does not pay: a
+            question on a new connection to PostgreSQL costs ten times as much.
         timeout: How long to wait for a free one, in seconds.
-        options: As SQLAlchemy's pools take them.
     """
 
-    def __init__(self, creator: Any, pool_size: int, timeout: float, **options: Any) -> None:
-        super().__init__(creator, **options)
-        self._size = pool_size
+    def __init__(self, size: int, timeout: float) -> None:
+        self.size = size
         self._timeout = timeout
         self._idle: list[Connection] = []
-        self._lent: dict[Connection, float] = {}
-        self._free = pool_size  # places, each for a connection that is lent
+        self._lent: dict[Connection, float] = {}  # with the time until which each may be lent
+        self._free = size  # loans that may still be made
         self._queue: deque[threading.Event] = deque()
-        self._turn = threading.Lock()  # of the places and the queue
+        self._turn = threading.Lock()  # guards `_free` and `_queue`
 
-    def lend(self, engine: Engine) -> Connection:
-        """Return a connection for the use of one, to be given to `take_back`.
+    def lend(self, engine: Engine, seconds: float) -> Connection:
+        """Return a connection for one user, who gives it to `take_back`.
 
         Args:
-            engine: That of this pool.
+            engine: The engine of this pool.
+            seconds: How long it may be lent before `overdue` names it.
 
         Raises:
-            PoolTimeout: None became free in time.
+            DatabaseUnavailable: None became free in time.
             DBAPIError: There is no database.
         """
         called = None
@@ -71,13 +71,13 @@ class FairPool(NullPool):
         try:
             connection = self._open(engine)
         except BaseException:
-            self._give_up_place()
+            self._end_loan()
             raise
-        self._lent[connection] = monotonic()
+        self._lent[connection] = monotonic() + seconds
         return connection
 
     def take_back(self, connection: Connection) -> None:
-        """Keep a connection for the next one, without what is left of a transaction."""
+        """Keep a connection for the next user, without what is left of a transaction."""
         self._lent.pop(connection, None)
         is_clean = False
         try:
@@ -91,100 +91,86 @@ class FairPool(NullPool):
                 if is_clean:
                     self._idle.append(connection)
                 else:
-                    # What befell one has befallen the others, most likely. To find out with each
-                    # of them in turn that nobody answers any more would take seconds each time.
-                    _hang_up(connection)
-                    self.dispose()
+                    # If one connection is broken the idle ones probably are too; checking each
+                    # would time out in turn.
+                    _close(connection)
+                    self.close_idle()
             finally:
-                self._give_up_place()
+                self._end_loan()
 
     def _open(self, engine: Engine) -> Connection:
         while True:
             try:
-                connection = self._idle.pop()  # in one step, for which nobody has to take turns
+                connection = self._idle.pop()  # atomic, so it needs no lock
             except IndexError:
                 return engine.connect().execution_options(is_lent=True)
             if _is_alive(connection):
                 return connection
-            _hang_up(connection)
+            _close(connection)
 
     def _wait(self, called: threading.Event) -> None:
         is_called = False
         try:
             is_called = called.wait(self._timeout)
-        finally:  # also for those whom something ends while they wait
+        finally:  # also where something ends the waiting greenlet
             if not is_called:
-                self._forget(called)
+                self._leave_queue(called)
         if not is_called:
-            raise PoolTimeout(f"no connection was free for {self._timeout} s")
+            raise DatabaseUnavailable(f"no connection was free for {self._timeout} s")
 
-    def _forget(self, called: threading.Event) -> None:
+    def _leave_queue(self, called: threading.Event) -> None:
         with self._turn:
             if not called.is_set():
                 self._queue.remove(called)
                 return
-        self._give_up_place()  # which came at the last moment
+        self._end_loan()  # the call came at the last moment
 
-    def _give_up_place(self) -> None:
+    def _end_loan(self) -> None:
         with self._turn:
             if self._queue:
                 self._queue.popleft().set()
             else:
                 self._free += 1
 
-    def lent(self) -> Mapping[Connection, float]:
-        """Return the connections that are lent, and since when (`monotonic()`)."""
-        return dict(self._lent)
+    @property
+    def lent(self) -> int:
+        """How many connections are lent, including those that are being opened."""
+        return self.size - self._free
 
-    def dispose(self) -> None:
-        """Close what is not lent."""
-        with suppress(IndexError):
-            while True:
-                _hang_up(self._idle.pop())
-
-    def recreate(self) -> "FairPool":
-        """Return an empty one like this, as SQLAlchemy wants it after `dispose`."""
-        return FairPool(
-            self._creator,
-            self._size,
-            self._timeout,
-            recycle=self._recycle,
-            echo=self.echo,
-            logging_name=self._orig_logging_name,
-            reset_on_return=self._reset_on_return,
-            pre_ping=self._pre_ping,
-            _dispatch=self.dispatch,
-            dialect=self._dialect,
-        )
-
-    def size(self) -> int:
-        """Return how many connections there may be."""
-        return self._size
-
-    def checkedout(self) -> int:
-        """Return how many are lent, those included that are being opened."""
-        return self._size - self._free
-
-    def checkedin(self) -> int:
-        """Return how many are open and not lent."""
+    @property
+    def idle(self) -> int:
+        """How many connections are open and not lent."""
         return len(self._idle)
 
-    def status(self) -> str:
-        """Say it in words."""
-        return f"{self.checkedout()} of {self._size} connections lent, {self.checkedin()} idle"
+    def overdue(self) -> set[Connection]:
+        """Return the connections that are lent for longer than they may be."""
+        now = monotonic()
+        return {each for each, until in dict(self._lent).items() if until < now}
+
+    def close_idle(self) -> None:
+        """Close the connections that are not lent."""
+        with suppress(IndexError):
+            while True:
+                _close(self._idle.pop())
 
 
-def _hang_up(connection: Connection) -> None:
+def pool_of(engine: Engine) -> FairPool:
+    """Return the pool that an engine carries."""
+    pool: FairPool = engine.get_execution_options()["pool"]
+    return pool
+
+
+def _close(connection: Connection) -> None:
     connection.invalidate()
     connection.close()
 
 
 def _is_alive(connection: Connection) -> bool:
-    # A server that hung up has left a goodbye and an end-of-file to read, one after the other.
-    # Looking for them costs two system calls; a question would cost a round trip.
+    # A server that hung up has left a message and an end-of-file to read, one after the other.
+    # Reading them costs two system calls; a question would cost a round trip.
     driver = connection.connection.driver_connection
     if not isinstance(driver, psycopg.Connection):
-        return True  # a file is always there
+        return True  # SQLite: a file is always there
     try:
         driver.pgconn.consume_input()
         driver.pgconn.consume_input()

@@ -1,19 +1,20 @@
 """Statements that are asked many times a second: compiled once, then handed to the driver.
 
-What SQLAlchemy does each time it executes a statement, although it keeps what it has compiled,
-takes 60 µs. A driver needs 5 µs for a row of SQLite, and 40 µs for one of PostgreSQL.
+SQLAlchemy keeps what it has compiled, and still takes 60 µs to execute it. A driver needs 5 µs for
+a row of SQLite, and 40 µs for one of PostgreSQL.
 """
 
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, Dialect, Executable, SelectBase
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.exc import DBAPIError
 
-# Named after the columns, as rows of SQLAlchemy are; their types are those of the columns.
+# Its attributes are named after the columns, like those of SQLAlchemy's rows.
 AnyRow: TypeAlias = Any
 
 _Convert: TypeAlias = Callable[[Any], Any]
@@ -23,10 +24,11 @@ T = TypeVar("T")
 class Prepared:
     """A statement for which each execution brings the values of its `bindparam`s.
 
-    Make it once, with the module. It has no lists that expand (`IN`), and one row of values.
+    Make it once, with the module. It must not have lists that expand (`IN`), nor several rows of
+    values.
 
     Args:
-        statement: A `select`, or what else is asked by `all` if it has rows, or by `many`.
+        statement: For `all` and `first` one that has rows, such as a `select`; for `many` any.
     """
 
     def __init__(self, statement: Executable) -> None:
@@ -57,14 +59,14 @@ class Prepared:
         name = connection.dialect.name
         compiled = self._compiled.get(name)
         if compiled is None:
-            # Two threads may make it at once; either is good.
+            # If two threads compile it at once, either result will do.
             kind = _ForSqlite if name == "sqlite" else _ForPostgresql
             compiled = self._compiled[name] = kind(self._statement)
         return compiled
 
 
 class _Compiled:
-    # In one database's words.
+    # In the SQL of one database.
 
     dialect: Dialect
 
@@ -75,7 +77,11 @@ class _Compiled:
             name: value for name, value in compiled.params.items() if value is not None
         }
         self._positions: Sequence[str] = compiled.positiontup
-        self._binders: Mapping[str, _Convert] = compiled._bind_processors
+        self._binders: Mapping[str, _Convert] = {
+            name: convert
+            for name, bind in compiled.binds.items()
+            if (convert := bind.type.dialect_impl(self.dialect).bind_processor(self.dialect))
+        }
         self._make: Callable[[Any], AnyRow] = tuple
         if isinstance(statement, SelectBase):
             self._make = _maker(statement.selected_columns, self.dialect)
@@ -123,9 +129,9 @@ class _ForPostgresql(_Compiled):
 
 
 def _maker(columns: Any, dialect: Dialect) -> Callable[[Any], AnyRow]:
-    # What makes a row of a tuple of the driver.
+    # Returns what makes a row of a tuple of the driver.
     named: Any = namedtuple("Row", columns.keys(), rename=True)  # type: ignore[misc]
-    make = partial(tuple.__new__, named)  # as `_make` does, but quicker
+    make = partial(tuple.__new__, named)  # like `named._make`, but faster
     converters = []
     for place, column in enumerate(columns):
         if convert := column.type.dialect_impl(dialect).result_processor(dialect, None):
@@ -144,12 +150,37 @@ def _maker(columns: Any, dialect: Dialect) -> Callable[[Any], AnyRow]:
 
 def _run(connection: Connection, function: Callable[[Any, Any], T], sql: str, bound: Any) -> T:
     driver = connection.connection.driver_connection
-    # Whoever listens to what is executed (a tracer, a test that counts) hears of it as well.
+    # Event listeners (a tracer, a test that counts) are told, as SQLAlchemy does.
     if notify := connection.engine.dispatch.before_cursor_execute:
         notify(connection, None, sql, bound, None, function.__name__ == "repeat")
     try:
         return function(driver, bound)
     except BaseException as error:
-        # As SQLAlchemy does it: its own kind of error, and a connection that is dead, or was left
-        # in the middle of an answer, leaves the pool.
-        connection._handle_dbapi_exception(error, sql, None, None, None)
+        _raise_as_sqlalchemy(connection, driver, sql, error)
+
+
+def _raise_as_sqlalchemy(
+    connection: Connection, driver: Any, sql: str, error: BaseException
+) -> NoReturn:
+    dialect = connection.dialect
+    driver_error = dialect.loaded_dbapi.Error
+    is_of_driver = isinstance(error, driver_error)
+    # A connection that is dead, or that a time-out left in the middle of an answer, is not reused.
+    is_lost = (
+        dialect.is_disconnect(error, driver, None)  # type: ignore[arg-type]
+        if is_of_driver
+        else not isinstance(error, Exception)
+    )
+    if is_lost:
+        connection.invalidate(error)
+    if not is_of_driver:
+        raise error
+    raise DBAPIError.instance(
+        sql,
+        None,
+        error,
+        driver_error,
+        hide_parameters=True,
+        connection_invalidated=is_lost,
+        dialect=dialect,
+    ) from error

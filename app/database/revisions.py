@@ -1,4 +1,4 @@
-"""Which tables a database has, and which this release was written for."""
+"""Which revision of the tables a database has, and which ones this release knows."""
 
 from functools import cache
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the tables of every domain are made of: a base, aware times, ids never reused."""
+"""The parts of every domain's tables: their base, aware times, ids that are never reused."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -8,7 +8,7 @@ from sqlalchemy.orm import DeclarativeBase, mapped_column
 
 
 class Base(DeclarativeBase):
-    """A table. Rows are read and written through Core; see `database.py` for why."""
+    """A table. Rows are read and written through Core; see `transactions.py` for why."""
 
     # Named constraints, so that a migration can drop them on every database.
     metadata = MetaData(
@@ -23,7 +23,7 @@ class Base(DeclarativeBase):
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC time. SQLite keeps no zone, so it is put back when a row is read."""
+    """An aware UTC time. SQLite keeps no zone, so reading a row adds it again."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -39,7 +39,8 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
-CLIENT_ID_CHARS = 64  # of the name that a client may give to what it sends, to send it again safely
+CLIENT_ID_CHARS = 64  # of the id that a client may give to what it sends, to send it again safely
+LARGEST_ID = 2**63 - 1
 
 # SQLite gives AUTOINCREMENT to nothing but INTEGER.
 Id = BigInteger().with_variant(Integer, "sqlite")

@@ -13,11 +13,10 @@ from flask import Flask, Response
 from flask_babel import LazyString
 from flask_babel import lazy_gettext as _
 from gunicorn.http.errors import ParseException
-from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import BadRequest, HTTPException, PreconditionFailed
 
 from app.clock import utcnow
-from app.database.transactions import is_unavailable
+from app.database.errors import is_unavailable
 from app.http.json import encode
 from app.threads import TooBusy
 
@@ -168,7 +167,7 @@ def as_api_error(error: Exception) -> ApiError:
         return _HttpError(BadRequest())
     if isinstance(error, TooBusy):
         return Overloaded()
-    if isinstance(error, SQLAlchemyError) and is_unavailable(error):
+    if is_unavailable(error):
         log.warning("database unavailable: %s", type(error.__cause__ or error).__name__)
         return DatabaseUnavailable()
     log.error("defect", exc_info=error)

@@ -7,9 +7,7 @@ from flask_babel import lazy_gettext as _
 from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from app.database.types import CLIENT_ID_CHARS
-
-LARGEST_ID = 2**63 - 1
+from app.database.types import CLIENT_ID_CHARS, LARGEST_ID
 
 # Normalising a long run of combining marks takes quadratic time, so names are bounded first. Four
 # code points are more than one letter of a name is ever written with.

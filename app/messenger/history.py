@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from sqlalchemy import Engine, bindparam, select
 
 from app.accounts.models import User
+from app.database.keyset import KeysetQuery
 from app.database.transactions import reading
-from app.http.pagination import KeysetQuery
 from app.messenger.models import Message, Room
 from app.messenger.schemas import message_bytes
 
@@ -19,7 +19,7 @@ MESSAGES = select(
     Message.edited_at,
     Message.reply_to_id,
 ).join(User, User.id == Message.user_id)
-_OF_ROOM = KeysetQuery(MESSAGES, Message.id, of=Message.room_id)
+_OF_ROOM = KeysetQuery(MESSAGES, Message.id, partition=Message.room_id)
 _LAST_IDS = select(Room.id, Room.last_message_id).where(
     Room.id.in_(bindparam("room_ids", expanding=True))
 )
@@ -39,5 +39,5 @@ class MessageHistory:
     def after(self, room_id: int, message_id: int, limit: int) -> Sequence[tuple[int, bytes]]:
         """Return the oldest messages of a room newer than an id, ascending, with their payloads."""
         with reading(self._engine) as connection:
-            rows = _OF_ROOM.after(connection, message_id, limit, of=room_id)
+            rows = _OF_ROOM.after(connection, message_id, limit, partition=room_id)
         return [(row[0], message_bytes(*row)) for row in rows]

@@ -5,8 +5,8 @@ from time import sleep
 from flask import current_app
 from sqlalchemy import BigInteger, Connection, bindparam, select, update
 
+from app.database.keyset import AnySelect, KeysetQuery, Page, PageRequest
 from app.database.transactions import reading, writing
-from app.http.pagination import AnySelect, KeysetQuery, Page, PageRequest
 from app.messenger.history import MESSAGES
 from app.messenger.members import Membership, require_member
 from app.messenger.models import Message, Room, RoomMember
@@ -31,8 +31,8 @@ _OF_MEMBER = KeysetQuery(
         Message.deleted_at.is_(None),
     ),
     Message.id,
-    of=Message.room_id,
-    which=_place.with_only_columns(RoomMember.room_id).scalar_subquery(),
+    partition=Message.room_id,
+    partition_value=_place.with_only_columns(RoomMember.room_id).scalar_subquery(),
 )
 
 

@@ -22,11 +22,11 @@ from app.accounts.models import User
 from app.accounts.services import get_user_by_name, lock_users_shared
 from app.accounts.usernames import room_names
 from app.clock import utcnow
+from app.database.keyset import AnySelect, KeysetQuery
 from app.database.prepared import AnyRow, Prepared
 from app.database.sequence import draw
 from app.database.transactions import insert_once, reading, writing
 from app.http.errors import BadInput
-from app.http.pagination import AnySelect, KeysetQuery
 from app.messenger.models import Room, RoomMember
 
 
@@ -91,7 +91,10 @@ ALL_ROOMS = KeysetQuery(
     _ROOMS.outerjoin(RoomMember, _IS_OWN & (RoomMember.user_id == _VIEWER)), Room.id
 )
 OWN_ROOMS = KeysetQuery(
-    _ROOMS.join(RoomMember, _IS_OWN), RoomMember.room_id, of=RoomMember.user_id, which=_VIEWER
+    _ROOMS.join(RoomMember, _IS_OWN),
+    RoomMember.room_id,
+    partition=RoomMember.user_id,
+    partition_value=_VIEWER,
 )
 
 _OF_PAIR = Prepared(

@@ -6,19 +6,13 @@ from flask import Blueprint, Response
 
 from app.accounts.services import UserNotFound
 from app.accounts.tokens import current_user, login_required
+from app.database.keyset import KeysetQuery, PageRequest
 from app.database.transactions import reading
 from app.http.annotations import documents_error, documents_path, documents_response, returns
 from app.http.conditional import conditional
 from app.http.errors import Overloaded
 from app.http.json import json_response
-from app.http.pagination import (
-    DEFAULT_ITEMS,
-    MOST_ITEMS,
-    MOST_ROOMS,
-    KeysetQuery,
-    PageRequest,
-    paged,
-)
+from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_ROOMS, link_header, paged
 from app.http.validation import RetryIn, takes
 from app.limits.rules import consume_message, may_throttle
 from app.messenger import messages, rooms
@@ -65,7 +59,9 @@ def list_own_rooms(window: PageRequest) -> Response:
 def _room_page(window: PageRequest, listing: KeysetQuery) -> Response:
     with reading() as connection:
         page = listing.read(connection, window, user_id=current_user.id)
-    return json_response([rooms.room_out(room) for room in page.rows], headers=page.link(window))
+    return json_response(
+        [rooms.room_out(room) for room in page.rows], headers=link_header(page, window)
+    )
 
 
 @bp.post("/chatrooms/")
@@ -90,7 +86,9 @@ def open_room(body: RoomIn) -> Response:
 def list_messages(window: PageRequest, room_name: str) -> Response:
     """List the messages of one of the caller's rooms."""
     page = messages.read_messages(room_name, current_user.id, current_user.username, window)
-    return json_response([message_out(*row) for row in page.rows], headers=page.link(window))
+    return json_response(
+        [message_out(*row) for row in page.rows], headers=link_header(page, window)
+    )
 
 
 @bp.post("/chatrooms/<room_name>/messages/")

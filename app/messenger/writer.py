@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.clock import utcnow
-from app.database.transactions import is_unavailable
+from app.database.errors import is_unavailable
 from app.http.errors import (
     RETRY_SECONDS,
     ApiError,

@@ -8,7 +8,8 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.database import revisions
-from app.database.transactions import is_unavailable, reading
+from app.database.errors import is_unavailable
+from app.database.transactions import reading
 from app.http.annotations import documents_error, returns
 from app.http.errors import RETRY_SECONDS, ApiError, DatabaseUnavailable
 from app.http.json import json_response

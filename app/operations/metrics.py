@@ -11,7 +11,6 @@ goes on counting where it stopped, and restarts leave nothing behind.
 
 import os
 import threading
-from bisect import bisect_left
 from collections import Counter as TallyOf
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -37,7 +36,7 @@ from pydantic import SecretStr
 import logs
 from app import threads
 from app.accounts.tokens import NotAuthenticated, TokenNotValid, bearer_token
-from app.database.pool import FairPool
+from app.database.pool import pool_of
 from app.http.annotations import undocumented
 from app.http.errors import ApiError, DatabaseUnavailable, Overloaded
 from app.http.middleware import elapsed, status_of
@@ -166,13 +165,14 @@ class Metrics:
         realtime: Realtime = app.extensions["realtime"]
         writer: MessageWriter = app.extensions["writer"]
         handler: logs.Handler = app.extensions["log"]
-        pool: FairPool = app.extensions["engine"].pool
+        pool = pool_of(app.extensions["engine"])
 
         self._raise_to(self._stored, writer.stats.stored)
         self._raise_to(self._repeated, writer.stats.repeated)
         self._raise_to(self._store_seconds, writer.stats.store_seconds)
         for size, times in writer.stats.batches.items():
-            self._observe(self._batches, size, self._news_of((self._batches, size), times))
+            for _ in range(int(self._news_of((self._batches, size), times))):
+                self._batches.observe(size)
         for refusal, times in writer.stats.refused.items():
             self._raise_to(self._refused.labels(refusal), times)
         self._waiting.set(writer.waiting)
@@ -186,9 +186,9 @@ class Metrics:
         self._sockets.set(realtime.sockets)
         self._bus_is_well.set(realtime.bus_is_healthy())
 
-        self._connections.labels("lent").set(pool.checkedout())
-        self._connections.labels("idle").set(pool.checkedin())
-        self._connections_max.set(pool.size())
+        self._connections.labels("lent").set(pool.lent)
+        self._connections.labels("idle").set(pool.idle)
+        self._connections_max.set(pool.size)
         self._workers.set(1)
         self._raise_to(self._errors, handler.errors)
 
@@ -199,11 +199,6 @@ class Metrics:
         news = total - self._published.get(what, 0)
         self._published[what] = total
         return news
-
-    def _observe(self, histogram: Histogram, value: float, times: float) -> None:
-        # What `observe` does, so many times at once (prometheus-client 0.26 has no way to say so).
-        histogram._sum.inc(value * times)
-        histogram._buckets[bisect_left(histogram._upper_bounds, value)].inc(times)
 
     def note_request(self, response: Response) -> Response:
         """Count a request; to be called after each."""

@@ -14,7 +14,8 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from app.accounts import sessions
 from app.accounts.credentials import confirm_password
 from app.accounts.erasure import erase_account, lock_user
-from app.database.transactions import purge_deleted_pages, writing
+from app.database.transactions import writing
+from app.database.vacuum import purge_deleted_pages
 from app.messenger.announcements import announce
 from app.messenger.groups import leave_rooms
 from app.messenger.messages import forget_client_ids, forget_last_client_ids

@@ -15,9 +15,9 @@ from sqlalchemy import Engine, Row, bindparam, case, select
 from app.accounts.models import Session, User
 from app.accounts.sessions import SESSIONS
 from app.clock import utcnow
+from app.database.keyset import KeysetQuery
 from app.database.transactions import reading
 from app.http.json import encode
-from app.http.pagination import KeysetQuery
 from app.media.store import MediaStore, read_picture
 from app.messenger.models import Message
 from app.messenger.rooms import OWN_ROOMS, room_out
@@ -29,9 +29,11 @@ PAGE_ROWS = 200
 EXPORT_SECONDS = 600.0  # that all of it may take
 
 _SESSIONS = KeysetQuery(
-    SESSIONS.add_columns(Session.expires_at, Session.revoked_at), Session.id, of=Session.user_id
+    SESSIONS.add_columns(Session.expires_at, Session.revoked_at),
+    Session.id,
+    partition=Session.user_id,
 )
-_POSTS = KeysetQuery(POSTS.add_columns(Post.client_id), Post.id, of=Post.author_id)
+_POSTS = KeysetQuery(POSTS.add_columns(Post.client_id), Post.id, partition=Post.author_id)
 # The other's messages are counted in a page, and left out of it: there is no index on the
 # author, and a page that looked for one's own in a long room would take as long as the room.
 _is_own = Message.user_id == bindparam("user_id")
@@ -44,7 +46,7 @@ _MESSAGES = KeysetQuery(
         case((_is_own, Message.client_id)).label("client_id"),
     ),
     Message.id,
-    of=Message.room_id,
+    partition=Message.room_id,
 )
 
 _Items: TypeAlias = Sequence[Mapping[str, Any]]
@@ -125,12 +127,12 @@ def _profile(engine: Engine, store: MediaStore, user_id: int) -> Mapping[str, An
 
 
 def _sessions(engine: Engine, user_id: int) -> Iterator[_Items]:
-    for rows in _pages(engine, _SESSIONS, of=user_id):
+    for rows in _pages(engine, _SESSIONS, partition=user_id):
         yield [row._asdict() for row in rows]
 
 
 def _posts(engine: Engine, user_id: int) -> Iterator[_Items]:
-    for rows in _pages(engine, _POSTS, of=user_id):
+    for rows in _pages(engine, _POSTS, partition=user_id):
         yield [row._asdict() for row in rows]
 
 
@@ -142,7 +144,7 @@ def _rooms(engine: Engine, user_id: int) -> Iterator[_Items]:
 def _messages(engine: Engine, user_id: int) -> Iterator[_Items]:
     for of_rooms in _pages(engine, OWN_ROOMS, user_id=user_id):
         for room in of_rooms:
-            for rows in _pages(engine, _MESSAGES, of=room.id, user_id=user_id):
+            for rows in _pages(engine, _MESSAGES, partition=room.id, user_id=user_id):
                 yield [
                     {
                         "id": row.id,

@@ -5,12 +5,13 @@ from flask import Blueprint, Response, request
 from app.accounts.schemas import UsernameIn
 from app.accounts.services import UserNotFound, get_user_by_name
 from app.accounts.tokens import current_user, login_required
+from app.database.keyset import PageRequest
 from app.database.transactions import reading
 from app.http.annotations import documents_error, documents_response, returns
 from app.http.conditional import conditional
 from app.http.errors import Overloaded
 from app.http.json import json_response
-from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, PageRequest, paged
+from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, link_header, paged
 from app.http.validation import RetryIn, takes
 from app.limits.rules import limited
 from app.profiles import services
@@ -63,7 +64,7 @@ def list_posts(window: PageRequest) -> Response:
     with reading() as connection:
         page = services.ALL_POSTS.read(connection, window)
     return json_response(
-        [services.post_out(row, row.author) for row in page.rows], headers=page.link(window)
+        [services.post_out(row, row.author) for row in page.rows], headers=link_header(page, window)
     )
 
 

@@ -22,11 +22,12 @@ from app import threads
 from app.accounts.models import User
 from app.accounts.services import lock_users_shared
 from app.clock import utcnow
+from app.database.keyset import KeysetQuery, key_range
 from app.database.prepared import Prepared
 from app.database.transactions import insert_once, reading, writing
+from app.database.types import LARGEST_ID
 from app.http.errors import RETRY_SECONDS, ApiError, BadInput
-from app.http.fields import LARGEST_ID
-from app.http.pagination import DEFAULT_ITEMS, KeysetQuery, within
+from app.http.pagination import DEFAULT_ITEMS
 from app.media.avatars import InvalidPicture, avatar_from
 from app.media.store import MediaStore, image_url
 from app.profiles.models import Post, Profile
@@ -42,7 +43,7 @@ ALL_POSTS = KeysetQuery(POSTS, Post.id)
 # each friend, and the newest posts.
 _WHOSE = bindparam("user_id", type_=BigInteger)
 _NEWEST = (
-    _POST.where(*within(Post.author_id, Post.id, _WHOSE, 0, LARGEST_ID))
+    _POST.where(*key_range(Post.author_id, Post.id, _WHOSE, 0, LARGEST_ID))
     .order_by(Post.author_id.desc(), Post.id.desc())
     .limit(DEFAULT_ITEMS)
     .subquery()

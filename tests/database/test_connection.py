@@ -13,7 +13,8 @@ monkey.patch_all()
 import gevent
 from sqlalchemy import create_engine, text
 from app.database.prepared import Prepared
-from app.database.transactions import engine_options, prepare, reading
+from app.database.engine import engine_options, prepare
+from app.database.transactions import reading
 
 url = sys.argv[1]
 engine = create_engine(url, **engine_options(url, 2))

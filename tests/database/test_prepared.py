@@ -10,8 +10,9 @@ from sqlalchemy import Engine, bindparam, create_engine, func, insert, select, t
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from app.accounts.models import User
+from app.database.engine import engine_options, prepare
 from app.database.prepared import Prepared
-from app.database.transactions import engine_options, insert_once, reading, writing
+from app.database.transactions import insert_once, reading, writing
 from tests.conftest import sqlite_url
 
 NAME = bindparam("name")
@@ -118,6 +119,7 @@ def test_columns_with_a_default_get_it(engine: Engine) -> None:
 def test_failure_while_rows_are_fetched_is_sqlalchemys_error_too(tmp_path: Path) -> None:
     url = sqlite_url(tmp_path)
     engine = create_engine(url, **engine_options(url, 1))
+    prepare(engine)
     # The first row is good; the second one SQLite cannot make when it is asked for it.
     rows = Prepared(text("SELECT 1 UNION ALL SELECT abs(-9223372036854775807 - 1)"))
 

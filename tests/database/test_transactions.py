@@ -9,10 +9,11 @@ import pytest
 from flask import Flask
 from sqlalchemy import Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from app.database.pool import FairPool
-from app.database.transactions import engine_options, reading, writing
+from app.database.engine import engine_options, prepare
+from app.database.errors import DatabaseUnavailable
+from app.database.pool import pool_of
+from app.database.transactions import reading, writing
 from config import database_url
 from tests.conftest import sqlite_url
 from tests.crowds import all_at_once
@@ -25,14 +26,14 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     """An engine that lends one connection at a time."""
     url = sqlite_url(tmp_path)
     engine = create_engine(url, **engine_options(url, pool_size=1))
+    prepare(engine)
     yield engine
     engine.dispose()
 
 
 def wait_in_line(engine: Engine, number: int) -> None:
     """Wait until so many wait."""
-    pool = engine.pool
-    assert isinstance(pool, FairPool)
+    pool = pool_of(engine)
     for _ in range(PATIENCE_SECONDS * 100):
         if len(pool._queue) == number:
             return
@@ -79,9 +80,9 @@ def test_who_gives_back_does_not_overtake_those_who_wait(engine: Engine) -> None
 def test_who_waits_in_vain_is_told_and_forgotten(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine.pool, "_timeout", 0.05)
+    monkeypatch.setattr(pool_of(engine), "_timeout", 0.05)
 
-    with reading(engine), pytest.raises(PoolTimeout), reading(engine):
+    with reading(engine), pytest.raises(DatabaseUnavailable), reading(engine):
         pass
 
     with reading(engine):  # the place is there again
@@ -96,13 +97,13 @@ def test_place_of_a_connection_that_cannot_be_made_is_free_again(tmp_path: Path)
         with pytest.raises(Exception, match="unable to open"), reading(engine):
             pass
 
-    assert isinstance(engine.pool, FairPool)
-    assert engine.pool._free == 1
+    assert pool_of(engine).lent == 0
 
 
 def test_crowd_opens_no_more_connections_than_are_kept(postgresql_url: str) -> None:
     url = database_url(postgresql_url)
     engine = create_engine(url, **engine_options(url, pool_size=3))
+    prepare(engine)
     opened = []
     event.listen(engine, "connect", lambda *_: opened.append(1))
 
@@ -154,11 +155,11 @@ def test_when_one_connection_dies_the_idle_ones_are_not_trusted_either(
     engine = postgresql_app.extensions["engine"]
     with reading(engine), reading(engine), reading(engine):
         pass
-    assert engine.pool.checkedin() >= 3
+    assert pool_of(engine).idle >= 3
 
     with reading(engine) as connection, pytest.raises(DBAPIError):
         connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
 
-    assert engine.pool.checkedin() == 0
+    assert pool_of(engine).idle == 0
     with reading(engine) as connection:
         assert connection.scalar(text("SELECT 1")) == 1

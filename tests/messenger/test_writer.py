@@ -17,7 +17,8 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine, event, make_url
 
-from app.database.transactions import engine_options, prepare, reading
+from app.database.engine import engine_options, prepare
+from app.database.transactions import reading
 from app.http.errors import ApiError, DatabaseUnavailable, Overloaded
 from app.messenger import writer as module
 from app.messenger.store import Stored

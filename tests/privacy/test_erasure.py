@@ -37,7 +37,9 @@ from app.accounts.sessions import Device
 from app.accounts.tokens import NoActiveAccount, TokenNotValid
 from app.accounts.usernames import folded
 from app.clock import utcnow
-from app.database.transactions import engine_options, prepare, purge_deleted_pages, reading, writing
+from app.database.engine import engine_options, prepare
+from app.database.transactions import reading, writing
+from app.database.vacuum import purge_deleted_pages
 from app.extensions import db
 from app.http.errors import ApiError
 from app.media.store import FolderStore

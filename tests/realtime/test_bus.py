@@ -4,15 +4,13 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
-from typing import Any
 
 import pytest
 
-from app.database.connection import Connection
-from app.database.transactions import engine_options
+from app.database.engine import connector
 from app.realtime import Bus, MemoryBus, PostgresPubSub, Publication, PubSubBus, RedisPubSub
 from app.realtime.bus import pack, unpack
+from config import database_url
 from tests.conftest import unavailable
 from tests.delivery.machines import PostgresServer, RedisServer
 from tests.delivery.proxy import Proxy
@@ -45,12 +43,6 @@ class Ear:
         self.recoveries += 1
 
 
-def connecting(url: str) -> Callable[[], Connection]:
-    """Return what connects as the application does."""
-    options: dict[str, Any] = engine_options(url, 1)["connect_args"]
-    return partial(Connection.connect, url, **options)
-
-
 @pytest.fixture(params=["memory", "redis", "postgresql"])
 def new_bus(request: pytest.FixtureRequest) -> Iterator[Callable[[], Bus]]:
     """Make buses of one installation."""
@@ -65,7 +57,7 @@ def new_bus(request: pytest.FixtureRequest) -> Iterator[Callable[[], Bus]]:
             case "redis":
                 buses.append(PubSubBus(RedisPubSub(url, channel)))
             case "postgresql":
-                buses.append(PubSubBus(PostgresPubSub(connecting(url.replace("+psycopg", "")))))
+                buses.append(PubSubBus(PostgresPubSub(connector(database_url(url)))))
         return buses[-1]
 
     yield make
@@ -272,7 +264,7 @@ def behind_proxy(request: pytest.FixtureRequest) -> Iterator[tuple[Proxy, Callab
                 buses.append(PubSubBus(RedisPubSub(url, "hanging")))
             else:
                 url = f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres"
-                buses.append(PubSubBus(PostgresPubSub(connecting(url))))
+                buses.append(PubSubBus(PostgresPubSub(connector(database_url(url)))))
             return buses[-1]
 
         yield proxy, make

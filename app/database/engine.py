@@ -1,0 +1,139 @@
+"""How SQLAlchemy and the bus connect to one of our two databases, and with which promises."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import psycopg
+from sqlalchemy import URL, Connection, Engine, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+
+from app.database import connection as postgresql
+from app.database.errors import UnsupportedEncoding
+from app.database.pool import FairPool, pool_of
+
+POOL_SECONDS = 1.5  # how long a request waits for a free connection
+CONNECT_SECONDS = 2  # how long PostgreSQL may take to accept one; libpq takes no less
+
+# Settings of a session on which the conversion of values depends. The server reports them, so they
+# are compared after each connect: variables such as PGTZ or PGCLIENTENCODING set them otherwise.
+_SESSION = {
+    "client_encoding": "UTF8",
+    "DateStyle": "ISO, MDY",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "standard_conforming_strings": "on",
+}
+
+
+def engine_options(url: str, pool_size: int) -> dict[str, Any]:
+    """Return how SQLAlchemy makes its connections to one of our two databases.
+
+    Args:
+        url: A SQLAlchemy URL of SQLite or PostgreSQL.
+        pool_size: The most connections. They are opened when they are needed, and kept.
+    """
+    return {
+        "poolclass": NullPool,
+        "execution_options": {"pool": FairPool(pool_size, POOL_SECONDS)},
+        "hide_parameters": True,  # no log shows what people write, or hashes
+        # Neither driver begins a transaction of its own: `writing` does.
+        "connect_args": {"isolation_level": None}
+        if url.startswith("sqlite")
+        else _postgresql_options(make_url(url)),
+    }
+
+
+def _postgresql_options(url: URL) -> dict[str, Any]:
+    asked = url.query.get("options", ())
+    options = [asked] if isinstance(asked, str) else [*asked]
+    return {
+        "autocommit": True,
+        # What is asked often is `Prepared`, whose statements psycopg would forget with its own.
+        "prepare_threshold": None,
+        "connect_timeout": CONNECT_SECONDS,
+        "application_name": "beseda",
+        "client_encoding": "utf8",
+        "options": " ".join([*options, "-c timezone=UTC -c datestyle=ISO,MDY"]),
+        # A peer that vanished without a word is given up within about ten seconds.
+        "keepalives_idle": 4,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 8000,
+    }
+
+
+def prepare(engine: Engine) -> None:
+    """Make every connection of an engine keep the promises of the tables."""
+    event.listen(engine, "begin", _begin)
+    event.listen(engine, "engine_disposed", lambda engine: pool_of(engine).close_idle())
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+    else:
+        event.listen(engine, "do_connect", _connect_postgresql)
+
+
+def be_patient(engine: Engine) -> None:
+    """Let an operator's command wait for a server that writes much; it holds nobody up."""
+    engine.update_execution_options(is_patient=True)
+
+
+def connector(url: str) -> Callable[[], postgresql.Connection]:
+    """Return a function that opens a connection to PostgreSQL beside the pool.
+
+    It reads the URL as the engine does.
+    """
+    parsed = make_url(url)
+    args, options = parsed.get_dialect()().create_connect_args(parsed)
+    return partial(_connect, *args, **{**options, **_postgresql_options(parsed)})
+
+
+def _begin(connection: Connection) -> None:
+    # Lent connections ask without a transaction, and `writing` begins its own.
+    if not connection.get_execution_options().get("is_lent"):
+        # IMMEDIATE: a transaction that reads first and writes later would fail without waiting if
+        # another wrote in between (SQLITE_BUSY_SNAPSHOT).
+        is_sqlite = connection.dialect.name == "sqlite"
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_sqlite else "BEGIN")
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    # An echo means durable, so a commit waits for the disk; group commit makes that affordable.
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA fullfsync = ON")  # macOS: otherwise fsync does not reach the disk
+    cursor.execute("PRAGMA foreign_keys = ON")
+    # Deleted rows are overwritten with zeros. Otherwise they stay in free parts of the file.
+    cursor.execute("PRAGMA secure_delete = ON")
+    # SQLite waits without letting other greenlets run, so `writing` waits in its place.
+    cursor.execute("PRAGMA busy_timeout = 0")
+    cursor.close()
+
+
+def _connect_postgresql(_dialect: Any, _entry: Any, args: Any, options: Any) -> DBAPIConnection:
+    connection: Any = _connect(*args, **options)
+    return connection  # type: ignore[no-any-return]
+
+
+def _connect(*args: Any, **options: Any) -> postgresql.Connection:
+    connection = postgresql.Connection.connect(*args, **options)
+    try:
+        _check_session(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check_session(connection: psycopg.Connection[Any]) -> None:
+    reported = connection.info.parameter_status
+    if (encoding := reported("server_encoding")) != "UTF8":
+        raise UnsupportedEncoding(
+            f"The database keeps texts in {encoding}, and Beseda needs UTF-8. Make another one:"
+            " createdb --template=template0 --encoding=UTF8 NAME"
+        )
+    wrong = {name: value for name, value in _SESSION.items() if reported(name) != value}
+    if wrong:
+        connection.execute("; ".join(f"SET {name} = '{value}'" for name, value in wrong.items()))
