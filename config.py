@@ -228,6 +228,7 @@ Seconds = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0))
 LogFormat = Annotated[Literal["json", "text"], BeforeValidator(_lower)]
 Rate = Annotated[str, AfterValidator(_rate)]
 Registration = Annotated[Literal["open", "invite", "closed"], BeforeValidator(_lower)]
+OnOff = Annotated[Literal["on", "off"], BeforeValidator(_lower)]
 LogLevel = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)
 ]
@@ -275,6 +276,7 @@ class Config(BaseModel):
     ] = None
     PASSWORD_RESET_URL: Annotated[str, AfterValidator(_page)] | None = None
     PROXY_HOPS: Annotated[int, Field(ge=0, le=10)] = 0
+    WEB_CLIENT: OnOff = "on"  # off: no page at `/`
     LOG_LEVEL: LogLevel = "INFO"
     METRICS_TOKEN: Annotated[SecretStr, AfterValidator(_metrics_token)] | None = None
     LOG_FORMAT: LogFormat | None = None  # None: text on a terminal, else json

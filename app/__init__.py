@@ -43,6 +43,7 @@ from app.realtime import (
     RedisPubSub,
 )
 from app.social import routes as social
+from app.web import routes as web
 from config import Config
 
 
@@ -85,9 +86,11 @@ def create_app(config: Config) -> Flask:
     sock.init_app(app)
     for bp in (
         *(accounts.bp, personal.bp, profiles.bp, social.bp, media, messenger.bp, chat.bp),
-        *(health.bp, docs.bp),
+        *(health.bp, docs.bp, web.service),
     ):
         app.register_blueprint(bp)
+    if config.WEB_CLIENT == "on":
+        app.register_blueprint(web.bp)
     cli.init_app(app)
     return app
 

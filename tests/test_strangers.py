@@ -238,7 +238,7 @@ PUBLIC = {
     ("POST", "/accounts/api/token/verify/"),
     ("POST", "/accounts/api/token/blacklist/"),
 }
-PUBLIC_BLUEPRINTS = {"health", "media", "docs"}
+PUBLIC_BLUEPRINTS = {"health", "media", "docs", "service", "web"}
 # Asks for a token as well, but only of a WebSocket, and says so with a close code: see below.
 CHAT = "/messenger/ws/ws/chat/<room_name>/"
 

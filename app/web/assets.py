@@ -1,0 +1,170 @@
+"""The files of the page, read and compressed once, under one hash of all of them.
+
+A path `/static/<hash>/…` never changes what it answers, so browsers may keep it for ever,
+and relative imports between modules stay relative. A changed file makes another hash.
+"""
+
+import base64
+import gzip
+import hashlib
+import json
+import mimetypes
+import posixpath
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+FOLDER = Path(__file__).with_name("static")
+
+# Bare names of modules, as the libraries themselves and our modules import them.
+_LIBRARIES = {
+    "preact": "preact.mjs",
+    "preact/hooks": "hooks.mjs",
+    "htm": "htm.mjs",
+    "@preact/signals": "signals.mjs",
+    "@preact/signals-core": "signals-core.mjs",
+}
+_SHEETS = ("tokens", "base", "layout", "list", "timeline", "composer", "dialog", "pages")
+# Served under paths of their own, or inside of the page.
+_PAGES = {"index.html", "sw.js", "manifest.webmanifest", "icons/sprite.svg"}
+_STATIC_IMPORT = re.compile(r'^(?:import|export) .* from "(\.[^"]+)";$', re.MULTILINE)
+_COMPRESSED = {".js", ".mjs", ".css", ".svg", ".html", ".json", ".webmanifest"}
+_TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".webmanifest": "application/manifest+json",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One file as it is sent.
+
+    Attributes:
+        content: Its bytes.
+        compressed: The same by gzip, or None where that saves nothing.
+        type: Its media type.
+    """
+
+    content: bytes
+    compressed: bytes | None
+    type: str
+
+
+def _asset(name: str, content: bytes) -> Asset:
+    suffix = Path(name).suffix
+    compressed = gzip.compress(content, 9, mtime=0) if suffix in _COMPRESSED else None
+    media_type = _TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return Asset(content, compressed, media_type)
+
+
+class Assets:
+    """Everything that the page is made of.
+
+    Args:
+        folder: Where the files are.
+    """
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        self._folder = folder
+        self._sources = {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path.suffix not in (".txt", ".json")
+        }
+
+    @cached_property
+    def hash(self) -> str:
+        """Names this state of all files."""
+        digest = hashlib.sha256()
+        for name, content in self._sources.items():
+            digest.update(f"{name}\0{len(content)}\0".encode() + content)
+        return digest.hexdigest()[:16]
+
+    @property
+    def base(self) -> str:
+        """The path that the files of this state lie under, with a slash at its end."""
+        return f"/static/{self.hash}/"
+
+    @cached_property
+    def files(self) -> dict[str, Asset]:
+        """The files under `base`, by their path below it."""
+        return {
+            name: _asset(name, content)
+            for name, content in self._sources.items()
+            if name not in _PAGES
+        }
+
+    @cached_property
+    def import_map(self) -> str:
+        """Where bare names of modules lead; it is inline, so its hash is in the policy."""
+        imports = {name: f"{self.base}vendor/{file}" for name, file in _LIBRARIES.items()}
+        return json.dumps({"imports": imports}, separators=(",", ":"))
+
+    @cached_property
+    def modules(self) -> list[str]:
+        """The modules that the page needs at once; what `import()` loads later is not among them.
+
+        They are named in the page, so that browsers ask for all of them in one round.
+        """
+        found = ["js/main.js"]
+        for name in found:
+            folder = PurePosixPath(name).parent
+            for target in _STATIC_IMPORT.findall(self._text(name)):
+                module = posixpath.normpath(folder / target)
+                if module not in found:
+                    found.append(module)
+        return found
+
+    @cached_property
+    def page(self) -> Asset:
+        """The page itself."""
+        libraries = [f"vendor/{file}" for file in _LIBRARIES.values()]
+        head = [f'<link rel="stylesheet" href="{self.base}css/{name}.css">' for name in _SHEETS]
+        head.append(f'<script src="{self.base}js/theme.js"></script>')
+        head.append(f'<script type="importmap">{self.import_map}</script>')
+        head += [
+            f'<link rel="modulepreload" href="{self.base}{name}">'
+            for name in (*libraries, *self.modules)
+        ]
+        head.append(f'<script type="module" src="{self.base}js/main.js"></script>')
+        sprite = self._text("icons/sprite.svg").replace(
+            "<svg ", '<svg class="sprite" aria-hidden="true" ', 1
+        )
+        text = self._text("index.html").replace("<!-- head -->", "\n".join(head))
+        return _asset("index.html", self._placed(text.replace("<!-- sprite -->", sprite)))
+
+    @cached_property
+    def worker(self) -> Asset:
+        """The service worker, which names the files that it keeps."""
+        shell = json.dumps([self.base + name for name in self.files], separators=(",", ":"))
+        return _asset("sw.js", self._placed(self._text("sw.js").replace('["SHELL"]', shell)))
+
+    @cached_property
+    def manifest(self) -> Asset:
+        """What an installed page is called and looks like."""
+        return _asset("manifest.webmanifest", self._placed(self._text("manifest.webmanifest")))
+
+    @property
+    def policy(self) -> str:
+        """The Content-Security-Policy of the page.
+
+        `trusted-types beseda` lets the page make one policy, which allows `/sw.js` alone.
+        """
+        digest = hashlib.sha256(self.import_map.encode()).digest()
+        return (
+            "default-src 'none'; "
+            f"script-src 'self' 'sha256-{base64.b64encode(digest).decode()}'; style-src 'self'; "
+            "img-src 'self' blob: data:; media-src 'self' blob:; connect-src 'self'; "
+            "manifest-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; "
+            "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types beseda"
+        )
+
+    def _text(self, name: str) -> str:
+        return self._sources[name].decode()
+
+    def _placed(self, text: str) -> bytes:
+        return text.replace("{base}", self.base).replace("{hash}", self.hash).encode()

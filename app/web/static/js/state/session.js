@@ -1,0 +1,67 @@
+// Who is logged in on this device.
+import { signal } from "@preact/signals";
+
+import * as http from "../net/http.js";
+import * as store from "../net/store.js";
+
+/**
+ * "unknown" until the server or this device has said; "in" also without a network, when this
+ * device knows who was logged in last.
+ */
+export const status = signal(/** @type {"unknown" | "in" | "out"} */ ("unknown"));
+/** @type {import("@preact/signals").Signal<{id: number, username: string, email: string, is_admin?: boolean} | undefined>} */
+export const me = signal(undefined);
+
+/** What the server says of itself: who may register, whether it sends mail. */
+export const service = signal({ registration: "open", password_reset_by_mail: false });
+
+const KNOWN = "me"; // in localStorage: who it was; no secret
+
+/** Finds out whether somebody is logged in. */
+export async function resume() {
+  http.whenLoggedOut(forget);
+  const known = JSON.parse(localStorage.getItem(KNOWN) ?? "null");
+  if (!known) return (status.value = "out");
+  me.value = known;
+  status.value = "in";
+  http.token().then(identify, () => {});
+}
+
+/** Logs in. @throws {http.Problem | http.Unreachable} */
+export async function logIn(/** @type {string} */ username, /** @type {string} */ password) {
+  const body = { username, password, cookie: true };
+  const { access } = await http.post("/accounts/api/token/", body, { anonymous: true });
+  http.setToken(access);
+  await identify();
+  status.value = "in";
+}
+
+/** Asks the server anew who this is. */
+export async function identify() {
+  const user = await http.get("/accounts/api/users/me/");
+  const previous = JSON.parse(localStorage.getItem(KNOWN) ?? "null");
+  if (previous && previous.id !== user.id) await store.clear();
+  localStorage.setItem(KNOWN, JSON.stringify(user));
+  me.value = user;
+}
+
+export async function logOut() {
+  await http.post("/accounts/api/token/blacklist/", {}, { anonymous: true }).catch((error) => {
+    if (!(error instanceof http.Problem)) throw error; // without a network the cookie would stay
+  });
+  await forget();
+}
+
+/** Forgets whoever was logged in: their session is over. */
+export async function forget() {
+  http.setToken("");
+  localStorage.removeItem(KNOWN);
+  status.value = "out";
+  me.value = undefined;
+  await store.clear();
+}
+
+export async function askService() {
+  const response = await fetch("/", { headers: { Accept: "application/json" } });
+  if (response.ok) service.value = await response.json();
+}

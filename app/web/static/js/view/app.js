@@ -1,0 +1,99 @@
+// Which view stands where, for each address of the page.
+import { useEffect } from "preact/hooks";
+
+import { lang, t } from "../i18n/index.js";
+import { loadDrafts } from "../state/drafts.js";
+import { loadRelations } from "../state/people.js";
+import { follow, route } from "../state/route.js";
+import { me, status } from "../state/session.js";
+import { loadSettings } from "../state/settings.js";
+import { start, stop } from "../state/sync.js";
+import { chatNamed } from "../state/world.js";
+import { Announcements } from "./announce.js";
+import { Banner } from "./banner.js";
+import { ChatView } from "./chat.js";
+import { Dialogs } from "./dialog.js";
+import { html } from "./html.js";
+import { Icon } from "./icons.js";
+import { lazy } from "./lazy.js";
+import { ChatList } from "./list.js";
+import { Menus } from "./menu.js";
+import { Rail } from "./rail.js";
+import { Toasts } from "./toast.js";
+
+const Gate = lazy(async () => (await import("./gate.js")).Gate);
+const GroupSide = lazy(async () => (await import("./group.js")).GroupSide);
+const People = lazy(async () => (await import("./people.js")).People);
+const Profile = lazy(async () => (await import("./people.js")).Profile);
+const Posts = lazy(async () => (await import("./posts.js")).Posts);
+const WritePost = lazy(async () => (await import("./posts.js")).WritePost);
+const Settings = lazy(async () => (await import("./settings.js")).Settings);
+const SettingsNav = lazy(async () => (await import("./settings.js")).SettingsNav);
+const Team = lazy(async () => (await import("./admin.js")).Team);
+const TeamNav = lazy(async () => (await import("./admin.js")).TeamNav);
+
+const GATES = ["invite", "reset", "setup"]; // links that lead in also whoever is logged in
+
+export function App() {
+  const { parts, hash } = route.value;
+  useEffect(() => void (document.documentElement.lang = lang.value), [lang.value]);
+  const isOut = status.value === "out" || GATES.includes(parts[0]);
+  if (status.value === "unknown") return null;
+  return html`
+    <a class="skip" href="#main">${t("skip")}</a>
+    <div class="contents" onClick=${follow}>
+      ${isOut ? html`<${Gate} place=${parts[0]} hash=${hash} />` : html`<${Shell} key=${me.value.id} parts=${parts} />`}
+      <${Dialogs} /><${Menus} />
+    </div>
+    <${Toasts} />`;
+}
+
+/** What each place shows: a list, the main part, something at the side. */
+const PLACES = {
+  chat: ([, name, rest]) => {
+    const chat = name && chatNamed(name);
+    const isAbout = rest === "about" && chat;
+    return {
+      list: html`<${ChatList} current=${name} />`,
+      main: name ? html`<${ChatView} name=${name} target=${Number(rest) || undefined} />` : html`<${NoChat} />`,
+      side: isAbout && (chat.kind === "group"
+        ? html`<${GroupSide} chat=${chat} />`
+        : html`<${Profile} username=${chat.display_name} up=${`/chat/${encodeURIComponent(name)}`} />`),
+      show: isAbout ? "side" : name ? "main" : "list",
+    };
+  },
+  posts: ([, what, id]) => what === "write"
+    ? { main: html`<${WritePost} key=${id} id=${Number(id) || undefined} />`, show: "main" }
+    : { main: html`<${Posts} author=${what === "mine" ? me.value.username : what === "by" ? id : undefined} />`, show: "main", tabs: true },
+  people: ([, username]) => ({
+    main: html`<${People} />`,
+    side: username && html`<${Profile} username=${username} up="/people" />`,
+    show: username ? "side" : "main",
+    tabs: !username,
+  }),
+  settings: ([, section]) => ({
+    list: html`<${SettingsNav} section=${section} />`, main: html`<${Settings} section=${section} />`, show: section ? "main" : "list",
+  }),
+  team: ([, section]) => ({
+    list: html`<${TeamNav} section=${section} />`, main: html`<${Team} section=${section} />`, show: section ? "main" : "list",
+  }),
+};
+
+function Shell({ parts }) {
+  useEffect(() => {
+    start(me.value.username);
+    for (const load of [loadDrafts, loadRelations, loadSettings]) load().catch(() => {}); // asked for again when seen
+    return stop;
+  }, []);
+  const place = PLACES[parts[0]] ? parts[0] : "chat";
+  const { list, main, side, show, tabs } = PLACES[place](PLACES[parts[0]] ? parts : []);
+  return html`
+    <div class="app" data-show=${show} data-tabs=${tabs || show === "list" ? "" : undefined} data-list=${list ? undefined : "none"}>
+      <${Banner} /><${Rail} place=${place} />${list}${main}${side}
+    </div>
+    <${Announcements} />`;
+}
+
+const NoChat = () => html`
+  <main class="main" id="main"><div class="empty"><${Icon} name="chats" extra="empty__icon" />
+    <h2 class="empty__title">${t("choose_chat")}</h2><p class="empty__text">${t("choose_chat_text")}</p></div></main>`;

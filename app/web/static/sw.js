@@ -1,0 +1,48 @@
+// The service worker: it keeps the shell of the page, so that it opens without a network.
+// What people write never passes through here; it is in IndexedDB.
+
+const CACHE = "shell-{hash}";
+const SHELL = ["SHELL"];
+const PLACES = /^\/($|(chat|posts|people|settings|team|login|register|forgotten|invite|reset|setup)(\/|$))/;
+
+self.addEventListener("install", (event) => {
+  event.waitUntil(keepShell().then(() => self.skipWaiting()));
+});
+
+self.addEventListener("activate", (event) => {
+  event.waitUntil(dropOldShells().then(() => self.clients.claim()));
+});
+
+self.addEventListener("fetch", (event) => {
+  const url = new URL(event.request.url);
+  if (event.request.method !== "GET" || url.origin !== self.location.origin) return;
+  if (event.request.mode === "navigate" && PLACES.test(url.pathname)) {
+    event.respondWith(freshPage());
+  } else if (url.pathname.startsWith("/static/")) {
+    event.respondWith(caches.match(url.pathname).then((kept) => kept ?? fetch(event.request)));
+  }
+});
+
+async function keepShell() {
+  const cache = await caches.open(CACHE);
+  await cache.addAll(SHELL);
+  const page = await fetch("/", { headers: { Accept: "text/html" } });
+  if (page.ok) await cache.put("/", page);
+}
+
+async function dropOldShells() {
+  const names = await caches.keys();
+  await Promise.all(names.filter((name) => name !== CACHE).map((name) => caches.delete(name)));
+}
+
+// The page of the server, so that a new version is seen at once; the kept one where the
+// server cannot be reached, or does not answer soon.
+async function freshPage() {
+  const kept = await caches.match("/");
+  const late = new Promise((resolve) => setTimeout(resolve, 2500));
+  const page = await Promise.race([
+    fetch("/", { headers: { Accept: "text/html" } }).catch(() => undefined),
+    late,
+  ]);
+  return page?.ok ? page : kept ?? fetch("/");
+}
