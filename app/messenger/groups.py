@@ -148,7 +148,7 @@ def _find_users(usernames: Sequence[str]) -> set[int]:
         User.username_key.in_(wanted), User.deleted_at.is_(None)
     )
     with reading() as connection:
-        found = dict(connection.execute(query).tuples().all())
+        found = dict(connection.execute(query).all())
     if unknown := [name for key, name in wanted.items() if key not in found]:
         sentence = _("There is no user called %(names)s.", names=", ".join(unknown))
         raise BadInput({"members": [sentence]})

@@ -15,6 +15,7 @@ from app.realtime import closing, loop
 from app.realtime.bus import Bus, MemoryBus, Publication, PubSubBus
 from app.realtime.closing import Close
 from app.realtime.connection import Connection, Listener
+from app.realtime.events import Event, EventPage, EventSource, FramePage, MembershipChange
 from app.realtime.history import History
 from app.realtime.hub import Hub
 from app.realtime.loop import monotonic
@@ -26,8 +27,13 @@ __all__ = [
     "Bus",
     "Close",
     "Connection",
+    "Event",
+    "EventPage",
+    "EventSource",
+    "FramePage",
     "History",
     "Listener",
+    "MembershipChange",
     "MemoryBus",
     "PostgresPubSub",
     "PubSubBus",
