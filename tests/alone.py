@@ -15,13 +15,16 @@ class Turns:
 
     Args:
         run: The name of the test run; None if it has one process only.
+
+    Attributes:
+        gate: The file that whoever waits to be alone has locked.
+        lock: The file that whoever has a turn has locked.
     """
 
     def __init__(self, run: str | None) -> None:
-        self._paths = [
-            Path(tempfile.gettempdir(), f"beseda-tests-{run}.{name}") for name in ("gate", "lock")
-        ]
-        self._files = [path.open("w") for path in self._paths] if run else []
+        self.gate = Path(tempfile.gettempdir(), f"beseda-tests-{run}.gate")
+        self.lock = self.gate.with_suffix(".lock")
+        self._files = [path.open("w") for path in (self.gate, self.lock)] if run else []
 
     @contextmanager
     def take(self, *, alone: bool) -> Iterator[None]:
@@ -44,6 +47,6 @@ class Turns:
 
     def close(self) -> None:
         """Let go of the files, and remove them."""
-        for file, path in zip(self._files, self._paths, strict=False):
+        for file in self._files:
             file.close()
-            path.unlink(missing_ok=True)
+            Path(file.name).unlink(missing_ok=True)

@@ -34,7 +34,7 @@ from app import create_app
 from app.extensions import db
 from app.http.json import encode
 from app.openapi.document import build
-from tests import servers, services
+from tests import processes, servers, services
 from tests.alone import Turns
 from tests.apps import make_app, make_config, sqlite_url
 from tests.delivery.machines import PostgresServer
@@ -56,6 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash[turns].close()
+    processes.tidy_up()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

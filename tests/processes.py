@@ -49,6 +49,14 @@ def forget_database(server_url: str, database: str) -> None:
     _tell("-", "database", f"{database} {server_url}")
 
 
+def tidy_up() -> None:
+    """Remove now what is left of this run."""
+    global _watcher
+    if _watcher is not None:
+        _watcher.communicate()
+        _watcher = None
+
+
 def _tell(sign: str, kind: str, value: str) -> None:
     global _watcher
     if _watcher is None:

@@ -29,7 +29,7 @@ class Databases:
     """
 
     def __init__(self, server_url: str) -> None:
-        self._server_url = server_url
+        self.server_url = server_url
         self._run = f"{_PREFIX}{secrets.token_hex(4)}"
         self._numbers = itertools.count(1)
         self._connection = psycopg.connect(
@@ -40,16 +40,16 @@ class Databases:
     def create(self) -> str:
         """Create an empty database and return its URL."""
         name = f"{self._run}_{next(self._numbers)}"
-        processes.drop_at_end(self._server_url, name)
+        processes.drop_at_end(self.server_url, name)
         self._execute("CREATE DATABASE {}", name)
-        url = make_url(self._server_url).set(database=name)
+        url = make_url(self.server_url).set(database=name)
         return url.render_as_string(hide_password=False)
 
     def drop(self, url: str) -> None:
         """Drop a database, whoever is connected to it."""
         name = make_url(url).database or ""
         self._execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
-        processes.forget_database(self._server_url, name)
+        processes.forget_database(self.server_url, name)
 
     def close(self) -> None:
         """Let go of the server."""
