@@ -19,7 +19,7 @@ demo: $(VENV)/installed ## Fill an empty database with people and conversations 
 	@$(BIN)/flask --app wsgi db upgrade
 	@$(BIN)/flask --app wsgi demo
 
-# Tests run in as many processes as there are processors; TESTS chooses some: make test TESTS=tests/accounts
+# Tests run in as many processes as there are processors. Some of them: make test TESTS=tests/accounts
 PYTEST = $(BIN)/python -m pytest --numprocesses $(or $(JOBS),$(shell nproc)) --dist worksteal
 
 test-quick: $(VENV)/installed-dev ## Run the tests that start no server and no browser
