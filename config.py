@@ -265,6 +265,7 @@ class Config(BaseModel):
     RATELIMIT_RESET: Rate = "100/hour"
     RATELIMIT_RESET_ACCOUNT: Rate = "5/hour"
     RATELIMIT_SEARCH: Rate = "300/minute"
+    RATELIMIT_PEOPLE: Rate = "60/minute"
     RATELIMIT_POSTS: Rate = "60/minute"
     RATELIMIT_UPLOADS: Rate = "60/hour"
     RATELIMIT_MESSAGES: Rate = "300/minute"

@@ -26,6 +26,7 @@ from app.media.store import FolderStore, MediaStore, media
 from app.messenger import routes as messenger
 from app.messenger import websocket as chat
 from app.messenger.history import MessageHistory
+from app.messenger.pair_access import check_writers_anew
 from app.messenger.socket_registry import SocketRegistry
 from app.messenger.writer import MessageWriter
 from app.openapi import routes as docs
@@ -132,6 +133,7 @@ def _connect(app: Flask, config: Config) -> None:
         "mailer": Mailer(config.SMTP_URL, app.app_context) if config.SMTP_URL else None,
         "media": _store(config),
         "metrics": Metrics(),
+        "on_block": check_writers_anew,
         "realtime": realtime,
         "writer": MessageWriter(engine, realtime.publish),
     }

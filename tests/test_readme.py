@@ -62,7 +62,7 @@ def test_limits_in_the_table_are_those_of_the_code() -> None:
         if name.startswith("RATELIMIT_") and isinstance(field.get_default(), str)
     }
 
-    assert len(rates) == 10
+    assert rates
     for name, rate in rates.items():
         (row,) = [line for line in LIMITS.splitlines() if line.startswith(f"| `{name}`")]
         assert row.endswith(f"| `{rate}` |"), row

@@ -55,6 +55,10 @@ def erase_account(connection: Connection, user_id: int) -> str:
             password_hash="",
             is_active=False,
             is_admin=False,
+            language=None,
+            show_presence=True,
+            show_read=True,
+            push_text="full",
             deleted_at=utcnow(),
         )
     )

@@ -36,6 +36,11 @@ class User(Base):
     is_active: Mapped[bool] = mapped_column(server_default=true())
     is_admin: Mapped[bool] = mapped_column(server_default=false())
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow)
+    # Settings, see `settings.py`.
+    language: Mapped[str | None] = mapped_column(String(2))
+    show_presence: Mapped[bool] = mapped_column(server_default=true())
+    show_read: Mapped[bool] = mapped_column(server_default=true())
+    push_text: Mapped[str] = mapped_column(String(4), server_default="full")
     # When its owner erased it. The row stays, nameless, because messages point to it.
     deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     # The event id of what others see change: another picture, an erasure.
@@ -83,3 +88,12 @@ class PasswordReset(Base):
     token_hash: Mapped[str] = mapped_column(String(_SHA256_HEX_CHARS), unique=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class SetupCode(Base):
+    """What the code of the first administrator is made of; one row, until there is one."""
+
+    __tablename__ = "setup_codes"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    nonce: Mapped[str] = mapped_column(String(64))

@@ -1,10 +1,21 @@
 """`/accounts/api/`: users, sessions and tokens."""
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, request
 from flask_babel import gettext
+from flask_babel import lazy_gettext as _
 
-from app.accounts import credentials, registration, resets, services, sessions, tokens
+from app.accounts import (
+    cookies,
+    credentials,
+    registration,
+    resets,
+    services,
+    sessions,
+    settings,
+    tokens,
+)
 from app.accounts.credentials import WrongPassword
+from app.accounts.devices import kinds_of
 from app.accounts.login import log_in
 from app.accounts.registration import RegistrationClosed
 from app.accounts.resets import NoMail
@@ -14,12 +25,15 @@ from app.accounts.schemas import (
     DetailOut,
     EmailChangeIn,
     NothingOut,
+    OwnUserOut,
     PasswordChangeIn,
     RefreshIn,
     RegistrationIn,
     ResetConfirmIn,
     ResetIn,
     SessionOut,
+    SettingsIn,
+    SettingsOut,
     TokenIn,
     TokensOut,
     UserOut,
@@ -32,7 +46,7 @@ from app.database.keyset import PageRequest
 from app.database.transactions import reading
 from app.http.annotations import documents_error, documents_header, documents_path, returns
 from app.http.conditional import conditional
-from app.http.errors import Overloaded
+from app.http.errors import BadInput, Overloaded
 from app.http.fields import whole_number
 from app.http.json import json_response
 from app.http.languages import preferred
@@ -76,7 +90,7 @@ def create_user(body: RegistrationIn) -> Response:
 
 @bp.get("/users/me/")
 @login_required
-@returns(UserOut)
+@returns(OwnUserOut)
 @conditional
 def show_self() -> Response:
     """Show the caller's own account."""
@@ -86,7 +100,7 @@ def show_self() -> Response:
 @bp.patch("/users/me/")
 @login_required
 @takes(EmailChangeIn)
-@returns(UserOut)
+@returns(OwnUserOut)
 @documents_error(WrongPassword("password"), Overloaded)
 @may_throttle
 def update_self(body: EmailChangeIn) -> Response:
@@ -97,7 +111,14 @@ def update_self(body: EmailChangeIn) -> Response:
 
 
 def _account(email: str) -> Response:
-    return json_response({"id": current_user.id, "username": current_user.username, "email": email})
+    return json_response(
+        {
+            "id": current_user.id,
+            "username": current_user.username,
+            "email": email,
+            "is_admin": current_user.is_admin,
+        }
+    )
 
 
 @bp.post("/password/")
@@ -113,7 +134,7 @@ def change_password(body: PasswordChangeIn) -> Response:
         session_id = credentials.change_password(
             current_user.id, body.old_password, body.new_password, _device()
         )
-    return _logged_in(current_user.id, session_id)
+    return _logged_in(current_user.id, session_id, in_cookie=body.cookie)
 
 
 @bp.post("/password/reset/")
@@ -141,6 +162,26 @@ def confirm_reset(body: ResetConfirmIn) -> Response:
     return json_response({"detail": gettext("The password is changed. Please log in with it.")})
 
 
+@bp.get("/settings/")
+@login_required
+@returns(SettingsOut)
+@conditional
+def show_settings() -> Response:
+    """Show the caller's settings."""
+    return json_response(settings.get_settings(current_user.id))
+
+
+@bp.patch("/settings/")
+@login_required
+@takes(SettingsIn)
+@returns(SettingsOut)
+def update_settings(body: SettingsIn) -> Response:
+    """Change some of the caller's settings."""
+    changes = {name: getattr(body, name) for name in body.model_fields_set}
+    settings.change_settings(current_user.id, changes)
+    return json_response(settings.get_settings(current_user.id))
+
+
 @bp.get("/sessions/")
 @login_required
 @returns(list[SessionOut])
@@ -150,7 +191,14 @@ def list_sessions(window: PageRequest) -> Response:
     """List the sessions with which the caller is logged in."""
     with reading() as connection:
         page = sessions.ALIVE.read(connection, window, partition=current_user.id, now=utcnow())
-    shown = [row._asdict() | {"current": row.id == current_user.session_id} for row in page.rows]
+    shown = [
+        row._asdict()
+        | {
+            "device": kinds_of(row.client)._asdict(),
+            "current": row.id == current_user.session_id,
+        }
+        for row in page.rows
+    ]
     return json_response(shown, headers=link_header(page, window))
 
 
@@ -175,7 +223,7 @@ def create_token(body: CredentialsIn) -> Response:
     """Log in: get a refresh token and an access token."""
     with limit_password_guesses(folded(body.username), wrong=NoActiveAccount):
         user_id, session_id = log_in(body.username, body.password, _device())
-    return _logged_in(user_id, session_id)
+    return _logged_in(user_id, session_id, in_cookie=body.cookie)
 
 
 @bp.post("/token/refresh/")
@@ -185,10 +233,10 @@ def create_token(body: CredentialsIn) -> Response:
 @documents_error(TokenNotValid)
 def refresh_token(body: RefreshIn) -> Response:
     """Get a new access token for a refresh token, which stays good."""
-    caller = tokens.caller_of(body.refresh, tokens.REFRESH)
+    caller = tokens.caller_of(_refresh_token(body), tokens.REFRESH)
     sessions.touch(caller.session_id, _device())
     access = tokens.issue_access(caller.id, caller.session_id)
-    return _with_cookie({"access": access}, access)
+    return _with_chat_cookie(json_response({"access": access}), access)
 
 
 @bp.post("/token/verify/")
@@ -204,38 +252,44 @@ def verify_token(body: TokenIn) -> Response:
 @bp.post("/token/blacklist/")
 @takes(RefreshIn)
 @returns(NothingOut)
+@documents_header("Set-Cookie", "Deletes the cookies of the session.")
 @documents_error(TokenNotValid)
 def blacklist_token(body: RefreshIn) -> Response:
     """Log out: end the session that a refresh token belongs to."""
-    caller = tokens.caller_of(body.refresh, tokens.REFRESH)
+    caller = tokens.caller_of(_refresh_token(body), tokens.REFRESH)
     try:
         sessions.revoke(caller.id, caller.session_id)
     except SessionNotFound:  # it has just ended otherwise
         raise TokenNotValid from None
-    return json_response({})
+    response = json_response({})
+    if cookies.may_have_cookies(request):
+        cookies.delete_cookies(response, request)
+    return response
 
 
 def _device() -> Device:
     return Device(request.remote_addr or "", request.user_agent.string)
 
 
-def _logged_in(user_id: int, session_id: int) -> Response:
+def _refresh_token(body: RefreshIn) -> str:
+    token = body.refresh or cookies.refresh_token_of(request)
+    if not token:
+        raise BadInput({"refresh": [_("This field is required.")]})
+    return token
+
+
+def _logged_in(user_id: int, session_id: int, *, in_cookie: bool) -> Response:
     access = tokens.issue_access(user_id, session_id)
     refresh = tokens.issue_refresh(user_id, session_id)
-    return _with_cookie({"refresh": refresh, "access": access}, access)
+    keeps = in_cookie and cookies.may_keep_refresh_token(request)
+    response = json_response({"refresh": "" if keeps else refresh, "access": access})
+    if keeps:
+        cookies.set_cookie(response, request, cookies.REFRESH, refresh)
+    return _with_chat_cookie(response, access)
 
 
-def _with_cookie(answer: dict[str, str], access: str) -> Response:
-    # `new WebSocket(url)` of a browser can send no header, but it sends cookies. This one goes
-    # to the chat only, is out of reach of scripts, and counts only with a known Origin.
-    response = json_response(answer)
-    response.set_cookie(
-        tokens.COOKIE,
-        access,
-        max_age=current_app.config["JWT_ACCESS_TOKEN_EXPIRES"],
-        path="/messenger/ws/",
-        secure=request.is_secure,
-        httponly=True,
-        samesite="Strict",
-    )
+def _with_chat_cookie(response: Response, access: str) -> Response:
+    # `new WebSocket(url)` in a browser can send no header, but it sends cookies.
+    if cookies.may_have_cookies(request):
+        cookies.set_cookie(response, request, cookies.CHAT, access)
     return response

@@ -1,10 +1,11 @@
 """The shapes of the wire: accounts and tokens."""
 
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
+from app.accounts.devices import Kind
 from app.accounts.models import EMAIL_CHARS, USERNAME_CHARS
 from app.accounts.passwords import PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, strong_password
 from app.accounts.registration import find_uninvited
@@ -12,7 +13,7 @@ from app.accounts.resets import find_token_errors
 from app.accounts.services import find_taken
 from app.accounts.usernames import normal_email, normal_username
 from app.http.errors import BadInput
-from app.http.fields import InSchema, NameText, Text, TrimmedText
+from app.http.fields import InSchema, NameText, Text, TrimmedText, trimmed
 from app.http.validation import Body
 
 Username = Annotated[
@@ -89,13 +90,22 @@ class UsernameIn(Body):
     username: NameText = Field(examples=["jane_doe"], description="A login; its case is ignored.")
 
 
+_IN_COOKIE = (
+    "For a page of this server: the refresh token comes as a cookie that no script can read, and"
+    " `refresh` is empty."
+)
+
+
 class CredentialsIn(Body):
     username: NameText = Field(examples=["yourusername"])
     password: Annotated[Text, Field(min_length=1, examples=["yourpassword"])]
+    cookie: bool = Field(False, description=_IN_COOKIE)
 
 
 class RefreshIn(Body):
-    refresh: TrimmedText = Field(examples=["refresh_token"])
+    """A refresh token. A page of this server may leave it out, if it has the token's cookie."""
+
+    refresh: Annotated[Text, BeforeValidator(trimmed)] = Field("", examples=["refresh_token"])
 
 
 class TokenIn(Body):
@@ -105,6 +115,7 @@ class TokenIn(Body):
 class PasswordChangeIn(Body):
     old_password: Annotated[Text, Field(min_length=1, examples=["yourpassword"])]
     new_password: NewPassword = Field(examples=["correct horse battery"])
+    cookie: bool = Field(False, description=_IN_COOKIE)
 
 
 class NewPasswordIn(Body):
@@ -141,13 +152,50 @@ class EmailChangeIn(Body):
     password: Annotated[Text, Field(min_length=1, examples=["yourpassword"])]
 
 
+class DeviceOut(BaseModel):
+    """What `client` says about the device; null where it does not say it."""
+
+    kind: Kind = Field(examples=["computer"])
+    browser: str | None = Field(examples=["Firefox"])
+    system: str | None = Field(examples=["Linux"])
+
+
 class SessionOut(BaseModel):
     id: int = Field(examples=[1])
     created_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
     last_used_at: datetime = Field(examples=["2024-12-12T12:00:00Z"])
     address: str = Field(examples=["192.0.2.7"])
-    client: str = Field(examples=["Mozilla/5.0"])
+    client: str = Field(examples=["Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Firefox/140.0"])
+    device: DeviceOut
     current: bool = Field(examples=[True])
+
+
+class SettingsIn(Body):
+    """Changes of the caller's settings; what is not given stays as it is."""
+
+    language: Literal["ru", "en"] | None = Field(
+        None,
+        description="Of sentences, where a request has no `Accept-Language`; null: the server's.",
+        examples=["ru"],
+    )
+    show_presence: bool = Field(
+        True,
+        description="Others see when the caller is online; without it the caller sees nobody.",
+    )
+    show_read: bool = Field(
+        True,
+        description="Others see what the caller has read; without it the caller sees no marks.",
+    )
+    push_text: Literal["full", "none"] = Field(
+        "full", description="Whether a notification carries the message's text."
+    )
+
+
+class SettingsOut(BaseModel):
+    language: Literal["ru", "en"] | None = Field(examples=["ru"])
+    show_presence: bool = Field(examples=[True])
+    show_read: bool = Field(examples=[True])
+    push_text: Literal["full", "none"] = Field(examples=["full"])
 
 
 class DetailOut(BaseModel):
@@ -162,6 +210,10 @@ class UserOut(BaseModel):
     id: int = Field(examples=[1, 2])
     username: str = Field(examples=["user1", "user2"])
     email: str = Field(examples=["user1@example.com", "user2@example.com"])
+
+
+class OwnUserOut(UserOut):
+    is_admin: bool = Field(examples=[False])
 
 
 class TokensOut(BaseModel):

@@ -28,7 +28,7 @@ SESSIONS = select(
     Session.id, Session.created_at, Session.last_used_at, Session.address, Session.client
 )
 
-# The sessions of one user (`of`) that are open at a moment (`now`).
+# The sessions of one user (`partition`) that are open at a moment (`now`).
 ALIVE = KeysetQuery(
     SESSIONS.where(Session.revoked_at.is_(None), Session.expires_at > bindparam("now")),
     Session.id,

@@ -163,7 +163,7 @@ def _verified(token: str, key: str) -> dict[str, Any]:
 
 
 _CALLER = Prepared(
-    select(User.id, User.username, User.email, User.is_admin, Session.id)
+    select(User.id, User.username, User.email, User.is_admin, Session.id, User.language)
     .join(Session, Session.user_id == User.id)
     .where(
         Session.id == bindparam("sid"),
@@ -177,7 +177,11 @@ _CALLER = Prepared(
 def _find_caller(claims: dict[str, Any]) -> Caller | None:
     with reading() as connection:
         row = _CALLER.first(connection, {"sid": claims["sid"], "user_id": claims["user_id"]})
-    return None if row is None else Caller(*row)
+    if row is None:
+        return None
+    *caller, language = row
+    g.language = language  # of sentences, where the request does not ask for one
+    return Caller(*caller)
 
 
 def _are_ours(claims: dict[str, Any]) -> bool:

@@ -67,7 +67,8 @@ def _visible(text: str) -> str:
     return text
 
 
-def _trimmed(text: Any) -> Any:
+def trimmed(text: Any) -> Any:
+    """Return a text without white space around it, and anything else as it is."""
     return text.strip() if isinstance(text, str) else text
 
 
@@ -80,7 +81,7 @@ VisibleText = Annotated[
     AfterValidator(_visible),
     InSchema(pattern=rf"^[^\x00]*[^{_NOT_VISIBLE}][^\x00]*$", minLength=1),
 ]
-TrimmedText = Annotated[VisibleText, BeforeValidator(_trimmed)]
+TrimmedText = Annotated[VisibleText, BeforeValidator(trimmed)]
 NameText = Annotated[TrimmedText, Field(max_length=NAME_CHARS_TYPED)]
 ClientId = Annotated[
     Text,

@@ -5,7 +5,7 @@ Sentences stand in English in the code; `translations/` has the Russian ones.
 
 from pathlib import Path
 
-from flask import Flask, has_request_context, request
+from flask import Flask, g, has_request_context, request
 
 from app.extensions import babel
 
@@ -16,7 +16,8 @@ def preferred() -> str:
     """Return the language of this request's answer."""
     if not has_request_context():
         return LANGUAGES[0]
-    return request.accept_languages.best_match(LANGUAGES, LANGUAGES[0]) or LANGUAGES[0]
+    asked = request.accept_languages.best_match(LANGUAGES)
+    return asked or g.get("language") or LANGUAGES[0]  # what the caller has set: see `tokens`
 
 
 def init_app(app: Flask) -> None:

@@ -35,6 +35,7 @@ Rule = Literal[
     "reset",
     "reset_account",
     "search",
+    "people",
     "posts",
     "uploads",
     "messages",
@@ -44,7 +45,7 @@ P = ParamSpec("P")
 View = TypeVar("View", bound=Callable[..., Any])
 
 HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
-BY_USER: frozenset[Rule] = frozenset(("search", "posts", "uploads", "messages"))
+BY_USER: frozenset[Rule] = frozenset(("search", "people", "posts", "uploads", "messages"))
 
 # Of one user's messages in a minute, told one by one. Who goes on does not listen, and is closed.
 REFUSALS_MAX = 60
@@ -110,6 +111,7 @@ class Limits:
             "reset": parse(config.RATELIMIT_RESET),
             "reset_account": parse(config.RATELIMIT_RESET_ACCOUNT),
             "search": parse(config.RATELIMIT_SEARCH),
+            "people": parse(config.RATELIMIT_PEOPLE),
             "posts": parse(config.RATELIMIT_POSTS),
             "uploads": parse(config.RATELIMIT_UPLOADS),
             "messages": parse(config.RATELIMIT_MESSAGES),

@@ -21,6 +21,7 @@ from app.http.errors import ApiError, BadInput
 from app.messenger.announcements import announce
 from app.messenger.members import Membership, RoomNotFound, lock_membership
 from app.messenger.models import Room, RoomMember
+from app.social.blocks import Blocked, find_blocked, is_blocked
 
 GROUP_MEMBERS_MAX = 1_000
 ROOMS_PER_USER_MAX = 1_000
@@ -100,6 +101,7 @@ def create_group(
         BadInput: There is nobody of one of the names.
         GroupFull: There are too many.
         TooManyRooms: One of them is in too many rooms.
+        Blocked: The caller and one of them have a block between them.
         TokenNotValid: The caller's account was erased meanwhile.
     """
     earlier = _find_group(user_id, client_id)
@@ -110,6 +112,8 @@ def create_group(
         raise GroupFull
     with writing() as connection:
         lock_users_shared(connection, user_id, *others)
+        if find_blocked(connection, user_id) & others:
+            raise Blocked
         _check_rooms_of(connection, {user_id, *others})
         room_id = insert_once(
             connection,
@@ -295,6 +299,7 @@ def add_member(member: Membership, username: str) -> tuple[Mapping[str, Any], bo
         RoomNotFound: The caller is no member any more.
         NotAGroup: It is a room of two.
         GroupFull, TooManyRooms: There is no room for them.
+        Blocked: The caller and the other one have a block between them.
     """
     if member.kind != "group":
         raise NotAGroup
@@ -302,6 +307,8 @@ def add_member(member: Membership, username: str) -> tuple[Mapping[str, Any], bo
     with writing() as connection:
         lock_membership(connection, member)
         lock_users_shared(connection, member.user_id, other.id)
+        if is_blocked(connection, member.user_id, other.id):
+            raise Blocked
         found = _lock_places(connection, member.room_id)
         place = found.get(other.id)
         if place is not None and place.left_id is None:

@@ -13,6 +13,7 @@ from flask_babel import lazy_gettext as _
 
 from app.accounts import tokens
 from app.http.errors import RETRY_SECONDS, ApiError, BadInput
+from app.http.origins import is_known_origin
 
 VERSION = "13"
 SUBPROTOCOL = "bearer"
@@ -112,17 +113,6 @@ def credentials_of(request: Request, origins: Collection[str]) -> str | None:
         return offered[1]
     # A browser sends the cookie whatever page asks for the socket; a page of another site must
     # not speak in its reader's name.
-    if _is_trusted(request, origins):
+    if is_known_origin(request, origins):
         return request.cookies.get(tokens.COOKIE)
     return None
-
-
-def _is_trusted(request: Request, origins: Collection[str]) -> bool:
-    origin = request.headers.get("Origin", "").lower()
-    host = request.host.lower()
-    own = {f"https://{host}"}
-    if not request.is_secure:
-        # Behind a proxy that ends TLS and is not counted in PROXY_HOPS the scheme is not known,
-        # so the host decides: a page of our own host is ours.
-        own.add(f"http://{host}")
-    return origin in origins or origin in own

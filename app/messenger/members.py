@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from flask_babel import lazy_gettext as _
-from sqlalchemy import BigInteger, Connection, Engine, bindparam, select, tuple_
+from sqlalchemy import BigInteger, Connection, Engine, bindparam, case, select, tuple_
 
 from app.accounts.models import User
 from app.accounts.tokens import TokenNotValid
@@ -12,6 +12,7 @@ from app.database.prepared import Prepared
 from app.database.transactions import reading
 from app.http.errors import ApiError
 from app.messenger.models import Room, RoomMember
+from app.social.blocks import Blocked, blocked_between
 
 
 class RoomNotFound(ApiError):
@@ -33,7 +34,8 @@ class Membership:
         latest: The room's newest message id at that moment; 0 before the first.
         joined_id: The event id of the joining.
         visible_from: Messages up to this id are hidden from this member.
-        access_version: Of the room: as long as it stands, the member may write.
+        access_version: Of the room: as long as it stands, the member may write. −1 if one of the
+            two members of a room has blocked the other.
     """
 
     room_id: int
@@ -48,6 +50,10 @@ class Membership:
     access_version: int
 
 
+_is_blocked = blocked_between(
+    RoomMember.user_id,
+    case((Room.low_user_id == RoomMember.user_id, Room.high_user_id), else_=Room.low_user_id),
+)
 _MEMBERSHIP = Prepared(
     select(
         Room.id,
@@ -57,7 +63,7 @@ _MEMBERSHIP = Prepared(
         Room.last_message_id,
         RoomMember.joined_id,
         RoomMember.visible_from,
-        Room.access_version,
+        case((_is_blocked, -1), else_=Room.access_version),
     )
     .join(RoomMember, RoomMember.room_id == Room.id)
     .where(
@@ -124,7 +130,13 @@ def find_writers(
     """
     wanted = set(places)
     query = (
-        select(RoomMember.room_id, RoomMember.user_id, Room.access_version, User.deleted_at)
+        select(
+            RoomMember.room_id,
+            RoomMember.user_id,
+            Room.access_version,
+            User.deleted_at,
+            _is_blocked.label("is_blocked"),
+        )
         .join(Room, Room.id == RoomMember.room_id)
         .join(User, User.id == RoomMember.user_id)
         .where(
@@ -135,6 +147,10 @@ def find_writers(
     with reading(engine) as connection:
         rows = connection.execute(query).all()
     found: dict[tuple[int, int], int | ApiError] = {place: RoomNotFound() for place in wanted}
-    for room_id, user_id, version, deleted_at in rows:
-        found[room_id, user_id] = version if deleted_at is None else TokenNotValid()
+    for room_id, user_id, version, deleted_at, is_blocked in rows:
+        found[room_id, user_id] = version
+        if is_blocked:
+            found[room_id, user_id] = Blocked()
+        if deleted_at is not None:
+            found[room_id, user_id] = TokenNotValid()
     return found

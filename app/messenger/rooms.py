@@ -28,6 +28,7 @@ from app.database.sequence import draw
 from app.database.transactions import insert_once, reading, writing
 from app.http.errors import BadInput
 from app.messenger.models import Room, RoomMember
+from app.social.blocks import Blocked, is_blocked
 
 
 class RoomWithOneself(BadInput):
@@ -133,6 +134,7 @@ def open_room(user_id: int, username: str, recipient: str) -> tuple[Mapping[str,
     Raises:
         UserNotFound: Nobody has that login.
         RoomWithOneself: It is the caller's own.
+        Blocked: One of the two has blocked the other, and they have no room yet.
         TokenNotValid: The caller's account was erased meanwhile.
     """
     other = get_user_by_name(recipient)
@@ -149,6 +151,8 @@ def open_room(user_id: int, username: str, recipient: str) -> tuple[Mapping[str,
             return room_out(room), is_new
         with writing() as connection:
             lock_users_shared(connection, user_id, other.id)
+            if is_blocked(connection, user_id, other.id):
+                raise Blocked
             room_id = insert_once(
                 connection,
                 Room,

@@ -26,6 +26,7 @@ from app.messenger.schemas import (
     message_out,
 )
 from app.messenger.writer import OutcomeUnknown
+from app.social.blocks import Blocked
 
 bp = Blueprint("messenger", __name__, url_prefix="/messenger/api")
 
@@ -69,7 +70,7 @@ def _room_page(window: PageRequest, listing: KeysetQuery) -> Response:
 @takes(RoomIn)
 @returns(RoomOut, 201)
 @documents_response(200, "The two have a room already.")
-@documents_error(UserNotFound, RoomWithOneself)
+@documents_error(UserNotFound, RoomWithOneself, Blocked)
 def open_room(body: RoomIn) -> Response:
     """Open a room with somebody, or return the one that there is."""
     room, is_new = rooms.open_room(current_user.id, current_user.username, body.recipient)
@@ -98,7 +99,7 @@ def list_messages(window: PageRequest, room_name: str) -> Response:
 @returns(MessageOut, 201)
 @documents_path(**_ROOM_NAME)
 @documents_response(200, "It is stored already, under the same `client_id`.")
-@documents_error(RoomNotFound, OutcomeUnknown, Overloaded)
+@documents_error(RoomNotFound, OutcomeUnknown, Overloaded, Blocked)
 @may_throttle
 def create_message(room_name: str, body: MessageIn, headers: RetryIn) -> Response:
     """Send a message to one of the caller's rooms."""

@@ -21,6 +21,7 @@ from app.messenger.groups import leave_rooms
 from app.messenger.messages import forget_client_ids, forget_last_client_ids
 from app.messenger.rooms import has_other_rooms, lock_rooms, rename_rooms
 from app.profiles.services import erase_profile, find_erased, forget_profiles, remove_pictures
+from app.social.blocks import erase_blocks
 from app.social.friends import erase_friendships
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ def _is_erased(user_id: int, password_hash: str | None) -> bool:
             username = erase_account(connection, user_id)
             erase_profile(connection, user_id)
             erase_friendships(connection, user_id)
+            erase_blocks(connection, user_id)
             forget_last_client_ids(connection, user_id)
             rename_rooms(connection, user_id, username)
             numbers = leave_rooms(connection, user_id)

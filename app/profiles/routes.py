@@ -15,9 +15,12 @@ from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, link_header, paged
 from app.http.validation import RetryIn, takes
 from app.limits.rules import limited
 from app.profiles import services
+from app.profiles.people import find_people
 from app.profiles.schemas import (
     JANE,
     NEW_POST,
+    PeopleIn,
+    PersonOut,
     PostIn,
     PostOut,
     ProfileIn,
@@ -82,6 +85,17 @@ def create_post(body: PostIn, headers: RetryIn) -> Response:
         current_user.id, current_user.username, body.title, body.content, client_id
     )
     return json_response(post, 201 if is_new else 200)
+
+
+@bp.get("/people/")
+@login_required
+@limited("people")
+@takes(PeopleIn, "query")
+@returns(list[PersonOut])
+@conditional
+def list_people(query: PeopleIn) -> Response:
+    """Find people: by id, by the beginning of their name, or by likeness, the best first."""
+    return json_response(find_people(query.q, query.ids, query.limit))
 
 
 @bp.get("/search-user/")

@@ -4,9 +4,10 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from flask_babel import lazy_gettext as _
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from werkzeug.datastructures import FileStorage
 
+from app.accounts.models import USERNAME_CHARS
 from app.http.fields import (
     ClientId,
     InSchema,
@@ -14,9 +15,13 @@ from app.http.fields import (
     Text,
     TrimmedText,
     VisibleText,
+    whole_number,
 )
+from app.http.pagination import MOST_USERS
 from app.http.validation import Body
 from app.profiles.models import BIO_CHARS, POST_CHARS, TITLE_CHARS
+
+PEOPLE_IDS_MAX = 100
 
 
 def _uploaded(value: Any) -> FileStorage | None:
@@ -44,6 +49,47 @@ class ProfileIn(Body):
         InSchema(anyOf=[{"type": "string", "format": "binary"}, {"type": "null"}]),
         Field(description="A JPEG, PNG, GIF or WebP of up to 5 MB; null for the default one."),
     ] = None
+
+
+def _ids(text: Any) -> Any:
+    parts = [part for part in str(text).split(",") if part.strip()]
+    numbers = [whole_number(part.strip()) for part in parts]
+    if len(numbers) > PEOPLE_IDS_MAX or None in numbers:
+        raise RefusedField(_("Up to 100 ids, separated by commas, are expected."))
+    return tuple(numbers)
+
+
+def _limit(text: Any) -> Any:
+    number = whole_number(str(text))
+    if number is None or number < 1:
+        raise RefusedField(_("A whole number from %(least)d on is expected.", least=1))
+    return min(number, MOST_USERS)
+
+
+class PeopleIn(Body):
+    """Whom to look for."""
+
+    q: Annotated[Text, Field(max_length=USERNAME_CHARS)] = Field(
+        "", description="The beginning of a name, or something like it.", examples=["jane"]
+    )
+    ids: Annotated[
+        tuple[int, ...] | None,
+        BeforeValidator(_ids),
+        InSchema(type="string", anyOf=None),
+        Field(description="Only people with these ids, separated by commas, up to 100."),
+    ] = None
+    limit: Annotated[
+        int,
+        BeforeValidator(_limit),
+        InSchema(minimum=1),
+        Field(description="People at most: 1000 if it is not given or more."),
+    ] = MOST_USERS
+
+
+class PersonOut(BaseModel):
+    id: int = Field(examples=[2])
+    username: str = Field(examples=["jane_doe"])
+    image: str = Field(examples=["/media/user_images/default.jpg"])
 
 
 class PostOut(BaseModel):

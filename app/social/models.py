@@ -1,9 +1,12 @@
-"""The tables of how people relate: friendships."""
+"""The tables of how people relate: friendships and blocks."""
+
+from datetime import datetime
 
 from sqlalchemy import CheckConstraint, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.database.types import Base
+from app.clock import utcnow
+from app.database.types import Base, UtcDateTime
 
 
 class Friendship(Base):
@@ -14,3 +17,14 @@ class Friendship(Base):
 
     owner_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True)
     friend_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True, index=True)
+
+
+class Block(Base):
+    """Somebody does not want to hear from somebody else."""
+
+    __tablename__ = "blocks"
+    __table_args__ = (CheckConstraint("owner_id <> blocked_id", name="not_oneself"),)
+
+    owner_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    blocked_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True, index=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow)

@@ -1,4 +1,4 @@
-"""`/profiles/api/`: friends."""
+"""`/profiles/api/`: friends and blocks."""
 
 from flask import Blueprint, Response
 from flask_babel import gettext
@@ -6,12 +6,17 @@ from flask_babel import gettext
 from app.accounts.schemas import UsernameIn
 from app.accounts.services import UserNotFound
 from app.accounts.tokens import current_user, login_required
-from app.http.annotations import documents_error, returns
+from app.database.keyset import PageRequest
+from app.database.transactions import reading
+from app.http.annotations import documents_error, documents_path, returns
+from app.http.conditional import conditional
 from app.http.json import json_response
+from app.http.pagination import MOST_USERS, link_header, paged
 from app.http.validation import takes
-from app.social import friends
+from app.social import blocks, friends
+from app.social.blocks import BlockOfOneself
 from app.social.friends import FriendOfOneself
-from app.social.schemas import SentenceOut
+from app.social.schemas import BlockedOut, SentenceOut
 
 bp = Blueprint("social", __name__, url_prefix="/profiles/api")
 
@@ -36,3 +41,37 @@ def remove_friend(body: UsernameIn) -> Response:
     """Take a user off the caller's list of friends."""
     name = friends.unfriend(current_user.id, body.username)
     return json_response({"message": gettext("%(name)s was removed from your friends.", name=name)})
+
+
+@bp.get("/blocks/")
+@login_required
+@returns(list[BlockedOut])
+@conditional
+@paged(default=MOST_USERS, most=MOST_USERS)
+def list_blocks(window: PageRequest) -> Response:
+    """List the users whom the caller has blocked, ascending by id."""
+    with reading() as connection:
+        page = blocks.OWN_BLOCKS.read(connection, window, partition=current_user.id)
+    return json_response([row._asdict() for row in page.rows], headers=link_header(page, window))
+
+
+@bp.post("/blocks/")
+@login_required
+@takes(UsernameIn)
+@returns(BlockedOut)
+@documents_error(UserNotFound, BlockOfOneself)
+def block_user(body: UsernameIn) -> Response:
+    """Block a user: neither of the two can write to the other while the block stands."""
+    other = blocks.block(current_user.id, body.username)
+    return json_response({"id": other.id, "username": other.username})
+
+
+@bp.delete("/blocks/<username>/")
+@login_required
+@returns(None, 204)
+@documents_path("username", "The login of a user; its case is ignored.", example="jane_doe")
+@documents_error(UserNotFound)
+def unblock_user(username: str) -> Response:
+    """Take back a block. Without one nothing changes."""
+    blocks.unblock(current_user.id, username)
+    return Response(status=204)

@@ -75,7 +75,9 @@ def test_each_login_is_a_session_that_its_owner_sees(server: Server) -> None:
     first, second = sessions_of(other)
 
     assert [first["current"], second["current"]] == [False, True]
-    assert first.keys() == {"id", "created_at", "last_used_at", "address", "client", "current"}
+    assert first.keys() == {
+        *("id", "created_at", "last_used_at", "address", "client", "device", "current"),
+    }
     assert second["address"] == "127.0.0.1"
     assert str(second["client"]).startswith("Mozilla/5.0 (a phone) x")
     assert len(str(second["client"])) == 200
@@ -264,7 +266,7 @@ def test_own_address_is_changed_with_the_password(server: Server) -> None:
 
     assert list(wrong.json()["errors"]) == ["password"]
     assert list(taken.json()["errors"]) == ["email"]
-    expected = {"id": ann.id, "username": ann.username, "email": address}
+    expected = {"id": ann.id, "username": ann.username, "email": address, "is_admin": False}
     assert (right.status_code, right.json()) == (200, expected)
     assert ann.get("/accounts/api/users/me/").json() == expected
     assert ann.get("/profiles/api/profile/").json()["email"] == address

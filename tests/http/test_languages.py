@@ -67,6 +67,7 @@ def test_codes_are_stable() -> None:
         codes |= set(re.findall(r'^\s+code = "(\w+)"', path.read_text(), re.M))
 
     assert codes == {
+        "blocked",
         "database_unavailable",
         "draining",
         "error",

@@ -401,6 +401,12 @@ GOOD: dict[str, Callable[[World], Request]] = {
     "search_user": lambda world: Request(query={"username": world.bob.username}),
     "add_friend": lambda world: Request(body={"username": world.bob.username}),
     "remove_friend": lambda world: Request(body={"username": world.bob.username}),
+    "list_people": lambda world: Request(),
+    "list_blocks": lambda world: Request(),
+    "block_user": lambda world: Request(body={"username": make_person(world.ann.url).username}),
+    "unblock_user": lambda world: Request(path={"username": world.bob.username}),
+    "show_settings": lambda world: Request(),
+    "update_settings": lambda world: Request(body={"language": "ru"}),
     "list_rooms": lambda world: Request(),
     "list_own_rooms": lambda world: Request(),
     "open_room": lambda world: Request(body={"recipient": make_person(world.ann.url).username}),
@@ -417,6 +423,31 @@ GOOD: dict[str, Callable[[World], Request]] = {
     "show_service": lambda world: Request(),
 }
 NOBODY = "nobody at all"
+
+
+def blocked_person(world: World) -> Person:
+    """Return somebody with whom ann has a room, and who has blocked her since."""
+    person = make_person(world.ann.url)
+    world.ann.open_room(person)
+    person.post("/profiles/api/blocks/", {"username": world.ann.username})
+    return person
+
+
+def stranger_who_blocks(world: World) -> Person:
+    """Return somebody who has blocked ann before they had a room."""
+    person = make_person(world.ann.url)
+    person.post("/profiles/api/blocks/", {"username": world.ann.username})
+    return person
+
+
+# What some are refused besides.
+REFUSED: dict[str, Callable[[World], Request]] = {
+    "open_room": lambda world: Request(body={"recipient": stranger_who_blocks(world).username}),
+    "create_message": lambda world: Request(
+        path={"room_name": blocked_person(world).open_room(world.ann)["name"]},
+        body={"content": "C"},
+    ),
+}
 
 # What is answered with other settings alone, see `test_answers_with_other_settings_…`.
 WITH_OTHER_SETTINGS = {("create_user", "403"), ("ask_for_reset", "202")}
@@ -467,6 +498,8 @@ def test_every_answer_is_given_as_it_says(
                 content=b" " * (1024 * 1024 + 1),
                 headers={"Content-Type": "application/json"},
             )
+        if operation_id in REFUSED:
+            ask(REFUSED[operation_id](world))
         answer = ask(good)
         ask(
             good._replace(
