@@ -37,11 +37,12 @@ class Databases:
         )
         self._drop_left_over()
 
-    def create(self) -> str:
-        """Create an empty database and return its URL."""
+    def create(self, encoding: LiteralString | None = None) -> str:
+        """Create an empty database and return its URL; it keeps texts as the server prefers."""
         name = f"{self._run}_{next(self._numbers)}"
         processes.drop_at_end(self.server_url, name)
-        self._execute("CREATE DATABASE {}", name)
+        options = f"TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"
+        self._execute(f"CREATE DATABASE {{}} {options if encoding else ''}", name)
         url = make_url(self.server_url).set(database=name)
         return url.render_as_string(hide_password=False)
 

@@ -68,7 +68,7 @@ def restore(file: Path, replace: bool) -> None:
     elif not manifest.has_key:
         click.echo("There is no signing key in the backup: everybody has to log in again.")
     if manifest.revision not in revisions.heads():
-        click.echo("It is of an earlier release. Now run: flask --app wsgi db upgrade")
+        click.echo("It is of an earlier release. Now run: ./beseda db upgrade")
 
 
 def _installation(command_of_postgresql: str) -> Installation:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
-from app.database.errors import is_unavailable
+from app.database.errors import first_line_of, is_unavailable
 
 
 class DatabaseFailure(click.ClickException):
@@ -25,12 +25,5 @@ def report_errors() -> Iterator[None]:
         if is_unavailable(error):
             raise DatabaseFailure(f"The database cannot be used: {first_line}") from None
         raise DatabaseFailure(
-            f"The database refused: {first_line}."
-            " If it is not migrated, run: flask --app wsgi db upgrade"
+            f"The database refused: {first_line}. If it is not migrated, run: ./beseda db upgrade"
         ) from None
-
-
-def first_line_of(error: BaseException) -> str:
-    """Return what the database says is wrong, without the statement and the data in it."""
-    cause = (error.orig if isinstance(error, DBAPIError) else None) or error
-    return str(cause).strip().partition("\n")[0]

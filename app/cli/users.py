@@ -28,9 +28,9 @@ from app.accounts.one_time_tokens import OneTimeToken
 from app.accounts.schemas import AccountIn, NewPasswordIn
 from app.accounts.services import UserNotFound
 from app.accounts.usernames import folded
-from app.cli.errors import DatabaseFailure, first_line_of
+from app.cli.errors import DatabaseFailure
 from app.database.engine import be_patient
-from app.database.errors import is_unavailable
+from app.database.errors import first_line_of, is_unavailable
 from app.database.transactions import reading
 from app.http.errors import ApiError, BadInput, DatabaseUnavailable
 from app.http.json import encode

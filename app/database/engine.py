@@ -1,6 +1,8 @@
 """How SQLAlchemy and the bus connect to one of our two databases, and with which promises."""
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -69,6 +71,7 @@ def prepare(engine: Engine) -> None:
     event.listen(engine, "begin", _begin)
     event.listen(engine, "engine_disposed", lambda engine: pool_of(engine).close_idle())
     if engine.dialect.name == "sqlite":
+        event.listen(engine, "do_connect", _create_sqlite)
         event.listen(engine, "connect", _prepare_sqlite)
     else:
         event.listen(engine, "do_connect", _connect_postgresql)
@@ -110,6 +113,14 @@ def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) ->
     # SQLite waits without letting other greenlets run, so `writing` waits in its place.
     cursor.execute("PRAGMA busy_timeout = 0")
     cursor.close()
+
+
+def _create_sqlite(_dialect: Any, _entry: Any, args: Any, options: Any) -> None:
+    # For its owner alone. SQLite would let everybody on the machine read it, and gives its other
+    # files the same mode.
+    if not options.get("uri"):
+        with suppress(OSError):
+            os.close(os.open(args[0], os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _connect_postgresql(_dialect: Any, _entry: Any, args: Any, options: Any) -> DBAPIConnection:

@@ -59,3 +59,9 @@ def is_unavailable(error: BaseException) -> bool:
         return bool(state.startswith(_POSTGRESQL_UNAVAILABLE))
     # An error that has not come from the server has no SQLSTATE.
     return isinstance(cause, psycopg.OperationalError)
+
+
+def first_line_of(error: BaseException) -> str:
+    """Return what the database says is wrong, without the statement and the data in it."""
+    cause = (error.orig if isinstance(error, DBAPIError) else None) or error
+    return str(cause).strip().partition("\n")[0]

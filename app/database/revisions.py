@@ -13,28 +13,42 @@ MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
 @cache
 def heads() -> frozenset[str]:
-    """Return the revisions that this release was written for."""
+    """Return the newest revisions that this release knows."""
     return frozenset(ScriptDirectory(str(MIGRATIONS)).get_heads())
 
 
 @cache
 def known() -> frozenset[str]:
-    """Return all revisions from which this release can migrate."""
+    """Return all revisions that this release knows."""
     scripts = ScriptDirectory(str(MIGRATIONS)).walk_revisions()
     return frozenset(script.revision for script in scripts)
 
 
 def found_in(connection: Connection) -> frozenset[str]:
-    """Return the revisions that a database is at.
+    """Return the revisions of a database.
 
     Raises:
-        SQLAlchemyError: Nobody has migrated it, or it is away.
+        SQLAlchemyError: It has never been migrated, or it is away.
     """
     return frozenset(connection.scalars(text("SELECT version_num FROM alembic_version")))
 
 
+def is_current(found: frozenset[str]) -> bool:
+    """Tell whether this release can serve from tables of these revisions.
+
+    A revision that it does not know is of a later release, whose migrations leave the tables usable
+    for this one.
+    """
+    return found == heads() or is_later(found)
+
+
+def is_later(found: frozenset[str]) -> bool:
+    """Tell whether a later release than this one has made the tables."""
+    return bool(found - known())
+
+
 def upgrade(connection: Connection) -> None:
-    """Make the tables of this release, in the transaction that the connection has begun."""
+    """Create the tables of this release, in the transaction that the connection has begun."""
     config = Config(MIGRATIONS / "alembic.ini")
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection

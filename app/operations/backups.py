@@ -416,7 +416,7 @@ def _revision_of(database: sqlite3.Connection) -> str:
     except sqlite3.OperationalError:
         rows = []
     if len(rows) != 1:
-        raise BackupError("The database is not migrated: run flask --app wsgi db upgrade.")
+        raise BackupError("The database is not migrated: run ./beseda db upgrade.")
     return str(rows[0][0])
 
 

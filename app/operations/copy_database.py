@@ -92,7 +92,7 @@ def _check_source(connection: Connection) -> None:
     ):
         raise CopyError(
             "The database to copy has not the tables of this release."
-            " Run first: flask --app wsgi db upgrade"
+            " Run first: ./beseda db upgrade"
         )
 
 

@@ -1,4 +1,4 @@
-"""`/healthz`, does the process live, and `/readyz`, can it serve."""
+"""`/healthz` tells whether the process lives, `/readyz` whether it can serve."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.database import revisions
-from app.database.errors import is_unavailable
+from app.database.errors import UnsupportedEncoding, is_unavailable
 from app.database.transactions import reading
 from app.http.annotations import documents_error, returns
 from app.http.errors import RETRY_SECONDS, ApiError, DatabaseUnavailable
@@ -19,11 +19,22 @@ bp = Blueprint("health", __name__)
 
 
 class NotMigrated(ApiError):
-    """The tables are not those that this release was written for."""
+    """The tables are those of an earlier release, or there are none."""
 
     status = 503
     code = "not_migrated"
-    detail = _("The database is not migrated: run flask --app wsgi db upgrade.")
+    detail = _("The database is not migrated: run ./beseda db upgrade.")
+
+
+class WrongEncoding(ApiError):
+    """PostgreSQL does not keep the texts of this database in UTF-8."""
+
+    status = 503
+    code = "database_encoding"
+    detail = _(
+        "The database does not keep texts in UTF-8. Create another one:"
+        " createdb --template=template0 --encoding=UTF8 NAME"
+    )
 
 
 class Draining(ApiError):
@@ -42,18 +53,23 @@ class StatusOut(BaseModel):
 
 
 def check_tables() -> None:
-    """Check that the database is there, with the tables that this release was written for.
+    """Check that the database is there, with tables that this release can use.
+
+    Those of a later release will do: a migration leaves the release before it running.
 
     Raises:
         DatabaseUnavailable: It is away.
-        NotMigrated: The tables are others.
+        NotMigrated: The tables are those of an earlier release.
+        WrongEncoding: It cannot keep every text.
     """
     try:
         with reading() as connection:
             found = revisions.found_in(connection)
     except SQLAlchemyError as error:
+        if isinstance(getattr(error, "orig", None), UnsupportedEncoding):
+            raise WrongEncoding from error
         raise (DatabaseUnavailable if is_unavailable(error) else NotMigrated) from error
-    if found != revisions.heads():
+    if not revisions.is_current(found):
         raise NotMigrated
 
 
@@ -66,7 +82,7 @@ def show_life() -> Response:
 
 @bp.get("/readyz")
 @returns(StatusOut)
-@documents_error(DatabaseUnavailable, NotMigrated, Draining)
+@documents_error(DatabaseUnavailable, NotMigrated, WrongEncoding, Draining)
 def show_readiness() -> Response:
     """Answer 200 while requests can be served, 503 with the cause while they cannot."""
     realtime: Realtime = current_app.extensions["realtime"]
