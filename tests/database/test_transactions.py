@@ -1,24 +1,33 @@
-"""Connections are lent to those who wait in the order in which they came, and are kept."""
+"""Loans of connections, transactions, and a database that cannot serve now."""
 
+import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
 
+import httpx
+import psycopg
 import pytest
 from flask import Flask
+from psycopg.sql import SQL, Identifier
 from sqlalchemy import Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from app.database.engine import engine_options, prepare
-from app.database.errors import DatabaseUnavailable
+from app.database.errors import DatabaseUnavailable, is_unavailable
 from app.database.pool import pool_of
 from app.database.transactions import reading, writing
 from config import database_url
-from tests.conftest import sqlite_url
+from tests.apps import make_app, sqlite_url
 from tests.crowds import all_at_once
+from tests.factories import PASSWORD
+from tests.servers import Server
+from tests.services import Databases
 
 PATIENCE_SECONDS = 10
+PERSON = {"username": "ann", "email": "ann@example.com", "password": PASSWORD}
 
 
 @pytest.fixture
@@ -163,3 +172,101 @@ def test_when_one_connection_dies_the_idle_ones_are_not_trusted_either(
     assert pool_of(engine).idle == 0
     with reading(engine) as connection:
         assert connection.scalar(text("SELECT 1")) == 1
+
+
+# A database that cannot serve now
+
+
+@pytest.mark.parametrize(
+    ("setting", "statement"),
+    [
+        ("statement_timeout = 50", "SELECT pg_sleep(5)"),
+        ("lock_timeout = 50", "LOCK TABLE users"),
+        ("default_transaction_read_only = on", "CREATE TABLE things (id integer)"),
+    ],
+)
+def test_refusal_of_postgresql_that_may_pass_is_no_defect(
+    postgresql_app: Flask, setting: str, statement: str
+) -> None:
+    engine = postgresql_app.extensions["engine"]
+    with engine.connect() as one, engine.connect() as other:
+        other.exec_driver_sql("LOCK TABLE users")
+        one.exec_driver_sql(f"SET {setting}")
+        one.commit()
+        with pytest.raises(DBAPIError) as caught:
+            one.exec_driver_sql(statement)
+
+    assert is_unavailable(caught.value)
+
+
+def test_table_that_is_locked_for_too_long_is_no_defect(
+    databases: Databases, tmp_path: Path
+) -> None:
+    url = databases.create()
+    with psycopg.connect(url, autocommit=True) as administrator:
+        administrator.execute(
+            SQL("ALTER DATABASE {} SET statement_timeout = '300ms'").format(
+                Identifier(administrator.info.dbname)
+            )
+        )
+    app = make_app(tmp_path, url)
+    with psycopg.connect(url) as locker:
+        locker.execute("LOCK TABLE users")
+        answer = app.test_client().post("/accounts/api/users/", json=PERSON)
+        assert answer.json["code"] == "database_unavailable"
+        locker.rollback()
+        again = app.test_client().post("/accounts/api/users/", json=PERSON)
+    app.extensions["engine"].dispose()
+    databases.drop(url)
+
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"]
+    assert again.status_code == 201
+
+
+@pytest.mark.server
+def test_process_that_keeps_the_file_of_sqlite_holds_up_no_reader(tmp_path: Path) -> None:
+    with (
+        Server(tmp_path) as server,
+        httpx.Client(base_url=server.url, timeout=30) as http,
+        closing(sqlite3.connect(tmp_path / "beseda.db", isolation_level=None)) as other,
+    ):
+        http.post("/accounts/api/users/", json=PERSON).raise_for_status()
+        access = http.post("/accounts/api/token/", json=PERSON).json()["access"]
+        bearer = {"Authorization": f"Bearer {access}"}
+        post = {"title": "a", "content": "b"}
+        other.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor() as pool:
+
+            def write() -> tuple[int, float]:
+                answer = http.post("/profiles/api/posts/", json=post, headers=bearer)
+                return answer.status_code, answer.elapsed.total_seconds()
+
+            writers = [pool.submit(write) for _ in range(12)]
+            reads = []
+            while not all(each.done() for each in writers):
+                reads.append(http.get("/healthz"))
+                reads.append(http.get("/profiles/api/posts/", headers=bearer))
+        other.execute("ROLLBACK")
+        after = http.post("/profiles/api/posts/", json=post, headers=bearer)
+
+    answers = [each.result() for each in writers]
+    assert {status for status, _ in answers} == {503}
+    assert max(seconds for _, seconds in answers) < 5
+    assert {each.status_code for each in reads} == {200}
+    assert max(each.elapsed.total_seconds() for each in reads) < 1
+    assert after.status_code == 201
+
+
+def test_transaction_begins_as_soon_as_another_process_lets_it(
+    engine: Engine, tmp_path: Path
+) -> None:
+    with closing(
+        sqlite3.connect(tmp_path / "beseda.db", isolation_level=None, check_same_thread=False)
+    ) as other:
+        other.execute("PRAGMA journal_mode = WAL")
+        other.execute("BEGIN IMMEDIATE")
+        threading.Timer(0.2, other.execute, ["COMMIT"]).start()
+
+        with writing(engine) as connection:
+            connection.execute(text("CREATE TABLE things (id integer)"))
