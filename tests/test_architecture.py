@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -69,34 +70,65 @@ def test_no_import_leads_back_to_where_it_came_from() -> None:
     TopologicalSorter({module: ours(module) for module in SOURCES}).prepare()
 
 
-@pytest.mark.parametrize(
-    ("package", "stranger"),
-    [
-        ("app.profiles", "app.messenger"),
-        ("app.messenger", "app.profiles"),
-        ("app.accounts", "app.profiles"),
-        ("app.accounts", "app.messenger"),
-        ("app.accounts", "app.social"),
-        ("app.social", "app.profiles"),
-        ("app.social", "app.messenger"),
-    ],
+# From the ground up. A part imports those of lower floors, and none of its own floor but itself.
+FLOORS = (
+    ("clock", "threads", "services"),
+    ("database", "realtime"),
+    ("extensions",),
+    ("http",),
+    ("limits", "mail", "media"),
+    ("openapi",),
+    ("accounts",),
+    ("social",),
+    ("profiles", "messenger"),
+    ("notifications",),
+    ("privacy",),  # an erasure and an export are one transaction and one document over all domains
+    ("operations", "web"),
+    ("cli",),
 )
-def test_domains_keep_apart(package: str, stranger: str) -> None:
-    for module in modules(package):
-        assert not [name for name in ours(module) if within(name, stranger)], module
 
 
-def test_what_concerns_all_domains_stands_above_them() -> None:
-    # An erasure and an export are one transaction and one document over all three, which
-    # therefore cannot be written in any of them.
-    for module in SOURCES.keys() - {"app"}:
-        if not within(module, "app.privacy", "app.cli"):
-            assert not [name for name in ours(module) if within(name, "app.privacy")], module
+def part_of(module: str) -> str:
+    return module.split(".")[1]
 
 
-def test_realtime_knows_nothing_of_ours() -> None:
-    for module in modules("app.realtime"):
-        assert all(within(name, "app.realtime") for name in ours(module)), module
+def test_every_part_stands_on_a_floor() -> None:
+    assert {part_of(name) for name in modules("app") if name != "app"} <= set(chain(*FLOORS))
+
+
+@pytest.mark.parametrize("part", sorted(chain(*FLOORS)))
+def test_parts_import_lower_floors_only(part: str) -> None:
+    (floor,) = (number for number, parts in enumerate(FLOORS) if part in parts)
+    lower = {*chain(*FLOORS[:floor]), part}
+    for module in [name for name in SOURCES if within(name, f"app.{part}")]:
+        higher = {name for name in ours(module) if within(name, "app")} - {"app"}
+        assert {part_of(name) for name in higher} <= lower, module
+
+
+def test_few_files_stand_at_the_top() -> None:
+    assert len(list((ROOT / "app").glob("*.py"))) <= 6
+
+
+# Files of more than 300 lines; each is one idea.
+LARGE = {
+    "app/cli/users.py": "the commands of one group",
+    "app/limits/rules.py": "all limits, side by side",
+    "app/messenger/events.py": "the only reader of what happened in a room",
+    "app/messenger/groups.py": "the use cases of a group",
+    "app/messenger/store.py": "one transaction",
+    "app/operations/backups.py": "a backup and its way back",
+    "app/realtime/connection.py": "the state of one socket",
+    "app/realtime/frames.py": "RFC 6455, section 5",
+}
+
+
+def test_large_files_are_one_idea() -> None:
+    large = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "app").rglob("*.py")
+        if len(path.read_text(encoding="utf-8").splitlines()) > 300
+    }
+    assert large <= LARGE.keys(), "split it, or say here why it is one idea"
 
 
 def test_realtime_knows_neither_requests_nor_tables() -> None:
