@@ -11,6 +11,7 @@ from tests.servers import ROOT, Server
 
 README = (ROOT / "README.md").read_text()
 LIMITS = (ROOT / "docs" / "limits.md").read_text()
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 
 
 @pytest.mark.server
@@ -68,8 +69,44 @@ def test_limits_in_the_table_are_those_of_the_code() -> None:
         assert row.endswith(f"| `{rate}` |"), row
 
 
-def test_every_path_in_the_map_is_there() -> None:
-    where = README.partition("## Where things are")[2]
+def test_the_map_shows_what_is_there() -> None:
+    where = CONTRIBUTING.partition("## The map")[2].partition("## ")[0]
+    named = set(re.findall(r"^([\w./]+(?:\.py|/)) ", where, re.M))
+    folders = {
+        f"app/{path.name}/"
+        for path in (ROOT / "app").iterdir()
+        if path.is_dir() and not path.name.startswith("_") and any(path.glob("*.py"))
+    }
 
-    for path in re.findall(r"^([a-z_/]+(?:\.py|/)) ", where, re.M):
-        assert (ROOT / path).exists(), path
+    assert [path for path in named if not (ROOT / path).exists()] == []
+    assert folders - named == set()
+
+
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    headings = {
+        path: {
+            re.sub(r"[^\w\- ]", "", line.lstrip("# ").lower()).replace(" ", "-")
+            for line in path.read_text().splitlines()
+            if line.startswith("#")
+        }
+        for path in PAGES
+    }
+
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if target.startswith(("http://", "https://")):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), target
+        assert not anchor or anchor in headings[linked], target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_use_the_words_of_the_field(page: Path) -> None:
+    word = r"\b(rung|sweep|swept|tally|attendance|standing|unwell|voucher)\b"
+
+    assert re.findall(word, page.read_text(), re.I) == []

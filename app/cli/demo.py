@@ -25,6 +25,7 @@ from app.profiles.services import change_profile, write_post
 from app.social.friends import befriend
 
 PASSWORD = "yourpassword"  # noqa: S105
+BESIDE = "DATABASE_URL=sqlite:///instance/demo.db PORT=8001 make demo run"
 _SIDE = 256
 
 
@@ -41,9 +42,8 @@ def demo() -> None:
             count = connection.scalar(select(func.count()).select_from(User))
         if count:
             raise click.ClickException(
-                f"There are {count} users already, and this is for an empty database. To have one"
-                " beside yours, set DATABASE_URL=sqlite:///instance/demo.db for it and for the"
-                " server."
+                f"This is for an empty database, and there are {count} users already."
+                f" Serve one beside it: {BESIDE}"
             )
         ids = _let_in(script["people"])
         for author, title, content in script["posts"]:

@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 
 from app.cli import demo
 from app.http.pagination import MOST_ITEMS
+from tests.servers import ROOT
 
 SCRIPT = json.loads(Path(demo.__file__).with_name("demo.json").read_text())
 
@@ -61,6 +62,8 @@ def test_demo_joins_nobody_who_is_there_already(app: Flask, client: FlaskClient)
 
     assert done.exit_code == 1
     assert "1 users already" in done.output
+    assert demo.BESIDE in done.output
+    assert demo.BESIDE in (ROOT / "README.md").read_text()
     assert client.get("/profiles/api/posts/", headers=log_in(client)).json == []
 
 
