@@ -16,15 +16,24 @@ from app.accounts.credentials import confirm_password
 from app.accounts.erasure import erase_account, lock_user
 from app.database.transactions import writing
 from app.database.vacuum import purge_deleted_pages
+from app.http.errors import Overloaded
 from app.messenger.announcements import announce
 from app.messenger.groups import leave_rooms
 from app.messenger.messages import forget_client_ids, forget_last_client_ids
 from app.messenger.rooms import has_other_rooms, lock_rooms, rename_rooms
-from app.profiles.services import erase_profile, find_erased, forget_profiles, remove_pictures
+from app.profiles.services import (
+    delete_posts,
+    erase_profile,
+    find_erased,
+    forget_profiles,
+    remove_pictures,
+)
 from app.social.blocks import erase_blocks
 from app.social.friends import erase_friendships
 
 log = logging.getLogger(__name__)
+
+ATTEMPTS = 5  # at a transaction that others may get in the way of
 
 
 def erase_own(user_id: int, password: str) -> None:
@@ -51,29 +60,36 @@ def erase(user_id: int) -> None:
 
 
 def _erase(user_id: int, password_hash: str | None) -> None:
+    # What may be too much for one transaction goes first. Where that is interrupted the account
+    # is still there, and its owner can ask again.
     forget_client_ids(user_id)
-    while not _is_erased(user_id, password_hash):
-        pass
+    delete_posts(user_id)
+    for is_last in (False,) * (ATTEMPTS - 1) + (True,):
+        try:
+            if _is_erased(user_id, password_hash):
+                break
+        except IntegrityError:  # another erasure has just taken the name of a room
+            if is_last:
+                raise
+    else:
+        raise Overloaded  # somebody keeps opening rooms with this user
     log.info("account erased", extra={"user_id": user_id})
     finish()
 
 
 def _is_erased(user_id: int, password_hash: str | None) -> bool:
-    try:
-        with writing() as connection:
-            room_ids = lock_rooms(connection, user_id)
-            lock_user(connection, user_id, password_hash)
-            if has_other_rooms(connection, user_id, room_ids):
-                return False  # one was opened in between: it has to be locked before the account
-            username = erase_account(connection, user_id)
-            erase_profile(connection, user_id)
-            erase_friendships(connection, user_id)
-            erase_blocks(connection, user_id)
-            forget_last_client_ids(connection, user_id)
-            rename_rooms(connection, user_id, username)
-            numbers = leave_rooms(connection, user_id)
-    except IntegrityError:  # another erasure has just taken the name of a room
-        return False
+    with writing(patient=True) as connection:
+        room_ids = lock_rooms(connection, user_id)
+        lock_user(connection, user_id, password_hash)
+        if has_other_rooms(connection, user_id, room_ids):
+            return False  # one was opened in between: it has to be locked before the account
+        username = erase_account(connection, user_id)
+        erase_profile(connection, user_id)
+        erase_friendships(connection, user_id)
+        erase_blocks(connection, user_id)
+        forget_last_client_ids(connection, user_id)
+        rename_rooms(connection, user_id, username)
+        numbers = leave_rooms(connection, user_id)
     announce(numbers)
     return True
 

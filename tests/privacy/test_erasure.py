@@ -28,6 +28,7 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.exc import IntegrityError
 
 from app.accounts import credentials, sessions
 from app.accounts.login import log_in
@@ -48,7 +49,7 @@ from app.messenger.models import Message, Room
 from app.messenger.store import Draft, Stored, store
 from app.privacy import erasure as personal
 from app.profiles import services as profiles
-from app.profiles.models import Profile
+from app.profiles.models import Post, Profile
 from app.social import friends
 from tests.factories import PASSWORD, make_person, new_name
 from tests.problems import check_problem
@@ -309,6 +310,42 @@ def test_connections_overwrite_what_they_delete(app: Flask) -> None:
     with reading(engine) as connection:
         assert connection.exec_driver_sql("PRAGMA secure_delete").scalar() == 1
     engine.dispose()
+
+
+def test_account_with_very_many_posts_is_erased_with_all_of_them(
+    engine: Engine, site: InProcess
+) -> None:
+    ann, bob = sign_up(site, new_name("ann")), sign_up(site, new_name("bob"))
+    with writing(engine) as connection:
+        connection.execute(
+            insert(Post),
+            [
+                {"author_id": each.id, "title": "a", "content": "b", "created_at": utcnow()}
+                for each in [ann] * (2 * profiles.DELETED_AT_ONCE + 1) + [bob]
+            ],
+        )
+
+    assert erase(site, ann).status == 204
+
+    with reading(engine) as connection:
+        assert connection.scalars(select(Post.author_id)).all() == [bob.id]
+
+
+@pytest.mark.parametrize("app", ["sqlite"], indirect=True)
+def test_erasure_that_the_tables_refuse_comes_to_an_end(
+    app: Flask, engine: Engine, site: InProcess
+) -> None:
+    ann = sign_up(site, new_name("ann"))
+    with writing(engine) as connection:
+        connection.execute(
+            text(
+                "CREATE TRIGGER refuse BEFORE UPDATE ON users WHEN NEW.deleted_at IS NOT NULL"
+                " BEGIN SELECT RAISE(ABORT, 'no'); END"
+            )
+        )
+
+    with app.app_context(), pytest.raises(IntegrityError):
+        personal.erase(ann.id)
 
 
 # What others see
