@@ -34,7 +34,9 @@ export async function loadRelations() {
     http.get("/profiles/api/profile/"),
     http.get("/profiles/api/blocks/"),
   ]);
-  friends.value = new Set(profile.profile.friends);
+  const { id, username, profile: { image, friends: ids } } = profile;
+  dispatch({ type: "people", people: [{ id, username, image }] });
+  friends.value = new Set(ids);
   blocked.value = new Set(blocks.map((each) => each.username));
 }
 

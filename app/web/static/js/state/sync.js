@@ -3,6 +3,7 @@ import * as http from "../net/http.js";
 import { connectAnew, connection, listen, sendFrame, stop as stopStream } from "../net/stream.js";
 import * as store from "../net/store.js";
 import { empty } from "./apply.js";
+import { loadDrafts } from "./drafts.js";
 import { loadOutbox, resend, settled } from "./outbox.js";
 import { begin, dispatch, enqueue, world } from "./world.js";
 
@@ -24,7 +25,7 @@ export async function start(/** @type {string} */ me) {
   begin(empty(me));
   const kept = await store.find("kept", "state").catch(() => undefined);
   if (kept?.me === me) begin({ ...empty(me), ...kept });
-  await loadOutbox();
+  await Promise.all([loadOutbox(), loadDrafts()]);
   if (mine !== run) return; // logged out meanwhile
   isListed = false;
   listen({ cursor, prepare, onFrame, onCursor: (id) => enqueue({ type: "cursor", id }) });

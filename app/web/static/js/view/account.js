@@ -14,14 +14,9 @@ import { toast } from "./toast.js";
 
 const SESSIONS = "/accounts/api/sessions/";
 
-/** What a program calls itself, in the words that people know it by. */
-export function deviceName(/** @type {string} */ agent) {
-  const browser = [["Edg/", "Edge"], ["OPR/", "Opera"], ["YaBrowser/", "Yandex"], ["Firefox/", "Firefox"], ["Chrome/", "Chrome"], ["Safari/", "Safari"]]
-    .find(([sign]) => agent.includes(sign))?.[1];
-  const system = [["Android", "Android"], ["iPhone", "iPhone"], ["iPad", "iPad"], ["Windows", "Windows"], ["Mac OS X", "macOS"], ["Linux", "Linux"]]
-    .find(([sign]) => agent.includes(sign))?.[1];
-  return [browser, system].filter(Boolean).join(", ") || agent.slice(0, 60) || t("unknown_program");
-}
+/** What a device is, in the words that people know it by. */
+const deviceName = ({ device: { browser, system }, client }) =>
+  [browser, system].filter(Boolean).join(", ") || client.slice(0, 60) || t("unknown_program");
 
 export function Sessions() {
   const [sessions, setSessions] = useState([]);
@@ -33,9 +28,9 @@ export function Sessions() {
   });
   const others = sessions.filter((each) => !each.current);
   const row = (each) => html`
-    <${Line} key=${each.id} icon=${/Android|iPhone|Mobile/.test(each.user_agent) ? "phone" : "desktop"} text=${html`${deviceName(each.user_agent)}${each.current && html` <span class="tag tag--accent">${t("this_session")}</span>`}`}
-      hint=${`${each.ip} · ${each.current ? t("since", { when: moment(each.created_at) }) : moment(each.last_used_at)}`}
-      right=${!each.current && html`<button class="button button--small button--danger-quiet" type="button" aria-label=${t("end_session", { name: deviceName(each.user_agent) })} onClick=${() => end([each.id])}>${t("end")}</button>`} />`;
+    <${Line} key=${each.id} icon=${each.device.kind === "phone" ? "phone" : "desktop"} text=${html`${deviceName(each)}${each.current && html` <span class="tag tag--accent">${t("this_session")}</span>`}`}
+      hint=${`${each.address} · ${each.current ? t("since", { when: moment(each.created_at) }) : moment(each.last_used_at)}`}
+      right=${!each.current && html`<button class="button button--small button--danger-quiet" type="button" aria-label=${t("end_session", { name: deviceName(each) })} onClick=${() => end([each.id])}>${t("end")}</button>`} />`;
   return html`
     <${Block} title=${t("now")}>${sessions.filter((each) => each.current).map(row)}<//>
     ${others.length > 0 && html`

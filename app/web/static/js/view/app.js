@@ -2,7 +2,7 @@
 import { useEffect } from "preact/hooks";
 
 import { lang, t } from "../i18n/index.js";
-import { loadDrafts } from "../state/drafts.js";
+import { connection } from "../net/stream.js";
 import { loadRelations } from "../state/people.js";
 import { follow, route } from "../state/route.js";
 import { me, status } from "../state/session.js";
@@ -82,9 +82,12 @@ const PLACES = {
 function Shell({ parts }) {
   useEffect(() => {
     start(me.value.username);
-    for (const load of [loadDrafts, loadRelations, loadSettings]) load().catch(() => {}); // asked for again when seen
     return stop;
   }, []);
+  const isLive = connection.value === "live";
+  useEffect(() => {
+    if (isLive) for (const load of [loadRelations, loadSettings]) load().catch(() => {}); // the next connection asks again
+  }, [isLive]);
   const place = PLACES[parts[0]] ? parts[0] : "chat";
   const { list, main, side, show, tabs } = PLACES[place](PLACES[parts[0]] ? parts : []);
   return html`

@@ -64,11 +64,11 @@ function OpenChat({ chat, target }) {
       <${Head} chat=${chat} />
       ${failure
         ? html`<${Failed} failure=${failure} onRetry=${load} />`
-        : html`<${Timeline} ref=${timeline} chat=${chat} me=${me.value.username} target=${target} newAfter=${newAfter} composer=${hand} onEnd=${setAtEnd} />`}
+        : html`<${Timeline} instance=${timeline} chat=${chat} me=${me.value.username} target=${target} newAfter=${newAfter} composer=${hand} onEnd=${setAtEnd} />`}
       ${isBlocked
         ? html`<div class="composer"><div class="composer__box composer__note">${t("you_blocked")} <button class="link" type="button"
             onClick=${() => attempt(() => setBlocked(chat.display_name, false))}>${t("unblock")}</button></div></div>`
-        : html`<${Composer} ref=${composer} chat=${chat} me=${me.value.username} onSent=${() => timeline.current?.toEnd()} />`}
+        : html`<${Composer} instance=${composer} chat=${chat} me=${me.value.username} onSent=${() => timeline.current?.toEnd()} />`}
     </main>`;
 }
 

@@ -22,13 +22,14 @@ const LINE_MAX_PX = 200;
 
 const EmojiPanel = lazy(async () => (await import("./emoji.js")).EmojiPanel);
 
-/** @param {{chat: any, me: string, onSent: () => void}} props */
+/** @param {{chat: any, me: string, onSent: () => void, instance: {current?: Composer}}} props `instance` is told of this. */
 export class Composer extends Component {
   field = createRef();
   state = { text: "", replyTo: undefined, editing: undefined, hasEmoji: false };
   typedAt = 0;
 
   componentDidMount() {
+    this.props.instance.current = this;
     const draft = drafts.peek()[this.props.chat.name];
     if (draft) this.setState({ text: draft.text, replyTo: draft.reply_to });
     if (matchMedia("(hover: hover)").matches) this.focus();

@@ -67,11 +67,12 @@ function Privacy() {
   const names = [...blocked.value].sort((a, b) => a.localeCompare(b));
   const set = (key) => (value) => attempt(() => changeSettings({ [key]: value }));
   return html`
-    <${Block} title=${t("settings_private")}>
+    <${Block}>
       <${Switch} text=${t("show_presence")} hint=${t("show_presence_hint")} value=${account.value?.show_presence} disabled=${!account.value} onChange=${set("show_presence")} />
       <${Switch} text=${t("show_read")} hint=${t("show_read_hint")} value=${account.value?.show_read} disabled=${!account.value} onChange=${set("show_read")} />
     <//>
-    <${Block} title=${t("blocked")} note=${names.length ? "" : t("nobody_blocked")}>
+    <${Block} title=${t("blocked")}>
+      ${!names.length && html`<${Line} text=${html`<span class="muted">${t("nobody_blocked")}</span>`} />`}
       ${names.map((name) => html`<${Line} key=${name} icon="block" text=${html`<bdi>${name}</bdi>`} right=${html`
         <button class="button button--small" type="button" onClick=${() => attempt(() => setBlocked(name, false))}>${t("unblock")}</button>`} />`)}
     <//>`;

@@ -30,14 +30,15 @@ function statusOf(message, chat, me) {
 }
 
 /**
- * @param {{chat: any, me: string, target?: number, newAfter?: number, composer: any, onEnd: (isAtEnd: boolean) => void}} props
- *   `target` is the message to lead to, `newAfter` where the divider stands.
+ * @param {{chat: any, me: string, target?: number, newAfter?: number, composer: any, onEnd: (isAtEnd: boolean) => void,
+ *   instance: {current?: Timeline}}} props `instance` is told of this, `target` is the message to lead to, `newAfter` where the divider stands.
  */
 export class Timeline extends Component {
   box = createRef();
   state = { isAtEnd: true, hit: undefined, current: undefined };
 
   componentDidMount() {
+    this.props.instance.current = this;
     this.arrive();
   }
 
