@@ -270,7 +270,7 @@ class Config(BaseModel):
     RATELIMIT_UPLOADS: Rate = "60/hour"
     RATELIMIT_MESSAGES: Rate = "300/minute"
     RATELIMIT_HANDSHAKES: Rate = "3000/minute"
-    SOCKETS_PER_USER: Annotated[int, Field(ge=1)] = 20  # open WebSockets a worker
+    SOCKETS_PER_USER: Annotated[int, Field(ge=1)] = 100  # open WebSockets a worker
     REGISTRATION: Registration = "open"
     SMTP_URL: Annotated[
         Annotated[SmtpServer, BeforeValidator(_smtp_server)] | None, Field(repr=False)

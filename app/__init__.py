@@ -23,6 +23,7 @@ from app.http.validation import BODY_BYTES
 from app.limits import rules
 from app.mail import Mailer
 from app.media.store import FolderStore, MediaStore, media
+from app.messenger import handshake
 from app.messenger import routes as messenger
 from app.messenger import websocket as chat
 from app.messenger.history import MessageHistory
@@ -65,7 +66,7 @@ def create_app(config: Config) -> Flask:
         "CORS_ORIGINS": config.CORS_ORIGINS,
         "PASSWORD_RESET_URL": config.PASSWORD_RESET_URL,
         "REGISTRATION": config.REGISTRATION,
-        "SOCK_SERVER_OPTIONS": chat.SERVER_OPTIONS,
+        "SOCK_SERVER_OPTIONS": handshake.SERVER_OPTIONS,
         "SQLALCHEMY_DATABASE_URI": config.DATABASE_URL,
         "SQLALCHEMY_ENGINE_OPTIONS": engine_options(config.DATABASE_URL, config.DATABASE_POOL_SIZE),
     } | tokens.settings(config)
@@ -149,7 +150,9 @@ def _store(config: Config) -> MediaStore:
 
 def _bus(config: Config) -> Bus:
     if config.REDIS_URL:
-        return PubSubBus(RedisPubSub(config.REDIS_URL, f"beseda:{_installation(config)}"))
+        return PubSubBus(
+            RedisPubSub(config.REDIS_URL, f"beseda:{_installation(config)}:publications")
+        )
     if config.is_sqlite:
         return MemoryBus()
     return PubSubBus(PostgresPubSub(connector(config.DATABASE_URL)))

@@ -9,7 +9,7 @@ import traceback
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import gevent
 from gevent.event import Event
@@ -161,13 +161,18 @@ class FakeSocket:
     """
 
     def __init__(self, *, reads: bool = True) -> None:
-        self.cursor = 0
         self.is_open = True
         self.code, self.is_closed_by_us = 1000, False
+        self.subscription: Any = None
         self.waiting = 0
         self._reads = reads
         self._drained = Event()
         self._stream = Stream()
+
+    @property
+    def cursor(self) -> int:
+        """How far it has been told."""
+        return int(self.subscription.cursor)
 
     @property
     def texts(self) -> list[str]:
@@ -216,7 +221,7 @@ class FakeHistory:
         before = self.newest(room_id)
         payload = payload or b"%d" % self._newest
         self._rooms[room_id].append((self._newest, payload))
-        return Publication(room_id, before, self._newest, payload)
+        return Publication(self._newest - 1, self._newest, room_id, "room", before, payload)
 
     def newest(self, room_id: int) -> int:
         """Return the newest id of a room, 0 before the first."""

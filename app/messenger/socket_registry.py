@@ -1,4 +1,4 @@
-"""Whose sockets are open on this worker, so that they can be counted, and closed from afar.
+"""Whose sockets are open on this worker: to count them, and to close those of ended sessions.
 
 A socket outlives its access token, but not its session: once a second each worker asks the
 database which sessions were revoked lately, on whatever machine, and closes their sockets.
@@ -6,7 +6,7 @@ database which sessions were revoked lately, on whatever machine, and closes the
 
 import logging
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import timedelta
 from time import sleep
 
@@ -21,8 +21,10 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 # How far back each look goes again: a revocation may be committed late, by a machine whose clock
-# is behind, and a handshake may end after the look that it should have been closed by.
+# is behind, and a handshake may end after the look that should have closed it.
 OVERLAP = timedelta(minutes=5)
+PROBE_SECONDS = 3.0  # a socket whose client answers no ping for so long is taken for dead
+PROBES_MAX = 4  # newcomers of one user that may wait for that at a time
 
 
 class SocketRegistry:
@@ -36,33 +38,63 @@ class SocketRegistry:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._of_session: defaultdict[int, set[Connection]] = defaultdict(set)
-        self._count_of: defaultdict[int, int] = defaultdict(int)
+        self._of_session: defaultdict[int, list[Connection]] = defaultdict(list)
+        self._of_user: defaultdict[int, list[Connection]] = defaultdict(list)
+        self._probes: Counter[int] = Counter()
         self._seen_until = utcnow()
 
     def start(self) -> None:
         """Begin to look for revoked sessions."""
         threading.Thread(target=self._look_forever, name="socket_registry", daemon=True).start()
 
-    def enter(self, user_id: int, session_id: int, connection: Connection) -> None:
+    def add(self, user_id: int, session_id: int, connection: Connection) -> None:
         """Note an open socket."""
-        self._of_session[session_id].add(connection)
-        self._count_of[user_id] += 1
+        self._of_session[session_id].append(connection)
+        self._of_user[user_id].append(connection)
 
-    def leave(self, user_id: int, session_id: int, connection: Connection) -> None:
+    def remove(self, user_id: int, session_id: int, connection: Connection) -> None:
         """Forget a socket that is closed."""
-        self._of_session[session_id].discard(connection)
-        if not self._of_session[session_id]:
-            del self._of_session[session_id]
-        self._count_of[user_id] -= 1
-        if not self._count_of[user_id]:
-            del self._count_of[user_id]
+        _remove(self._of_session, session_id, connection)
+        _remove(self._of_user, user_id, connection)
 
     def sockets_of(self, user_id: int) -> int:
         """Return how many sockets a user has open on this worker."""
-        return self._count_of.get(user_id, 0)
+        return len(self._of_user.get(user_id, ()))
 
-    def look(self) -> None:
+    def drop_dead_socket(self, user_id: int) -> bool:
+        """Close one of a user's sockets whose client is gone, to make room for another one.
+
+        Waits for answers to pings for some seconds, in a greenlet.
+
+        Returns:
+            Whether there is room now.
+        """
+        if self._probes[user_id] >= PROBES_MAX:
+            return False
+        self._probes[user_id] += 1
+        try:
+            return self._drop_dead_socket(user_id)
+        finally:
+            self._probes[user_id] -= 1
+            if not self._probes[user_id]:
+                del self._probes[user_id]
+
+    def _drop_dead_socket(self, user_id: int) -> bool:
+        sockets = self.sockets_of(user_id)
+        for connection in tuple(self._of_user.get(user_id, ())):
+            connection.probe()
+        while self.sockets_of(user_id) >= sockets:
+            silent = [each for each in self._of_user[user_id] if not each.is_answering]
+            if not silent:
+                return False
+            oldest = max(silent, key=lambda each: each.unanswered_seconds)
+            if oldest.unanswered_seconds >= PROBE_SECONDS:
+                oldest.abort()
+            else:
+                sleep(0.05)
+        return True
+
+    def close_revoked(self) -> None:
         """Close the sockets of sessions that were revoked. Waits for the database.
 
         Raises:
@@ -79,8 +111,14 @@ class SocketRegistry:
         while True:
             sleep(LOOK_SECONDS)
             try:
-                self.look()
+                self.close_revoked()
             except SQLAlchemyError as error:
                 log.warning("revoked sessions: the database is away: %s", type(error).__name__)
             except Exception:
                 log.exception("defect while looking for revoked sessions")
+
+
+def _remove(of: dict[int, list[Connection]], key: int, connection: Connection) -> None:
+    of[key].remove(connection)
+    if not of[key]:
+        del of[key]

@@ -1,4 +1,4 @@
-"""The one way in for messages: gathers them into transactions, then rings.
+"""The one way in for messages: gathers them into transactions, then publishes them.
 
 While one transaction commits, what arrives waits; the next one takes all of it. So an
 idle server commits a lone message at once and a busy one dozens at a time, and nobody
@@ -142,7 +142,7 @@ class MessageWriter:
         Args:
             draft: The message.
             done: Is called once, from the writer's thread: with what was stored after its
-                commit and its ring, or with the error that its sender is to be told.
+                commit and its publication, or with the error that its sender is to be told.
         """
         entry = _Entry(draft, done)
         if len(self._waiting) >= WAITING_MAX:
@@ -183,9 +183,13 @@ class MessageWriter:
             self._wake.wait()
             self._wake.clear()
             while self._waiting:
-                self._storing = self._take()
                 try:
+                    self._storing = self._take()
                     self._store(self._storing)
+                except Exception as error:
+                    # Without this thread every sender would wait in vain.
+                    log.exception("defect while messages were stored")
+                    self._refuse(self._storing, as_api_error(error))
                 finally:
                     self._storing = ()
                 sleep(0)  # SQLite does not wait, and others want to be served in between
@@ -208,7 +212,7 @@ class MessageWriter:
         try:
             stored = store(self._engine, [entry.draft for entry in batch], utcnow())
         except OutcomeUnknownError:
-            # Never again on our own: it could be stored twice. The sweep finds what was stored.
+            # Never again on our own: it could be stored twice. Reconciliation finds it if it was.
             log.warning("the database went away while %d messages were stored", len(batch))
             self._refuse(batch, OutcomeUnknown())
         except Exception as error:
@@ -216,7 +220,7 @@ class MessageWriter:
         else:
             self.stats.store_seconds += monotonic() - began
             self.stats.batches[len(batch)] += 1
-            self._told(batch, stored)
+            self._publish_stored(batch, stored)
 
     def _store_failed(self, batch: Sequence[_Entry], error: Exception) -> None:
         if isinstance(error, SQLAlchemyError) and is_unavailable(error):
@@ -228,9 +232,11 @@ class MessageWriter:
         else:
             self._refuse(batch, as_api_error(error))
 
-    def _told(self, batch: Sequence[_Entry], stored: Sequence[Stored | Exception]) -> None:
+    def _publish_stored(
+        self, batch: Sequence[_Entry], stored: Sequence[Stored | Exception]
+    ) -> None:
         publications = [
-            Publication(each.room_id, each.prev_id, each.id, each.payload)
+            Publication(each.id - 1, each.id, each.room_id, None, each.prev_id, each.payload)
             for each in stored
             if isinstance(each, Stored) and each.prev_id is not None
         ]
@@ -242,7 +248,7 @@ class MessageWriter:
         try:
             self._publish(publications)
         except Exception:
-            log.exception("defect while ringing")  # the sweep finds the messages
+            log.exception("defect while publishing")  # reconciliation finds the messages
         for entry, each in zip(batch, stored, strict=True):
             if isinstance(each, Stored):
                 entry.answer(each)
@@ -254,15 +260,21 @@ class MessageWriter:
     def _watch_forever(self) -> None:
         while True:
             sleep(WATCH_SECONDS)
-            patient_until = monotonic() - PATIENCE_SECONDS
-            for entry in tuple(self._storing):
-                if entry.since < patient_until:
-                    self._refuse([entry], OutcomeUnknown())
-            withdrawn = []
-            with self._taking:
-                while self._waiting and self._waiting[0].since < patient_until:
-                    withdrawn.append(self._waiting.popleft())
-            self._refuse(withdrawn, DatabaseUnavailable())  # and nobody will store them
+            try:
+                self._refuse_late()
+            except Exception:
+                log.exception("defect while senders were told that the database does not answer")
+
+    def _refuse_late(self) -> None:
+        patient_until = monotonic() - PATIENCE_SECONDS
+        for entry in tuple(self._storing):
+            if entry.since < patient_until:
+                self._refuse([entry], OutcomeUnknown())
+        withdrawn = []
+        with self._taking:
+            while self._waiting and self._waiting[0].since < patient_until:
+                withdrawn.append(self._waiting.popleft())
+        self._refuse(withdrawn, DatabaseUnavailable())  # and nobody will store them
 
     def _refuse(self, batch: Sequence[_Entry], error: ApiError) -> None:
         for entry in batch:

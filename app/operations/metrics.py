@@ -96,21 +96,25 @@ class Metrics:
         )
         self._waiting = self._gauge("messages_waiting", "Messages that wait to be stored.")
         self._delivered = self._counter(
-            "messages_delivered", "Messages handed to live sockets, once for each."
+            "messages_delivered", "Messages sent to live sockets, once for each."
         )
         self._replayed = self._counter(
-            "messages_replayed", "Messages handed to sockets that had missed them."
+            "messages_replayed", "Messages sent to sockets that resumed after an absence."
         )
         self._filled = self._counter(
-            "messages_filled", "Messages read because no ring had brought them in time."
+            "messages_filled", "Messages read because no publication brought them in time."
         )
-        self._swept = self._counter("sweep_finds", "Rooms where a sweep was ahead of the rings.")
+        self._reconciled = self._counter(
+            "reconciled_rooms", "Rooms in which the database was ahead of the publications."
+        )
         # Sockets
         self._sockets = self._gauge("sockets_open", "Open WebSockets.")
         self._closes = self._counter("socket_closes", "Closed WebSockets.", "code", "by")
         # What it stands on
-        self._bus_is_well = self._gauge(
-            "bus_well", "1 while every worker hears the others.", mode="livemin"
+        self._bus_is_healthy = self._gauge(
+            "bus_healthy",
+            "1 while every worker gets the publications of the others.",
+            mode="livemin",
         )
         self._connections = self._gauge(
             "database_connections", "Pooled connections, by what they do.", "state"
@@ -180,11 +184,11 @@ class Metrics:
         self._raise_to(self._delivered, realtime.stats.delivered)
         self._raise_to(self._replayed, realtime.stats.replayed)
         self._raise_to(self._filled, realtime.stats.filled)
-        self._raise_to(self._swept, realtime.stats.reconciled)
+        self._raise_to(self._reconciled, realtime.stats.reconciled)
         for (code, by), times in _known_closes(realtime.stats.closes).items():
             self._raise_to(self._closes.labels(code, by), times)
         self._sockets.set(realtime.sockets)
-        self._bus_is_well.set(realtime.bus_is_healthy())
+        self._bus_is_healthy.set(realtime.bus_is_healthy())
 
         self._connections.labels("lent").set(pool.lent)
         self._connections.labels("idle").set(pool.idle)

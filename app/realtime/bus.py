@@ -1,7 +1,7 @@
-"""How workers tell each other that something was said. A doorbell: the database is the truth.
+"""How workers tell each other what was committed. A notification only: the database is the truth.
 
-A ring may be lost, doubled, late or out of order; nothing breaks. So a bus never holds
-its caller back, and what it cannot send it drops.
+A publication may be lost, doubled, late or out of order; nothing breaks. So a bus never blocks
+its caller, and drops what it cannot send.
 """
 
 import logging
@@ -10,64 +10,57 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import orjson
 
+from app.realtime.events import Publication
+
 log = logging.getLogger(__name__)
 
-BEAT_SECONDS = 1.0  # how often a worker rings for itself, to hear whether it does
-UNHEALTHY_SECONDS = 2.5  # so long without a ring of one's own, and the line counts as broken
-ALONE_SECONDS = 2.5  # so long without a ring or a beat of others, and there are none
+HEARTBEAT_SECONDS = 1.0  # how often a worker publishes for itself, to see whether it arrives
+UNHEALTHY_SECONDS = 2.5  # without a heartbeat of one's own for so long the connection is broken
+ALONE_SECONDS = 2.5  # without anything from others for so long there are none
 PAUSE_SECONDS = 0.5  # between two attempts to connect
-QUEUED_MAX = 5_000  # rings that wait to be published; then the oldest are dropped
+QUEUED_MAX = 5_000  # publications that wait to be sent; then the oldest are dropped
 
-
-class Publication(NamedTuple):
-    """A message was committed.
-
-    Attributes:
-        room_id: Where.
-        prev_id: The id of the message before it in this room, 0 for the first.
-        id: Its own.
-        payload: The message as its readers get it (JSON); None where a bus could not carry
-            so much, and it has to be read from the database.
-    """
-
-    room_id: int
-    prev_id: int
-    id: int
-    payload: bytes | None
-
-
-Published: TypeAlias = Callable[[Sequence[Publication]], None]
+OnPublications: TypeAlias = Callable[[Sequence[Publication]], None]
 
 
 class Bus(Protocol):
-    """Carries rings to the other workers and machines."""
+    """Carries publications to the other workers and machines.
 
-    def start(self, published: Published, recovered: Callable[[], None]) -> None:
+    Attributes:
+        has_others: Whether there may be other workers at all.
+    """
+
+    has_others: bool
+
+    def start(self, on_publications: OnPublications, on_recovery: Callable[[], None]) -> None:
         """Begin to listen.
 
         Args:
-            rung: Is called, in the loop's thread, with what the others ring.
-            recovered: Is called, there too, when rings may have been lost and no longer are.
+            on_publications: Is called, in the loop's thread, with what the others publish.
+            on_recovery: Is called, there too, when publications may have been lost and no longer
+                are.
         """
 
     def publish(self, publications: Sequence[Publication]) -> None:
         """Tell the others. Never waits, never raises."""
 
     def is_healthy(self) -> bool:
-        """Tell whether rings arrive at the moment, as far as one can know."""
+        """Tell whether publications arrive at the moment, as far as one can know."""
 
     def stop(self) -> None:
         """Carry no more."""
 
 
 class MemoryBus:
-    """The bus of a lonely worker: there are no others, so nothing can be lost."""
+    """The bus of a single worker: there are no others, so nothing can be lost."""
 
-    def start(self, published: Published, recovered: Callable[[], None]) -> None:
+    has_others = False
+
+    def start(self, on_publications: OnPublications, on_recovery: Callable[[], None]) -> None:
         """Nothing to begin."""
 
     def publish(self, publications: Sequence[Publication]) -> None:
@@ -81,20 +74,32 @@ class MemoryBus:
 
 
 class PubSubConnection(Protocol):
-    """One connection to what carries the messages, used by one thread. Any method may raise."""
+    """One connection to a backend, used by one thread.
+
+    Raises:
+        PubSubError: The connection is lost, or never came about.
+    """
 
     def send(self, message: bytes) -> None:
-        """Send a message to all who listen, ourselves included."""
+        """Send a message to all who listen, this worker included."""
 
     def receive(self) -> Sequence[bytes]:
         """Return the next messages, or nothing if there is none for about a second."""
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
+
+
+class PubSubError(Exception):
+    """A backend cannot be reached, or does not answer."""
 
 
 class PubSubBackend(Protocol):
-    """Where lines are had: a Redis, or a PostgreSQL."""
+    """Makes connections to a Redis or a PostgreSQL.
+
+    Raises:
+        PubSubError: It cannot be reached.
+    """
 
     message_bytes: int  # the largest message that it carries
 
@@ -106,45 +111,50 @@ class PubSubBackend(Protocol):
 
 
 class PubSubBus:
-    """A bus over an exchange that may hang, vanish and come back.
+    """A bus over a backend that may hang, vanish and come back.
 
-    Two threads of its own (greenlets, in a worker) hold a line each: one sends, the other
-    listens. Once a second the worker rings for itself; while it hears itself, the bus is
-    well. That one check sees whatever can be wrong: a broker that is down or frozen, a
+    Two threads of its own (greenlets, in a worker) hold a connection each: one sends, the other
+    listens. Once a second the worker publishes a heartbeat; while it receives its own, the bus is
+    healthy. That one check sees whatever can be wrong: a broker that is down or frozen, a
     network that has gone silent, a subscription that got lost.
 
     Args:
-        exchange: Where to connect.
+        backend: Where to connect.
     """
 
-    def __init__(self, exchange: PubSubBackend) -> None:
-        self._exchange = exchange
+    has_others = True
+
+    def __init__(self, backend: PubSubBackend) -> None:
+        self._backend = backend
         self._origin = secrets.token_hex(8)
         self._queue: deque[Publication] = deque(maxlen=QUEUED_MAX)
         self._wake = threading.Event()
-        self._heard_at = float("-inf")  # when this worker last heard itself
-        self._others_at = monotonic()  # … and another one; there may be some at first
-        self._is_noted_deaf = True
+        self._own_at = float("-inf")  # when this worker last received its own heartbeat
+        self._others_at = monotonic()  # … and anything of another; there may be some at first
+        self._is_noted_unhealthy = False
         self._stopped = False
 
-    def start(self, published: Published, recovered: Callable[[], None]) -> None:
-        for target in (self._send_forever, lambda: self._listen_forever(published, recovered)):
+    def start(self, on_publications: OnPublications, on_recovery: Callable[[], None]) -> None:
+        for target in (
+            self._send_forever,
+            lambda: self._listen_forever(on_publications, on_recovery),
+        ):
             threading.Thread(target=target, name="bus", daemon=True).start()
 
     def publish(self, publications: Sequence[Publication]) -> None:
-        # To tell nobody costs as much as to tell somebody: a sixth of a message on PostgreSQL.
+        # Publishing costs the same with no listeners (a sixth of a message on PostgreSQL).
         if self._is_alone():
             return
         self._queue.extend(publications)
         self._wake.set()
 
     def _is_alone(self) -> bool:
-        # Who hears itself would hear others' beats. One that begins in this moment may miss a ring,
-        # which its sweep then finds.
+        # A worker that receives its own heartbeats would receive those of others. One that starts
+        # in this moment may miss a publication, which its reconciliation then finds.
         return self.is_healthy() and monotonic() - self._others_at > ALONE_SECONDS
 
     def is_healthy(self) -> bool:
-        return monotonic() - self._heard_at < UNHEALTHY_SECONDS
+        return monotonic() - self._own_at < UNHEALTHY_SECONDS
 
     def stop(self) -> None:
         self._stopped = True
@@ -153,75 +163,94 @@ class PubSubBus:
     def _send_forever(self) -> None:
         while not self._stopped:
             try:
-                line = self._exchange.connect_publisher()
+                connection = self._backend.connect_publisher()
                 try:
-                    self._send(line)
+                    self._send(connection)
                 finally:
-                    line.close()
-            except Exception as error:
-                log.debug("bus cannot send: %s", type(error).__name__)
-                self._pause()
+                    connection.close()
+            except PubSubError as error:
+                self._note_unhealthy(error)
+            except Exception:
+                log.exception("defect while publications were sent")
+            self._pause()
 
-    def _send(self, line: PubSubConnection) -> None:
+    def _send(self, connection: PubSubConnection) -> None:
         while not self._stopped:
             publications = [self._queue.popleft() for _ in range(len(self._queue))]
-            for message in pack(self._origin, publications, self._exchange.message_bytes):
-                line.send(message)
-            self._wake.wait(BEAT_SECONDS)
+            for message in pack(self._origin, publications, self._backend.message_bytes):
+                connection.send(message)
+            self._wake.wait(HEARTBEAT_SECONDS)
             self._wake.clear()
 
-    def _listen_forever(self, published: Published, recovered: Callable[[], None]) -> None:
+    def _listen_forever(
+        self, on_publications: OnPublications, on_recovery: Callable[[], None]
+    ) -> None:
         while not self._stopped:
             try:
-                line = self._exchange.connect_subscriber()
+                connection = self._backend.connect_subscriber()
                 try:
-                    self._listen(line, published, recovered)
+                    self._listen(connection, on_publications, on_recovery)
                 finally:
-                    line.close()
-            except Exception as error:
-                log.debug("bus cannot listen: %s", type(error).__name__)
-                self._note_unhealthy()
-                self._pause()
+                    connection.close()
+            except PubSubError as error:
+                self._own_at = float("-inf")
+                self._note_unhealthy(error)
+            except Exception:
+                self._own_at = float("-inf")
+                log.exception("defect while the bus was listened to")
+            self._pause()
 
     def _listen(
-        self, line: PubSubConnection, published: Published, recovered: Callable[[], None]
+        self,
+        connection: PubSubConnection,
+        on_publications: OnPublications,
+        on_recovery: Callable[[], None],
     ) -> None:
         since = monotonic()
         own = _head(self._origin)
         while not self._stopped:
-            for message in line.receive():
-                if message.startswith(own):  # which nobody has to take apart
-                    was_well = self.is_healthy()
-                    self._heard_at = monotonic()
-                    if not was_well:
-                        # The others may be heard a moment later, and are not gone until then.
-                        self._others_at = self._heard_at
-                        self._is_noted_deaf = False
-                        log.info("bus is well")
-                        recovered()
+            for message in connection.receive():
+                if message.startswith(own):  # a heartbeat, whatever else it carries
+                    was_healthy = self.is_healthy()
+                    self._own_at = monotonic()
+                    if not was_healthy:
+                        # Others may be received a moment later, and are not gone until then.
+                        self._others_at = self._own_at
+                        self._is_noted_unhealthy = False
+                        log.info("bus is healthy")
+                        on_recovery()
                 else:
                     self._others_at = monotonic()
-                    _, publications = unpack(message)
-                    published(publications)
-            if monotonic() - max(since, self._heard_at) > UNHEALTHY_SECONDS:
-                raise TimeoutError("this worker does not hear itself")
+                    self._hand_over(message, on_publications)
+            if monotonic() - max(since, self._own_at) > UNHEALTHY_SECONDS:
+                raise PubSubError("no heartbeat of this worker arrives")
 
-    def _note_unhealthy(self) -> None:
-        self._heard_at = float("-inf")
-        if not self._is_noted_deaf:
-            self._is_noted_deaf = True
-            log.warning("bus is unwell: messages of other workers arrive up to a second late")
+    def _hand_over(self, message: bytes, on_publications: OnPublications) -> None:
+        # A defect here is none of the connection, which goes on.
+        try:
+            on_publications(unpack(message)[1])
+        except Exception:
+            log.exception("defect while publications of another worker were delivered")
+
+    def _note_unhealthy(self, error: PubSubError) -> None:
+        if not self._is_noted_unhealthy and not self._stopped:
+            self._is_noted_unhealthy = True
+            log.warning(
+                "bus cannot connect: messages of other workers arrive up to a second late: %s",
+                error,
+            )
 
     def _pause(self) -> None:
-        threading.Event().wait(PAUSE_SECONDS)
+        if not self._stopped:
+            threading.Event().wait(PAUSE_SECONDS)
 
 
 def pack(origin: str, publications: Sequence[Publication], message_bytes: int) -> Iterator[bytes]:
-    """Yield messages that carry rings; one without any if there are none.
+    """Yield messages that carry publications; one without any if there are none.
 
     Args:
         origin: Who sends them.
-        rings: What to carry. One whose payload does not fit goes without it.
+        publications: What to carry. One whose payload does not fit goes without it.
         message_bytes: How large a message may be.
     """
     head = _head(origin)
@@ -244,18 +273,17 @@ def _head(origin: str) -> bytes:
 
 
 def _packed(publication: Publication, payload: bytes | None) -> bytes:
-    text = None if payload is None else payload.decode()
-    return orjson.dumps((publication.room_id, publication.prev_id, publication.id, text))
+    return orjson.dumps((*publication[:-1], None if payload is None else payload.decode()))
 
 
 def unpack(message: bytes) -> tuple[str, list[Publication]]:
-    """Return the origin and the rings of a message that `pack` made.
+    """Return the origin and the publications of a message that `pack` made.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is no such message.
     """
     origin, *publications = orjson.loads(message)
     return origin, [
-        Publication(room_id, prev_id, ring_id, None if text is None else text.encode())
-        for room_id, prev_id, ring_id, text in publications
+        Publication(*facts, None if text is None else text.encode())  # type: ignore[call-arg]
+        for *facts, text in publications
     ]

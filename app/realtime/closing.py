@@ -1,4 +1,4 @@
-"""Why sockets are closed, as values: a code, a reason, and the frame that says both.
+"""Why sockets are closed, as values: a code, a reason, and the close frame with both.
 
 Source: RFC 6455, 5.5.1 and 7.4; https://www.iana.org/assignments/websocket for 1012 to 1014.
 """
@@ -14,8 +14,8 @@ _CLOSE_FRAME = 0x88  # FIN and opcode 8; a frame of a server carries no mask (RF
 def may_be_sent(code: int) -> bool:
     """Tell whether a close code may stand in a frame.
 
-    1004 has no meaning yet; 1005, 1006 and 1015 only tell the local program how
-    a connection ended without a code; the rest is undefined.
+    1004 has no meaning yet; 1005, 1006 and 1015 tell the local program how a
+    connection ended without a code; the rest is undefined.
 
     Source: RFC 6455, 7.4.
     """
@@ -28,8 +28,8 @@ class Close:
 
     Args:
         code: What `may_be_sent`; 4000 to 4999 are ours to define.
-        reason: A short English sentence, at most `REASON_MAX_BYTES` of UTF-8. It is for
-            those who write clients: people are told by their client, which goes by the code.
+        reason: A short English sentence, at most `REASON_MAX_BYTES` of UTF-8, for authors of
+            clients. Clients tell people what the code means.
 
     Raises:
         ValueError: Such a frame would break the protocol.
@@ -59,6 +59,7 @@ DEFECT = Close(1011, "Something went wrong on the server.")
 RESTARTING = Close(1012, "The server is restarting. Please reconnect.")
 
 BAD_CURSOR = Close(4400, "The parameter 'after' must be a number.")
+BAD_MOST = Close(4400, "The parameter 'most' must be a number.")
 UNAUTHENTICATED = Close(4401, "A valid access token is needed.")
 SESSION_REVOKED = Close(4401, "The session was ended. Please log in again.")
 NO_SUCH_ROOM = Close(4404, "There is no such room.")

@@ -1,8 +1,8 @@
 """One open socket: whole frames in and out, a bounded outbox, and no wait for the reader.
 
 Owns a descriptor that no one else reads or writes. It knows no room and no message:
-what its client says goes to a `Listener`. It costs no greenlet: watchers call
-`_readable` and `_writable` from the loop.
+the client's texts go to a `Listener`. It costs no greenlet: watchers call `_readable` and
+`_writable` from the loop. One idea, so one file, although it has more than 300 lines.
 """
 
 import logging
@@ -21,22 +21,33 @@ log = logging.getLogger(__name__)
 
 OUTBOX_BYTES = 1024 * 1024  # what may wait for a slow reader before it is closed
 STALL_SECONDS = 10.0  # how long a reader may take nothing of what waits for it
-PING_SECONDS = 25.0  # after so much silence we ask for a sign of life; routers hang up after 55
-SILENCE_SECONDS = 60.0  # after so much silence the client is gone
-LINGER_SECONDS = 30.0  # how long a client may take to answer our goodbye
+PING_SECONDS = 25.0  # silence after which we send a ping; routers drop connections after 55
+SILENCE_SECONDS = 60.0  # silence after which the client is gone
+CLOSE_SECONDS = 30.0  # how long a client may take to answer our close frame
+REFUSED_SECONDS = 2.0  # the same, for a socket that was refused at its handshake
+
+# Of what comes after our close frame so much is looked through for the client's; the rest is
+# thrown away unread.
+CLOSING_BYTES = 32 * 1024
+REFUSED_BYTES = 4 * 1024
+
+# Control frames and small fragments cost as much as texts and are no messages, so they have a
+# bucket of their own. Clients send a few in a minute.
+SMALL_FRAMES_MAX = 250  # at once
+SMALL_FRAMES_PER_SECOND = 50
 
 _READ_BYTES = 32 * 1024
 _JOINED_BYTES = 8 * 1024  # of small frames in the outbox
 _BUFFERS = 64  # frames written with one system call; POSIX grants 1024
 _PING = frames.ping_frame()
 
-# Only ever said in a log (RFC 6455, 7.1.5):
-NO_CODE = 1005  # the client's goodbye had no code
-GONE = 1006  # the client vanished without a goodbye
+# Codes that stand in logs only (RFC 6455, 7.1.5):
+NO_CODE = 1005  # the client's close frame had no code
+GONE = 1006  # the connection ended without a close frame
 
 
 class Listener(Protocol):
-    """Who is told what a client says."""
+    """Gets what a client sends."""
 
     def on_text(self, text: str) -> None:
         """A text arrived. Must not wait; to raise is a defect, which closes the socket (1011)."""
@@ -51,54 +62,56 @@ class Connection:
     Args:
         descriptor: A connected, non-blocking stream socket after its handshake. The
             connection owns and closes it.
-        listener: Who is told.
+        listener: Gets the client's texts.
 
     Attributes:
-        cursor: The id of the last message that this socket has; its channel moves it.
-        is_closed_by_us: Whether we said goodbye, and not the client or nobody.
+        is_closed_by_us: Whether our close frame came first.
+        is_refused: Whether the socket was refused at its handshake.
     """
 
     __slots__ = (
-        "_asked_at",
         "_close_by",
+        "_closing_bytes",
         "_code",
         "_descriptor",
         "_drained",
-        "_heard_at",
-        "_held",
+        "_is_both_closed",
         "_is_failed",
-        "_is_parted",
+        "_is_paused",
         "_outbox",
+        "_pinged_at",
+        "_read_at",
         "_reader",
         "_reads",
         "_sent",
         "_waiting",
         "_writes",
         "_wrote_at",
-        "cursor",
         "is_closed_by_us",
+        "is_refused",
         "listener",
     )
 
-    def __init__(self, descriptor: int, listener: Listener, cursor: int = 0) -> None:
-        self.cursor = cursor
+    def __init__(self, descriptor: int, listener: Listener) -> None:
         self.listener = listener
         self._descriptor = descriptor
         self._reader = frames.FrameReader()
-        self._heard_at = self._asked_at = monotonic()
-        self._held = False
+        self._reader.small_frames_left = SMALL_FRAMES_MAX
+        self._read_at = self._pinged_at = monotonic()
+        self._is_paused = False
         # The outbox and its watcher live only while something waits.
         self._outbox: deque[bytes] | None = None
         self._waiting = 0  # bytes in the outbox
-        self._sent = 0  # bytes of its first frame that are on their way already
+        self._sent = 0  # bytes of its first frame that are written already
         self._wrote_at = 0.0  # when the reader last took something
         self._writes: Watcher | None = None
         self._drained: Event | None = None
-        self._code: int | None = None  # the close code, once either side has said goodbye
-        self.is_closed_by_us = False
+        self._code: int | None = None  # the close code, once either side has sent a close frame
+        self.is_closed_by_us = self.is_refused = False
         self._close_by = 0.0
+        self._closing_bytes = CLOSING_BYTES
         self._is_failed = False  # the client broke the protocol
-        self._is_parted = False  # both have said it: what is left to write is the rest
+        self._is_both_closed = False  # both have sent a close frame: only the outbox is left
         self._reads = watch_reads(descriptor)
         self._reads.start(self._readable)
 
@@ -109,7 +122,7 @@ class Connection:
 
     @property
     def code(self) -> int:
-        """The close code; `GONE` as long as nobody has said goodbye."""
+        """The close code; `GONE` as long as neither side has sent a close frame."""
         return GONE if self._code is None else self._code
 
     @property
@@ -140,17 +153,24 @@ class Connection:
         self.offer(frames.text_frame(text))
 
     def close(self, close: Close) -> None:
-        """Say goodbye after what has been offered. A second call does nothing."""
+        """Send a close frame after what has been offered. A second call does nothing."""
         if self._code is None:
             self.is_closed_by_us = True
-            self._end(close.code)
-            self.resume()  # to hear the client's goodbye
+            self._end(close.code, CLOSE_SECONDS)
+            self.resume_reading()  # for the client's close frame
             self._write(close.frame)
 
-    def _end(self, code: int) -> None:
-        # From now on nothing is exchanged but goodbyes.
+    def refuse(self, close: Close) -> None:
+        """Close a socket whose client never was let in: it gets little time and little memory."""
+        self.is_refused = True
+        self.close(close)
+        self._close_by = monotonic() + REFUSED_SECONDS
+        self._closing_bytes = REFUSED_BYTES
+
+    def _end(self, code: int, seconds: float) -> None:
+        # From now on nothing is exchanged but close frames.
         self._code = code
-        self._close_by = monotonic() + LINGER_SECONDS
+        self._close_by = monotonic() + seconds
         self._wake_waiters()
 
     def abort(self, code: int = GONE) -> None:
@@ -168,8 +188,8 @@ class Connection:
         try:
             self.listener.closed(self._code)
         except Exception:
-            # Whoever wrote to this socket has others to write to.
-            log.exception("defect while a socket was forgotten")
+            # The caller may be writing to other sockets as well.
+            log.exception("defect while a closed socket was removed")
 
     def wait_drained(self) -> None:
         """Wait, in a greenlet, until nothing is left in the outbox or the socket is closed."""
@@ -227,10 +247,10 @@ class Connection:
         if not outbox:
             self._outbox = None
             self._stop_writing()
-            if self._is_parted:
+            if self._is_both_closed:
                 self.abort()
             elif self._is_failed:
-                self._hang_up()
+                self._shut_writing_end()
 
     def _stop_writing(self) -> None:
         self._waiting = self._sent = 0
@@ -246,8 +266,8 @@ class Connection:
             self._drained = None
 
     def _drop_slow_reader(self) -> None:
-        # What is left of the frame that is half written goes first, or the goodbye would be
-        # taken for a part of it.
+        # The rest of a frame that is half written goes first, or the client would take the close
+        # frame for a part of it.
         outbox = self._outbox
         if outbox is not None:
             first = outbox[0][self._sent :] if self._sent else b""
@@ -259,17 +279,17 @@ class Connection:
 
     # In
 
-    def hold(self) -> None:
-        """Stop reading: the client says more than can be taken in, and shall feel it."""
-        if self._code is None and not self._held:
-            self._held = True
+    def pause_reading(self) -> None:
+        """Stop reading, so that a client that sends too much has to wait."""
+        if self._code is None and not self._is_paused:
+            self._is_paused = True
             self._reads.stop()
 
-    def resume(self) -> None:
+    def resume_reading(self) -> None:
         """Read on."""
-        if self._held and self._descriptor >= 0:
-            self._held = False
-            self._heard_at = monotonic()  # it was us who did not listen
+        if self._is_paused and self._descriptor >= 0:
+            self._is_paused = False
+            self._read_at = monotonic()  # the client was not silent, we did not listen
             self._reads.start(self._readable)
 
     def _readable(self) -> None:
@@ -282,42 +302,56 @@ class Connection:
         if not data:
             self.abort()
             return
-        self._heard_at = monotonic()
+        now = monotonic()
+        tokens = self._reader.small_frames_left + (now - self._read_at) * SMALL_FRAMES_PER_SECOND
+        self._reader.small_frames_left = min(int(tokens), SMALL_FRAMES_MAX)
+        self._read_at = now
+        if self._code is not None:
+            self._closing_bytes -= len(data)
+            if self._closing_bytes < 0:
+                return
         try:
-            for event in self._reader.feed(data):
-                if isinstance(event, str):
-                    if self._code is None:
-                        self.listener.on_text(event)
-                elif isinstance(event, frames.Ping):
-                    self.offer(frames.pong_frame(event.payload))
-                elif isinstance(event, frames.Closed):
-                    self._part(event.code)
+            self._take(data)
         except frames.ProtocolError as error:
             self._fail(error.close)
         except Exception:
-            log.exception("defect while a socket was heard")
+            log.exception("defect while a text was taken in")
             self.close(closing.DEFECT)
 
-    def _part(self, code: int | None) -> None:
-        # The client said goodbye. If we have not yet, we do now, with its own code
-        # (RFC 6455, 5.5.1); then both have, and the server hangs up first (7.1.1).
-        self._is_parted = True
+    def _take(self, data: bytes) -> None:
+        pong = None
+        for event in self._reader.feed(data):
+            if isinstance(event, str):
+                if self._code is None:
+                    self.listener.on_text(event)
+            elif isinstance(event, frames.Ping):
+                # Of several pings the newest may be answered for all (RFC 6455, 5.5.3).
+                pong = frames.pong_frame(event.payload)
+            elif isinstance(event, frames.Closed):
+                self._finish_close(event.code)
+        if pong is not None:
+            self.offer(pong)
+
+    def _finish_close(self, code: int | None) -> None:
+        # The client sent a close frame. If we have not yet, we answer with its own code
+        # (RFC 6455, 5.5.1). Then both have, and the server closes the connection (7.1.1).
+        self._is_both_closed = True
         if self._code is None:
-            self._end(code or NO_CODE)
+            self._end(code or NO_CODE, CLOSE_SECONDS)
             self._write(frames.close_frame(code))
         if self._outbox is None:
             self.abort()
 
     def _fail(self, close: Close) -> None:
-        # What a client sends after breaking a rule has no meaning, its goodbye included. So we
-        # hang up, but only our end: with its bytes unread, closing would reset the connection
-        # and take our goodbye with it. Its end of file, or the clock, does the rest.
+        # What a client sends after it broke the protocol has no meaning, its close frame included.
+        # Only our end is shut down: closing a socket with unread bytes would reset the connection,
+        # and the client would lose our close frame. Its end of file or the deadline does the rest.
         self.close(close)
         self._is_failed = True
         if self._outbox is None:
-            self._hang_up()
+            self._shut_writing_end()
 
-    def _hang_up(self) -> None:
+    def _shut_writing_end(self) -> None:
         if self._descriptor >= 0:
             with suppress(OSError), socket.socket(fileno=os.dup(self._descriptor)) as own:
                 own.shutdown(socket.SHUT_WR)
@@ -325,7 +359,7 @@ class Connection:
     # Time
 
     def beat(self, now: float) -> None:
-        """Ask a silent client for a sign of life, and give up one that gives none.
+        """Ping a silent client, and drop one that does not answer.
 
         Args:
             now: `monotonic()`; called about once a second.
@@ -335,10 +369,30 @@ class Connection:
                 self.abort()
         elif self._outbox is not None and now - self._wrote_at >= STALL_SECONDS:
             self._drop_slow_reader()
-        elif not self._held:
-            silence = now - self._heard_at
+        elif not self._is_paused:
+            silence = now - self._read_at
             if silence >= SILENCE_SECONDS:
                 self.abort()
-            elif silence >= PING_SECONDS and now - self._asked_at >= PING_SECONDS:
-                self._asked_at = now
-                self._write(_PING)
+            elif silence >= PING_SECONDS and now - self._pinged_at >= PING_SECONDS:
+                self.ping()
+
+    def ping(self) -> None:
+        """Ask the client for a pong."""
+        if self._code is None:
+            self._pinged_at = monotonic()
+            self._write(_PING)
+
+    def probe(self) -> None:
+        """Find out whether the client is there, unless that is being found out already."""
+        if self.is_answering:
+            self.ping()
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether anything came since the last ping. A client that we do not read counts."""
+        return self._is_paused or self._read_at >= self._pinged_at
+
+    @property
+    def unanswered_seconds(self) -> float:
+        """How long ago the last ping was, if it was not answered."""
+        return 0.0 if self.is_answering else monotonic() - self._pinged_at

@@ -1,12 +1,14 @@
 """WebSocket frames, the server's side of RFC 6455: a client's bytes to events, answers to bytes.
 
 Pure: it knows no socket, no clock and no greenlet. Others read what it is fed
-and write what it returns. No extension is negotiated, and only text is spoken.
+and write what it returns. No extension is negotiated, and only text is understood.
+One idea, so one file, although it has more than 300 lines.
 """
 
 from codecs import utf_8_decode
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 from struct import pack
 from typing import NoReturn, TypeAlias
 
@@ -15,12 +17,15 @@ from app.realtime.closing import (
     NOT_UTF8,
     PROTOCOL_ERROR,
     TOO_BIG,
+    TOO_MANY,
     Close,
     may_be_sent,
 )
 
 MESSAGE_MAX_BYTES = 128 * 1024
 """The largest message we take, all its fragments together: 10,000 escaped emoji in JSON fit."""
+
+SMALL_BYTES = 64  # a fragment of fewer costs more to read than it brings
 
 # The first byte of a frame (RFC 6455, 5.2): FIN, three reserved bits, and four bits of opcode.
 _FIN = 0x80
@@ -39,24 +44,24 @@ _TWO_BYTES, _EIGHT_BYTES = 126, 127
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """The client asks for a sign of life: answer with `pong_frame(payload)`."""
+    """The client asks for an answer: `pong_frame(payload)`."""
 
     payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """The client gives a sign of life, asked for or not."""
+    """The client answers a ping, or sends a pong without one."""
 
     payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The client says goodbye: answer with `close_frame(code)`. Always the last event.
+    """The client sent a close frame: answer with `close_frame(code)`. Always the last event.
 
     Attributes:
-        code: As it may be sent back; None if the client gave none.
+        code: One that may be sent back; None if the client gave none.
         reason: At most 123 bytes of UTF-8; `""` if the client gave none.
     """
 
@@ -65,7 +70,7 @@ class Closed:
 
 
 Event: TypeAlias = str | Ping | Pong | Closed
-"""What a client says; a `str` is a whole text message."""
+"""What a client sends; a `str` is a whole text message."""
 
 
 class ProtocolError(Exception):
@@ -88,12 +93,17 @@ class FrameReader:
 
     Args:
         max_bytes: The largest payload of a message, all its fragments together.
+
+    Attributes:
+        small_frames_left: How many control frames, and fragments of less than `SMALL_BYTES`,
+            may still come. Whoever knows the time raises it.
     """
 
-    __slots__ = ("_checked", "_closed", "_max_bytes", "_message", "_rest")
+    __slots__ = ("_checked", "_closed", "_max_bytes", "_message", "_rest", "small_frames_left")
 
     def __init__(self, max_bytes: int = MESSAGE_MAX_BYTES) -> None:
         self._max_bytes = max_bytes
+        self.small_frames_left = inf
         self._rest: bytearray | None = None  # the beginning of a frame whose end is to come
         self._message: bytearray | None = None  # the fragments so far of an unfinished message
         self._checked = 0  # how many of its bytes are known to be whole UTF-8 characters
@@ -102,14 +112,14 @@ class FrameReader:
     def feed(self, data: bytes | bytearray) -> Iterator[Event]:  # noqa: PLR0912 - one flat loop
         """Yield what became complete with these bytes, in the order of the wire.
 
-        Iterate to the end, or let go of the reader: what a broken loop leaves
+        Iterate to the end, or drop the reader: what an unfinished loop leaves
         behind is lost. After `Closed` or an error all bytes are ignored.
 
         Args:
             data: What was read, from one byte upwards.
 
         Raises:
-            ProtocolError: The client broke a rule; what it said before has been yielded.
+            ProtocolError: The client broke a rule; what it sent before has been yielded.
         """
         if self._closed:
             return
@@ -146,7 +156,10 @@ class FrameReader:
             start = stop
             if head == _WHOLE_TEXT:
                 yield self._decode(payload)
-            elif head & _CONTROL:
+                continue
+            if length < SMALL_BYTES or head & _CONTROL:
+                self._spend_small_frame()
+            if head & _CONTROL:
                 yield self._control(head & _OPCODE, payload)
                 if self._closed:
                     return
@@ -159,6 +172,11 @@ class FrameReader:
             del self._rest[:start]
         else:
             self._rest = bytearray(data[start:])
+
+    def _spend_small_frame(self) -> None:
+        self.small_frames_left -= 1
+        if self.small_frames_left < 0:
+            self._refuse(TOO_MANY, "too many control frames and small fragments")
 
     def _check(self, head: int, length: int) -> None:
         """Refuse a frame whose first two bytes break a rule.
@@ -270,7 +288,7 @@ def text_frame(payload: bytes) -> bytes:
 
 
 def ping_frame(payload: bytes = b"") -> bytes:
-    """Encode a request for a sign of life, which comes back as a `Pong` of the same payload.
+    """Encode a ping, which comes back as a `Pong` of the same payload.
 
     Raises:
         ValueError: The payload has more than 125 bytes.
@@ -288,7 +306,7 @@ def pong_frame(payload: bytes) -> bytes:
 
 
 def close_frame(code: int | None = None, reason: str = "") -> bytes:
-    """Encode a goodbye; `Close.frame` has it ready for the reasons we know.
+    """Encode a close frame; `Close.frame` has it ready for the reasons we know.
 
     Args:
         code: None only as the answer to a client that gave none.

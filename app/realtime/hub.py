@@ -8,19 +8,23 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from app.realtime import closing
-from app.realtime.bus import Bus, Publication
+from app.realtime.bus import Bus
 from app.realtime.channel import Channel
 from app.realtime.closing import Close
 from app.realtime.connection import Connection, Listener
-from app.realtime.history import History
+from app.realtime.events import Publication
+from app.realtime.history import History, HistoryUnavailableError
 from app.realtime.loop import monotonic, sleep, spawn
 from app.realtime.stats import Stats
+from app.realtime.subscription import Subscription
 
 log = logging.getLogger(__name__)
 
-BEAT_SECONDS = 1.0
-RECONCILE_SECONDS = 2.0  # between two looks at the database while the bus is well
-UNHEALTHY_RECONCILE_SECONDS = 1.0  # … and while it is not, and rings are lost
+HEARTBEAT_SECONDS = 1.0
+RECONCILE_SECONDS = 2.0  # between two looks at the database while publications arrive
+UNHEALTHY_RECONCILE_SECONDS = 1.0  # … while they are lost
+ALONE_RECONCILE_SECONDS = 30.0  # … where no other worker can publish anything
+REFUSED_MAX = 1_000  # refused sockets that may wait for their client's close frame at a time
 
 
 class Hub:
@@ -28,7 +32,7 @@ class Hub:
 
     Args:
         history: Where missed messages are read.
-        bus: Where the other workers ring.
+        bus: Where the other workers publish.
     """
 
     def __init__(self, history: History, bus: Bus) -> None:
@@ -37,12 +41,18 @@ class Hub:
         self.stats = Stats()
         self._history = history
         self._bus = bus
+        self._refused: dict[Connection, None] = {}  # the oldest first
 
     def start(self) -> None:
-        """Begin to listen and to look after the sockets."""
+        """Begin to listen to the bus and to look after the sockets."""
         self._bus.start(self.publish, lambda: spawn(self.reconcile))
-        spawn(self._beat)
-        spawn(self._reconcile)
+        spawn(self._beat_forever)
+        spawn(self._reconcile_forever)
+
+    @property
+    def admitted(self) -> int:
+        """How many sockets are open that were not refused."""
+        return len(self.connections) - len(self._refused)
 
     def open(self, descriptor: int, listener: Listener) -> Connection:
         """Take over a socket after its handshake."""
@@ -50,8 +60,21 @@ class Hub:
         self.connections.add(connection)
         return connection
 
-    def join(self, connection: Connection, room_id: int, latest: int, after: int) -> None:
-        """Let a socket hear a room.
+    def refuse(self, connection: Connection, close: Close) -> None:
+        """Close a socket that is not let in; it takes nobody's place."""
+        if len(self._refused) >= REFUSED_MAX:
+            next(iter(self._refused)).abort()
+        self._refused[connection] = None
+        connection.refuse(close)
+
+    def forget(self, connection: Connection) -> None:
+        """Forget a socket that is gone."""
+        self.connections.discard(connection)
+        self._refused.pop(connection, None)
+        self.stats.closes[connection.code, connection.is_closed_by_us] += 1
+
+    def join(self, connection: Connection, room_id: int, latest: int, after: int) -> Subscription:
+        """Subscribe a socket to a room.
 
         Args:
             connection: The socket.
@@ -60,31 +83,30 @@ class Hub:
                 saw it open.
             after: The id of the last message that the client has, at most `latest`.
         """
-        connection.cursor = after
+        subscription = Subscription(connection, after)
         channel = self.channels.get(room_id)
         if channel is None:
-            # Nobody here was told of what came between the look-up and this moment.
+            # Nothing was delivered here between the look-up and this moment.
             channel = Channel(room_id, latest, self._history, self.stats)
             self.channels[room_id] = channel
-            channel.join(connection)
-            channel.fill()
+            channel.join(subscription)
+            channel.backfill()
         else:
-            channel.join(connection)
+            channel.join(subscription)
             if latest > channel.cursor:
-                channel.fill()
+                channel.backfill()
+        return subscription
 
-    def leave(self, connection: Connection, room_id: int | None) -> None:
-        """Forget a socket that is gone."""
-        self.connections.discard(connection)
-        self.stats.closes[connection.code, connection.is_closed_by_us] += 1
-        channel = self.channels.get(room_id) if room_id is not None else None
+    def leave(self, room_id: int, subscription: Subscription) -> None:
+        """End a subscription to a room."""
+        channel = self.channels.get(room_id)
         if channel is not None:
-            channel.leave(connection)
+            channel.leave(subscription)
             if not channel.members:
-                del self.channels[channel.room_id]
+                del self.channels[room_id]
 
     def publish(self, publications: Iterable[Publication]) -> None:
-        """Deliver what was committed to the sockets here."""
+        """Deliver to the sockets here what was committed."""
         if not self.channels:
             return
         by_room: defaultdict[int, list[Publication]] = defaultdict(list)
@@ -96,42 +118,48 @@ class Hub:
                 channel.publish(of_room)
 
     def reconcile(self) -> None:
-        """Ask the database for what rings have missed. Waits; never raises."""
+        """Ask the database for what publications have missed. Waits; never raises."""
         cursors = {room_id: channel.cursor for room_id, channel in self.channels.items()}
         if not cursors:
             return
         try:
             last_ids = self._history.last_ids(cursors.keys())
-        except Exception as error:
-            log.warning("sweep waits for the database: %s", type(error).__name__)
+        except HistoryUnavailableError as error:
+            log.warning("reconciliation waits for the database: %s", error)
+            return
+        except Exception:
+            log.exception("defect while reconciling with the database")
             return
         for room_id, last_id in last_ids.items():
             channel = self.channels.get(room_id)
             if channel is not None and last_id > channel.cursor:
                 self.stats.reconciled += 1
-                channel.fill()
+                channel.backfill()
 
     def close_all(self, close: Close = closing.RESTARTING) -> None:
-        """Say goodbye to everybody."""
+        """Send everybody a close frame."""
         for connection in tuple(self.connections):
             connection.close(close)
 
     def abort_all(self) -> None:
-        """Hang up on everybody who has not answered our goodbye."""
+        """Close everybody who has not answered the close frame."""
         for connection in tuple(self.connections):
             connection.abort()
 
-    def _beat(self) -> None:
+    def _beat_forever(self) -> None:
         while True:
-            sleep(BEAT_SECONDS)
+            sleep(HEARTBEAT_SECONDS)
             now = monotonic()
             for connection in tuple(self.connections):
                 try:
                     connection.beat(now)
                 except Exception:
-                    log.exception("defect in one heart; the others beat on")
+                    log.exception("defect in the heartbeat of one socket; the others go on")
 
-    def _reconcile(self) -> None:
+    def _reconcile_forever(self) -> None:
         while True:
-            sleep(RECONCILE_SECONDS if self._bus.is_healthy() else UNHEALTHY_RECONCILE_SECONDS)
+            if not self._bus.is_healthy():
+                sleep(UNHEALTHY_RECONCILE_SECONDS)
+            else:
+                sleep(RECONCILE_SECONDS if self._bus.has_others else ALONE_RECONCILE_SECONDS)
             self.reconcile()

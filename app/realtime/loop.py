@@ -1,7 +1,7 @@
-"""The event loop of a worker, as much of it as sockets need: the only file here that knows gevent.
+"""The part of a worker's event loop that sockets need: the only file here that knows gevent.
 
-All that `realtime` owns is touched in the loop's thread only, and never across a wait:
-what runs as a callback of a watcher must not block, yield or raise.
+Everything `realtime` owns is touched in the loop's thread only. What runs as a callback of a
+watcher must not block, yield or raise.
 """
 
 from collections.abc import Callable
@@ -42,5 +42,5 @@ def spawn(function: Callable[..., None], *args: Any) -> Any:
 
 
 def sleep(seconds: float) -> None:
-    """Let others run for so long."""
+    """Let others run for that long."""
     gevent.sleep(seconds)

@@ -1,7 +1,7 @@
-"""Rings by LISTEN and NOTIFY, where there is a PostgreSQL and no Redis.
+"""Publications by LISTEN and NOTIFY, where there is a PostgreSQL and no Redis.
 
-Two connections a worker, beside the pool. A notification is seen by the listeners of the
-same database only, so installations do not hear each other.
+Two connections a worker, beside the pool. Only listeners of the same database receive a
+notification, so installations do not disturb each other.
 
 Source: https://www.postgresql.org/docs/current/sql-notify.html
 """
@@ -11,7 +11,13 @@ from typing import Any
 
 import psycopg
 
-_CHANNEL = "beseda_rings"
+from app.realtime.bus import PubSubError
+
+# As long as the release before runs beside this one they must not read each other's messages,
+# so a change of their form takes another name.
+_CHANNEL = "beseda_publications"
+
+_EXPECTED = (psycopg.Error, OSError)
 
 
 class PostgresPubSub:
@@ -27,15 +33,19 @@ class PostgresPubSub:
         self._connect = connect
 
     def connect_publisher(self) -> "PostgresConnection":
-        line = PostgresConnection(self._connect())
-        # A ring is no data: nobody has to wait until the disk has it.
-        line.connection.execute("SET synchronous_commit = off")
-        return line
+        # A notification is no data: nobody has to wait until the disk has it.
+        return self._prepared("SET synchronous_commit = off")
 
     def connect_subscriber(self) -> "PostgresConnection":
-        line = PostgresConnection(self._connect())
-        line.connection.execute(f"LISTEN {_CHANNEL}")
-        return line
+        return self._prepared(f"LISTEN {_CHANNEL}")
+
+    def _prepared(self, statement: str) -> "PostgresConnection":
+        try:
+            connection = self._connect()
+            connection.execute(statement)
+        except _EXPECTED as error:
+            raise _named(error) from error
+        return PostgresConnection(connection)
 
 
 class PostgresConnection:
@@ -45,12 +55,23 @@ class PostgresConnection:
         self.connection = connection
 
     def send(self, message: bytes) -> None:
-        self.connection.execute("SELECT pg_notify(%s, %s)", (_CHANNEL, message.decode()))
+        try:
+            self.connection.execute("SELECT pg_notify(%s, %s)", (_CHANNEL, message.decode()))
+        except _EXPECTED as error:
+            raise _named(error) from error
 
     def receive(self) -> Sequence[bytes]:
-        # After the first the generator ends, but with it come all that were in the same packet.
-        received = self.connection.notifies(timeout=1.0, stop_after=1)
-        return [notification.payload.encode() for notification in received]
+        try:
+            # The generator ends after the first, but yields all that came in the same packet.
+            received = self.connection.notifies(timeout=1.0, stop_after=1)
+            return [notification.payload.encode() for notification in received]
+        except _EXPECTED as error:
+            raise _named(error) from error
 
     def close(self) -> None:
         self.connection.close()
+
+
+def _named(error: Exception) -> PubSubError:
+    first_line = str(error).partition("\n")[0]
+    return PubSubError(f"PostgreSQL: {type(error).__name__}: {first_line}")

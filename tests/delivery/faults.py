@@ -264,7 +264,7 @@ def wait_until_rung(stage: Stage, seconds: float = RUNG_SECONDS) -> None:
         first = next((each for then, each in reversed(seen) if now - then >= NUMBERS_SECONDS), last)
         stored = last["beseda_messages_stored_total"] - first["beseda_messages_stored_total"]
         read = last["beseda_messages_filled_total"] - first["beseda_messages_filled_total"]
-        is_healthy = last["beseda_bus_well"] == len(stage.servers)
+        is_healthy = last["beseda_bus_healthy"] == len(stage.servers)
         if is_healthy and stored >= FLOW_MESSAGES and read < stored * READ_SHARE:
             return
         assert now < deadline, (

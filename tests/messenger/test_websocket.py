@@ -11,6 +11,7 @@ from socket import socket
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 from websockets.exceptions import InvalidStatus
 
 from app.realtime.closing import TOO_BIG
@@ -34,7 +35,7 @@ from types import SimpleNamespace
 
 from flask import request
 
-from app.messenger import websocket
+from app.messenger import handshake
 from app.messenger.socket_registry import SocketRegistry
 from app.realtime import Realtime
 from wsgi import app  # gunicorn looks for it here
@@ -49,8 +50,8 @@ def breaking(name, function):
     return call
 
 
-websocket.os = SimpleNamespace(dup=breaking("dup", os.dup))
-SocketRegistry.enter = breaking("enter", SocketRegistry.enter)
+handshake.os = SimpleNamespace(dup=breaking("dup", os.dup))
+SocketRegistry.add = breaking("add", SocketRegistry.add)
 Realtime.join = breaking("join", Realtime.join)
 """
 
@@ -271,7 +272,7 @@ def defective_room(defective_server: Server) -> tuple[Person, dict[str, Any]]:
     return person, room
 
 
-@pytest.mark.parametrize("defect", ["dup", "enter", "join"])
+@pytest.mark.parametrize("defect", ["dup", "add", "join"])
 def test_defect_at_the_hand_over_closes_the_socket(
     defective_server: Server, defective_room: tuple[Person, dict[str, Any]], defect: str
 ) -> None:
@@ -294,7 +295,8 @@ def test_defect_at_the_hand_over_closes_the_socket(
     wait_for(lambda: sockets() == idle, 5, "all are closed")
 
     errors = [each for each in lines(defective_server)[logged:] if each["level"] == "ERROR"]
-    assert [each["message"] for each in errors] == ["defect while a socket was handed over"]
+    step = "handed over" if defect == "dup" else "taken over"
+    assert [each["message"] for each in errors] == [f"defect while a socket was {step}"]
 
 
 def lines(server: Server) -> list[dict[str, Any]]:
@@ -305,3 +307,47 @@ def lines(server: Server) -> list[dict[str, Any]]:
 def ends(server: Server) -> int:
     """Return how many sockets have come and gone."""
     return sum(line["message"] == "socket closed" for line in lines(server))
+
+
+@pytest.mark.parametrize("line", [("HEAD", "1.1"), ("GET", "1.0")], ids=" HTTP/".join)
+def test_only_a_get_of_http_1_1_is_a_handshake(small_server: Server, pair, line) -> None:
+    ann, bob = pair
+    method, version = line
+    request = raw.handshake(ann, ann.open_room(bob)["name"])
+    request = request.replace(b"GET", method.encode(), 1)
+    request = request.replace(b"HTTP/1.1", f"HTTP/{version}".encode(), 1)
+    with closing(raw.dial(ann)) as connection:
+        connection.sendall(request)
+        assert connection.recv(4096).split()[1] == b"400"
+
+
+def test_process_without_a_worker_says_where_sockets_are_served(client: FlaskClient) -> None:
+    handshake = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+    }
+    response = client.get("/messenger/ws/ws/chat/any/", headers=handshake)
+
+    assert response.status_code == 503
+    assert response.json["code"] == "not_served_here"
+    assert "make run" in response.json["detail"]
+
+
+@pytest.mark.server
+def test_dead_socket_gives_way_to_its_successor(tmp_path: Path) -> None:
+    settings = {"SOCKETS_PER_USER": "2", "RATELIMIT_ENABLED": "true"}
+    with Server(tmp_path, settings) as server, ExitStack() as stack:
+        ann, bob = make_person(server.url), make_person(server.url)
+        room = ann.open_room(bob)
+        dead = stack.enter_context(closing(raw.shake_hands(ann, room["name"])))
+        alive = stack.enter_context(join(ann, room))
+
+        successor = stack.enter_context(join(ann, room))
+        send_text(successor, "here again")
+
+        assert hear(successor)["content"] == hear(alive)["content"] == "here again"
+        assert read_all(dead)  # a ping, and then the end
+        one_more = stack.enter_context(join(ann, room))
+        assert close_code(one_more) == 4429

@@ -130,7 +130,11 @@ def test_lone_message_is_stored_and_rung(writer, ears, engine, room):
 
     stored = sender.outcome
     assert messages_of(engine, room) == [(stored.id, "hello")]
-    assert ears.transactions == [[(room.id, 0, stored.id, stored.payload)]]
+    ((publication,),) = ears.transactions
+    assert publication == (
+        *(stored.id - 1, stored.id),
+        *(room.id, publication.room_name, 0, stored.payload),
+    )
 
 
 def test_post_returns_what_was_stored(writer, ears, engine, room):
@@ -170,7 +174,7 @@ def test_rings_chain(writer, ears, engine, room):
         publications = [
             r for publications in ears.transactions for r in publications if r.room_id == each.id
         ]
-        assert [r.prev_id for r in publications] == [0, *(r.id for r in publications[:-1])]
+        assert [r.room_prev_id for r in publications] == [0, *(r.id for r in publications[:-1])]
         assert [r.id for r in publications] == [id_ for id_, _ in messages_of(engine, each)]
 
 
@@ -542,3 +546,19 @@ def test_start_starts_once(engine, ears, room):
         thread.join(TIMEOUT)
 
     assert threading.active_count() == before + 2
+
+
+def test_writer_goes_on_after_a_defect_of_its_own(writer, ears, room, monkeypatch, caplog):
+    def broken(*_):
+        raise KeyError("a defect")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MessageWriter, "_publish_stored", broken)
+        (sender,) = submit(writer, room.draft("lost"))
+        wait_for(sender)
+    assert sender.outcome.code == "error"
+    assert any(each.exc_info and each.exc_info[0] is KeyError for each in caplog.records)
+
+    (sender,) = submit(writer, room.draft("here"))
+    wait_for(sender)
+    assert isinstance(sender.outcome, Stored)

@@ -169,7 +169,7 @@ def test_whichever_worker_is_asked_tells_the_sum_of_all(
     assert grown(now, "store_seconds_total") > 0
     assert grown(now, "requests_total", status="101") == len(ears)
     assert now("workers") == 2
-    assert now("bus_well") == 1
+    assert now("bus_healthy") == 1
     assert now("database_connections_max") == 2 * 10
     assert now("database_connections") >= 2
 
@@ -365,12 +365,12 @@ def test_bus_that_is_away_is_seen(tmp_path: Path) -> None:
     settings = {"REDIS_URL": "redis://127.0.0.1:1/0", "METRICS_TOKEN": TOKEN}
     app = create_app(make_config(tmp_path, sqlite_url(tmp_path), **settings))
 
-    assert numbers_of(app)("bus_well") == 0
+    assert numbers_of(app)("bus_healthy") == 0
     app.extensions["engine"].dispose()
 
 
 def test_lonely_worker_has_a_bus_that_is_well(counting: Flask) -> None:
-    assert numbers_of(counting)("bus_well") == 1
+    assert numbers_of(counting)("bus_healthy") == 1
 
 
 def test_connections_are_counted_by_what_they_do(counting: Flask) -> None:

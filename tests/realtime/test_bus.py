@@ -3,7 +3,7 @@
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -70,7 +70,7 @@ among_others = pytest.mark.parametrize("new_bus", ["redis", "postgresql"], indir
 
 
 def publication(message_id: int, payload: bytes = b'{"id":1}') -> Publication:
-    return Publication(1, message_id - 1, message_id, payload)
+    return Publication(message_id - 1, message_id, 1, "room", message_id - 1, payload)
 
 
 def publish_crowd(bus: Bus) -> float:
@@ -154,8 +154,8 @@ def test_whoever_is_alone_sends_no_rings_until_somebody_comes(
 ) -> None:
     monkeypatch.setattr("app.realtime.bus.ALONE_SECONDS", 1.5)  # more than a beat
     one = Ear(new_bus())
-    exchange = one.bus._exchange  # type: ignore[attr-defined]
-    line = exchange.connect_subscriber()
+    backend = one.bus._backend  # type: ignore[attr-defined]
+    line = backend.connect_subscriber()
     until(lambda: one.bus.is_healthy() and one.bus._is_alone())  # type: ignore[attr-defined]
 
     one.bus.publish([publication(1)])
@@ -215,6 +215,41 @@ def test_publishing_to_a_bus_that_is_not_there_holds_nobody_back() -> None:
     assert not bus.is_healthy()
     assert ear.publications == []
     bus.stop()
+
+
+def test_bus_that_cannot_connect_says_so_once_and_why(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.realtime.bus.PAUSE_SECONDS", 0.01)
+    bus = PubSubBus(RedisPubSub("redis://127.0.0.1:1/0", "nobody"))
+    Ear(bus)
+    time.sleep(0.3)
+    bus.stop()
+
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "Connection refused" in record.getMessage()
+
+
+@among_others
+def test_defect_while_publications_are_delivered_is_logged_and_harms_no_connection(
+    new_bus: Callable[[], Bus], caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two, taken = Ear(new_bus()), new_bus(), []
+
+    def deliver(publications: Sequence[Publication]) -> None:
+        taken.extend(publications)
+        if len(taken) == 1:
+            raise KeyError("a defect")
+
+    two.start(deliver, lambda: None)
+    until(lambda: one.bus.is_healthy() and two.is_healthy())
+    one.bus.publish([publication(1)])
+    until(lambda: len(taken) == 1)
+    one.bus.publish([publication(2)])
+    until(lambda: len(taken) == 2, 1)
+
+    assert [each.exc_info and each.exc_info[0] for each in caplog.records] == [KeyError]
 
 
 @among_others

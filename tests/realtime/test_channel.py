@@ -7,8 +7,8 @@ import pytest
 
 from app.messenger.models import MESSAGE_CHARS
 from app.messenger.writer import BATCH_CHARS
-from app.realtime import Connection
-from app.realtime.channel import EARLY_MAX, EARLY_SECONDS, PAGE, PART_BYTES, Channel
+from app.realtime import Connection, HistoryUnavailableError, Subscription
+from app.realtime.channel import EARLY_MAX, EARLY_SECONDS, PAGE, PART_BYTES, REPLAY_BYTES, Channel
 from app.realtime.connection import OUTBOX_BYTES
 from app.realtime.stats import Stats
 from tests.fakes import FakeHistory, FakeListener, FakeSocket, Peer, faultless_loop, settle, until
@@ -46,9 +46,14 @@ def open_channel(history):
 def join(channel, cursor=None, **how):
     """Return a socket that has joined a channel, from where it is or from another cursor."""
     ear = FakeSocket(**how)
-    ear.cursor = channel.cursor if cursor is None else cursor
-    channel.join(ear)
+    subscribe(channel, ear, channel.cursor if cursor is None else cursor)
     return ear
+
+
+def subscribe(channel, ear, cursor=0):
+    """Let a socket join a channel from a cursor on."""
+    ear.subscription = Subscription(ear, cursor)
+    channel.join(ear.subscription)
 
 
 # Rings
@@ -76,7 +81,7 @@ def test_message_is_encoded_once_for_all_its_readers(history, count):
     frames = []
     channel = open_channel(history)
     for _ in range(3):
-        channel.join(Keeper())
+        subscribe(channel, Keeper())
 
     channel.publish(talk(history, count))
 
@@ -157,7 +162,7 @@ def test_ring_that_came_while_a_gap_was_read_follows_it(history):
     ear = join(channel)
     talk(history, 2)
     history.hang()
-    channel.fill()
+    channel.backfill()
     settle()
 
     channel.publish(talk(history, 1))
@@ -172,10 +177,10 @@ def test_ring_waits_for_nobody_when_all_have_left(history):
     ear = join(channel)
     channel.publish(talk(history, 2)[1:])
 
-    channel.leave(ear)
+    channel.leave(ear.subscription)
     gevent.sleep(2 * EARLY_SECONDS)
 
-    assert not channel._early
+    assert not channel._out_of_order
     assert not channel._is_awaiting
     assert history.questions == 0
 
@@ -238,7 +243,7 @@ def test_ring_in_the_middle_of_a_long_fill_waits_its_turn(history):
 
     channel = open_channel(history)
     ear = Echoing()
-    channel.join(ear)
+    subscribe(channel, ear)
 
     channel.publish(talk(history, 4, size=PART_BYTES)[3:])
     until(lambda: len(ear.texts) == 5)
@@ -251,7 +256,7 @@ def test_first_look_finds_what_was_said_before_it(history):
     talk(history, 2)  # rung before anybody here could hear it
     ear = join(channel)
 
-    channel.fill()
+    channel.backfill()
     until(lambda: len(ear.texts) == 2)
 
     assert ear.texts == ["1", "2"]
@@ -261,7 +266,7 @@ def test_first_look_that_finds_nothing_asks_once(history):
     channel = open_channel(history)
     join(channel)
 
-    channel.fill()
+    channel.backfill()
     settle()
 
     assert history.questions == 1
@@ -272,7 +277,7 @@ def test_ring_while_the_first_look_runs_is_delivered(history, count):
     channel = open_channel(history)
     ear = join(channel)
     history.hang()
-    channel.fill()
+    channel.backfill()
     until(lambda: history.questions)
 
     for _ in range(count):
@@ -288,8 +293,8 @@ def test_ring_while_a_look_fails_comes_with_the_next(history):
     channel = open_channel(history)
     ear = join(channel)
     history.hang()
-    history.errors.append(OSError("the database is away"))
-    channel.fill()
+    history.errors.append(HistoryUnavailableError("the database is away"))
+    channel.backfill()
     until(lambda: history.questions)
 
     channel.publish(talk(history, 1))
@@ -316,13 +321,13 @@ def test_one_gap_is_read_once_however_often_it_is_rung(history):
 def test_gap_that_cannot_be_read_is_found_by_the_next_fill(history):
     channel = open_channel(history)
     ear = join(channel)
-    history.errors.append(OSError("the database is away"))
+    history.errors.append(HistoryUnavailableError("the database is away"))
     channel.publish(talk(history, 2)[1:])
     until(lambda: history.questions)
     settle()
     assert ear.texts == []
 
-    channel.fill()
+    channel.backfill()
     until(lambda: len(ear.texts) == 2)
 
     assert ear.texts == ["1", "2"]
@@ -336,7 +341,7 @@ def test_nobody_is_left_so_nothing_more_is_read(history):
     channel.publish(publications[-1:])
     until(lambda: history.questions)
 
-    channel.leave(ear)
+    channel.leave(ear.subscription)
     history.answer()
     settle()
 
@@ -423,14 +428,14 @@ def test_replay_waits_for_its_reader(history):
     worst = 0
     for _ in range(100):
         worst = max(worst, ear.waiting)
-        if ear.waiting > OUTBOX_BYTES // 2:
+        if ear.waiting > REPLAY_BYTES:
             ear.drain()
         settle(3)
         if len(ear.texts) == 20:
             break
 
     assert len(ear.texts) == 20
-    assert worst <= OUTBOX_BYTES
+    assert worst <= REPLAY_BYTES + size  # and no more is held for it than that
 
 
 def test_replay_of_far_more_than_an_outbox_reaches_a_slow_reader(history):
@@ -441,7 +446,7 @@ def test_replay_of_far_more_than_an_outbox_reaches_a_slow_reader(history):
     talk(history, 60, 60_000)  # 3.6 MB
     channel = open_channel(history)
 
-    channel.join(connection)
+    channel.join(Subscription(connection, 0))
     while len(peer.texts) < 60:
         until(lambda: peer.take(16_384) or peer.code)
         assert peer.code is None
@@ -458,7 +463,7 @@ def test_replay_of_far_more_than_an_outbox_reaches_a_slow_reader(history):
 def test_replay_goes_on_when_the_database_is_back(history, impatient):
     talk(history, PAGE + 1)
     channel = open_channel(history)
-    history.errors += [OSError("the database is away")] * 3
+    history.errors += [HistoryUnavailableError("the database is away")] * 3
 
     ear = join(channel, 0)
     until(lambda: len(ear.texts) == PAGE + 1)
@@ -474,7 +479,7 @@ def test_replay_to_a_socket_that_is_closed_ends(history, impatient):
     until(lambda: history.questions)
 
     ear.is_open = False
-    channel.leave(ear)
+    channel.leave(ear.subscription)
     history.answer()
     settle()
 
@@ -487,7 +492,7 @@ def test_socket_that_left_hears_nothing(history):
     channel = open_channel(history)
     gone, other = join(channel), join(channel)
 
-    channel.leave(gone)
+    channel.leave(gone.subscription)
     channel.publish(talk(history, 1))
 
     assert gone.texts == []
@@ -498,18 +503,18 @@ def test_socket_that_leaves_because_of_a_delivery_disturbs_nobody(history):
     class Broken(FakeSocket):
         def offer(self, frame):  # as a connection whose write fails
             self.is_open = False
-            channel.leave(self)
+            channel.leave(self.subscription)
 
     channel = open_channel(history)
     ears = [join(channel) for _ in range(3)]
     broken = Broken()
-    channel.join(broken)
-    channel.repeat(broken, 1, b"1")
+    subscribe(channel, broken)
+    channel.resend(broken.subscription, 1, b"1")
 
     channel.publish(talk(history, 2))
 
     assert [ear.texts for ear in ears] == [["1", "2"]] * 3
-    assert broken not in channel.members
+    assert broken.subscription not in channel.members
 
 
 # A transaction as large as the writer makes it
@@ -523,7 +528,7 @@ def test_reader_that_reads_at_once_survives_the_largest_transaction(history):
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     connection, peer = Connection(ours.detach(), FakeListener()), Peer(theirs)
     channel = open_channel(history)
-    channel.join(connection)
+    channel.join(Subscription(connection, 0))
 
     channel.publish(talk(history, count, 6 * MESSAGE_CHARS))
     peer.take_until(lambda: len(peer.texts) == count or peer.code)
@@ -542,7 +547,7 @@ def test_repeat_of_what_a_socket_has_is_sent_at_once(history):
     ear, other = join(channel), join(channel)
     channel.publish(talk(history, 3))
 
-    channel.repeat(ear, 2, b"2 again")
+    channel.resend(ear.subscription, 2, b"2 again")
 
     assert ear.texts == ["1", "2", "3", "2 again"]
     assert other.texts == ["1", "2", "3"]
@@ -553,7 +558,7 @@ def test_repeat_does_not_overtake_what_is_still_to_come(history):
     ear = join(channel)
     publications = talk(history, 3)
 
-    channel.repeat(ear, 2, b"2 again")  # stored by another worker, whose ring is late
+    channel.resend(ear.subscription, 2, b"2 again")  # stored by another worker, whose ring is late
     assert ear.texts == []
     channel.publish(publications[:1])
     channel.publish(publications[1:])
@@ -568,7 +573,7 @@ def test_repeat_does_not_overtake_a_replay(history):
     ear = join(channel, 0)
     until(lambda: history.questions)
 
-    channel.repeat(ear, 1, b"1 again")
+    channel.resend(ear.subscription, 1, b"1 again")
     history.answer()
     until(lambda: "1 again" in ear.texts)
 
@@ -581,7 +586,7 @@ def test_repeats_keep_their_order_and_are_sent_once(history):
     publications = talk(history, 2)
 
     for again in (b"2 again", b"1 again", b"2 once more"):
-        channel.repeat(ear, int(again[:1]), again)
+        channel.resend(ear.subscription, int(again[:1]), again)
     channel.publish(publications)
     channel.publish(talk(history, 1))
 
@@ -595,9 +600,9 @@ def test_repeats_keep_their_order_and_are_sent_once(history):
 def test_repeat_to_a_socket_that_left_is_forgotten(history):
     channel = open_channel(history)
     ear, other = join(channel), join(channel)
-    channel.repeat(ear, 1, b"1 again")
+    channel.resend(ear.subscription, 1, b"1 again")
 
-    channel.leave(ear)
+    channel.leave(ear.subscription)
     channel.publish(talk(history, 1))
 
     assert ear.texts == []

@@ -17,11 +17,15 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
 from app.realtime import closing
 from app.realtime.connection import (
+    CLOSE_SECONDS,
     GONE,
-    LINGER_SECONDS,
     OUTBOX_BYTES,
     PING_SECONDS,
+    REFUSED_BYTES,
+    REFUSED_SECONDS,
     SILENCE_SECONDS,
+    SMALL_FRAMES_MAX,
+    SMALL_FRAMES_PER_SECOND,
     STALL_SECONDS,
     Connection,
 )
@@ -287,6 +291,87 @@ def test_client_that_pings_and_never_reads_costs_no_more_than_an_outbox(dial):
     assert held < OUTBOX_BYTES
 
 
+def test_of_several_pings_in_one_read_the_newest_is_answered(dial):
+    connection, _, peer = dial()
+    peer.socket.send(b"".join(peer.protocol.send(Ping(payload=b"%d" % n)) for n in range(5)))
+
+    peer.take_until(lambda: peer.pongs)
+    settle()
+    peer.take()
+
+    assert peer.pongs == [b"4"]
+    assert connection.is_open
+
+
+@pytest.mark.parametrize(
+    "opcode", [b"\x89", b"\x8a", b"\x00"], ids=["ping", "pong", "empty fragment"]
+)
+def test_flood_of_frames_that_are_no_messages_closes_the_socket(dial, clock, opcode):
+    connection, listener, peer = dial()
+    frame = opcode + b"\x80\0\0\0\0"
+    if opcode == b"\x00":
+        peer.socket.send(b"\x01" + frame[1:])  # a text begins
+        settle()
+        clock.now += 1
+
+    peer.socket.send(frame * SMALL_FRAMES_MAX)
+    settle()
+    assert connection.is_open
+    peer.socket.send(frame)
+    peer.take_until(lambda: peer.code)
+
+    assert peer.code == 4429
+    assert listener.texts == []
+
+
+def test_client_that_pings_now_and_then_may_go_on(dial, clock):
+    connection, _, peer = dial()
+    for _ in range(2 * SMALL_FRAMES_MAX):
+        clock.now += 1.01 / SMALL_FRAMES_PER_SECOND
+        peer.ping()
+        peer.take_until(lambda: connection._read_at == clock.now)
+
+    assert connection.is_open
+
+
+def test_refused_client_is_gone_soon_and_what_it_sends_is_thrown_away(dial, clock, monkeypatch):
+    connection, _, peer = dial()
+    fed = []
+    monkeypatch.setattr(
+        "app.realtime.frames.FrameReader.feed", lambda _, data: fed.append(len(data)) or ()
+    )
+    connection.refuse(closing.UNAUTHENTICATED)
+    peer.take_until(lambda: peer.code)
+
+    for _ in range(50):
+        with suppress(BlockingIOError):
+            peer.socket.send(b"x" * 1024)
+        settle(2)
+    connection.beat(clock.now + REFUSED_SECONDS - 0.1)
+    assert not connection.is_gone
+    connection.beat(clock.now + REFUSED_SECONDS)
+
+    assert connection.is_gone
+    assert sum(fed) <= REFUSED_BYTES
+
+
+def test_client_that_answers_no_ping_is_found_out(dial, clock):
+    connection, _, peer = dial()
+    assert connection.is_answering
+
+    clock.now += 1
+    connection.probe()
+    clock.now += 2
+    connection.probe()  # which does not begin anew
+    assert not connection.is_answering
+    assert connection.unanswered_seconds == 2
+
+    peer.take_until(lambda: peer.pings)
+    peer.pong()
+    until(lambda: connection.is_answering)
+    assert connection.unanswered_seconds == 0
+
+
 def test_texts_after_our_goodbye_are_not_heard(dial):
     connection, listener, peer = dial()
 
@@ -392,7 +477,7 @@ def test_client_that_breaks_the_protocol_is_told_how(dial, rudeness, code):
 
 def test_write_to_a_client_that_was_reset_ends_the_connection_quietly(dial):
     connection, listener, peer = dial(tcp_pair())
-    connection.hold()  # so that writing, not reading, finds it out
+    connection.pause_reading()  # so that writing, not reading, finds it out
 
     reset(peer)
     until(lambda: send_text(connection, "anybody?") or connection.is_gone)
@@ -448,19 +533,19 @@ def we_say_goodbye_and_it_is_answered(connection, peer, _clock):
 
 def we_say_goodbye_and_nobody_answers(connection, _peer, clock):
     connection.close(closing.RESTARTING)
-    connection.beat(clock.now + LINGER_SECONDS)
+    connection.beat(clock.now + CLOSE_SECONDS)
 
 
 def we_say_goodbye_with_a_full_outbox_and_nobody_reads(connection, _peer, clock):
     stall(connection)
     connection.close(closing.RESTARTING)
-    connection.beat(clock.now + LINGER_SECONDS)
+    connection.beat(clock.now + CLOSE_SECONDS)
 
 
 def client_stops_reading(connection, _peer, clock):
     stall(connection)
     connection.beat(clock.now + STALL_SECONDS)
-    connection.beat(clock.now + STALL_SECONDS + LINGER_SECONDS)
+    connection.beat(clock.now + STALL_SECONDS + CLOSE_SECONDS)
 
 
 def we_hang_up(connection, _peer, _clock):
@@ -520,8 +605,8 @@ def test_what_happens_after_the_end_harms_nothing(dial):
 
     send_text(connection, "x")
     connection.close(closing.RESTARTING)
-    connection.hold()
-    connection.resume()
+    connection.pause_reading()
+    connection.resume_reading()
     connection.wait_drained()
     connection.beat(1e9)
 
@@ -539,9 +624,9 @@ def test_resuming_a_held_connection_that_is_gone_does_no_harm():
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         connection = Connection(ours.detach(), FakeListener())
-        connection.hold()
+        connection.pause_reading()
         connection.abort()
-        connection.resume()  # the writer has stored what this client said
+        connection.resume_reading()  # the writer has stored what this client said
         gevent.sleep(0.01)
     """
     done = subprocess.run(
@@ -558,7 +643,7 @@ def test_held_client_is_not_read_until_it_is_resumed(dial):
     connection, listener, peer = dial()
     peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     texts = []
-    connection.hold()
+    connection.pause_reading()
 
     with suppress(BlockingIOError):
         while len(texts) < 10_000:
@@ -568,7 +653,7 @@ def test_held_client_is_not_read_until_it_is_resumed(dial):
     assert len(texts) < 10_000  # it feels that nobody reads
     assert listener.texts == []
 
-    connection.resume()
+    connection.resume_reading()
     until(lambda: len(listener.texts) >= len(texts))
     peer.send_text("more")
     until(lambda: len(listener.texts) > len(texts))
@@ -577,7 +662,7 @@ def test_held_client_is_not_read_until_it_is_resumed(dial):
 
 def test_held_client_still_hears(dial):
     connection, _, peer = dial()
-    connection.hold()
+    connection.pause_reading()
     text = stall(connection)
 
     peer.take_until(lambda: peer.texts)
@@ -587,11 +672,11 @@ def test_held_client_still_hears(dial):
 
 def test_held_client_is_not_given_up_because_we_do_not_listen(dial, clock):
     connection, _, peer = dial()
-    connection.hold()
+    connection.pause_reading()
 
     connection.beat(clock.now + SILENCE_SECONDS)
     clock.now += SILENCE_SECONDS
-    connection.resume()
+    connection.resume_reading()
     connection.beat(clock.now)
     peer.take()
 
@@ -601,7 +686,7 @@ def test_held_client_is_not_given_up_because_we_do_not_listen(dial, clock):
 
 def test_held_client_that_we_close_is_heard_saying_goodbye(dial):
     connection, listener, peer = dial()
-    connection.hold()
+    connection.pause_reading()
 
     connection.close(closing.RESTARTING)
     peer.take_until(lambda: peer.code)
@@ -646,7 +731,7 @@ def test_any_sign_of_life_keeps_a_connection(dial, clock, sign):
     beat_each_second(connection, clock, SILENCE_SECONDS - 1)
 
     sign(peer)
-    until(lambda: connection._heard_at == clock.now)  # nothing else can be waited for
+    until(lambda: connection._read_at == clock.now)  # nothing else can be waited for
     beat_each_second(connection, clock, SILENCE_SECONDS - 1)
 
     assert connection.is_open

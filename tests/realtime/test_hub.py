@@ -12,7 +12,7 @@ from gevent.event import Event
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.realtime import MemoryBus, Publication, Realtime
+from app.realtime import HistoryUnavailableError, MemoryBus, Publication, Realtime, closing
 from app.realtime.hub import Hub
 from tests.fakes import FakeHistory, FakeListener, FakeSocket, Peer, faultless_loop, settle, until
 
@@ -20,21 +20,23 @@ ROOM, OTHER_ROOM = 7, 8
 
 
 class WrittenBus(MemoryBus):
-    """Remembers what is published; well or unwell as it is told."""
+    """Remembers what is published; healthy or not, as it is told."""
+
+    has_others = True
 
     def __init__(self):
         self.published = []
-        self.well = True
+        self.is_fine = True
         self.stopped = 0
 
-    def start(self, published, recovered):
-        self.receive, self.recovered = published, recovered
+    def start(self, on_publications, on_recovery):
+        self.receive, self.recovered = on_publications, on_recovery
 
     def publish(self, publications):
         self.published += publications
 
     def is_healthy(self):
-        return self.well
+        return self.is_fine
 
     def stop(self):
         self.stopped += 1
@@ -78,11 +80,17 @@ def join(hub, history, room_id=ROOM, after=None):
     """Return a socket that has joined a room, as a handshake does it."""
     latest = history.newest(room_id)
     ear = FakeSocket()
-    hub.join(ear, room_id, latest, latest if after is None else after)
+    ear.subscription = hub.join(ear, room_id, latest, latest if after is None else after)
     return ear
 
 
-# Joining, ringing, leaving
+def leave(hub, ear, room_id=ROOM):
+    """Let a socket that is closed leave its room."""
+    hub.leave(room_id, ear.subscription)
+    hub.forget(ear)
+
+
+# Joining, publishing, leaving
 
 
 def test_what_sockets_see_is_counted(hub, history):
@@ -94,7 +102,7 @@ def test_what_sockets_see_is_counted(hub, history):
     history.commit(ROOM)
     hub.reconcile()
     until(lambda: all(ear.texts[-1] == "4" for ear in ears))
-    hub.leave(ears[0], ROOM)
+    leave(hub, ears[0], ROOM)
 
     assert hub.stats.replayed == 1
     assert hub.stats.delivered == 3 * 3
@@ -162,10 +170,10 @@ def test_last_to_leave_closes_the_room(hub, history):
     one, two = join(hub, history), join(hub, history)
     settle()
 
-    hub.leave(one, ROOM)
+    leave(hub, one, ROOM)
     assert ROOM in hub.channels
-    hub.leave(two, ROOM)
-    hub.leave(two, ROOM)
+    leave(hub, two, ROOM)
+    leave(hub, two, ROOM)
     assert hub.channels == {}
 
     hub.publish([history.commit(ROOM)])
@@ -175,8 +183,8 @@ def test_last_to_leave_closes_the_room(hub, history):
 def test_socket_that_never_joined_can_leave(hub, history):
     ear = FakeSocket()
 
-    hub.leave(ear, None)
-    hub.leave(ear, ROOM)
+    hub.forget(ear)
+    leave(hub, ear, ROOM)
 
     assert hub.channels == {}
 
@@ -187,7 +195,7 @@ def test_room_that_was_left_amid_its_first_look_starts_afresh(hub, history):
     gone = join(hub, history, after=0)
     settle()
     gone.is_open = False
-    hub.leave(gone, ROOM)
+    leave(hub, gone, ROOM)
     ear = join(hub, history)
     settle()
 
@@ -203,7 +211,7 @@ def test_room_that_was_left_amid_its_first_look_starts_afresh(hub, history):
 # The sweep
 
 
-def test_sweep_finds_what_was_never_rung(hub, history):
+def test_reconciled_rooms_what_was_never_rung(hub, history):
     ear, other = join(hub, history), join(hub, history, OTHER_ROOM)
     settle()
     for room_id in (ROOM, OTHER_ROOM, ROOM):
@@ -228,7 +236,7 @@ def test_sweep_that_fails_harms_nothing(hub, history):
     ear = join(hub, history)
     settle()
     history.commit(ROOM)
-    history.errors.append(OSError("the database is away"))
+    history.errors.append(HistoryUnavailableError("the database is away"))
 
     hub.reconcile()
     hub.reconcile()
@@ -253,11 +261,11 @@ def test_sweep_that_took_long_repeats_nothing(hub, history):
     assert ear.texts == ["1", "2"]
 
 
-def test_sweep_finds_a_gap_that_could_not_be_read(hub, history):
+def test_reconciled_rooms_a_gap_that_could_not_be_read(hub, history):
     ear = join(hub, history)
     settle()
     publications = [history.commit(ROOM) for _ in range(2)]
-    history.errors.append(OSError("the database is away"))
+    history.errors.append(HistoryUnavailableError("the database is away"))
     hub.publish(publications[1:])
     settle()
     assert ear.texts == []
@@ -275,16 +283,38 @@ def test_hub_sweeps_by_itself(hub, history, bus, greenlets, monkeypatch, is_heal
     monkeypatch.setattr(
         "app.realtime.hub.UNHEALTHY_RECONCILE_SECONDS", never if is_healthy else soon
     )
-    bus.well = is_healthy
+    bus.is_fine = is_healthy
     hub.start()
     ear = join(hub, history)
     settle()
-    history.errors += [OSError("the database is away")] * 3
+    history.errors += [HistoryUnavailableError("the database is away")] * 3
 
     history.commit(ROOM)
     until(lambda: ear.texts)
 
     assert ear.texts == ["1"]
+
+
+def test_defect_of_the_history_is_logged_with_its_traceback(hub, history, caplog):
+    join(hub, history)
+    settle()
+    history.errors.append(TypeError("a defect"))
+
+    hub.reconcile()
+
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert record.exc_info[0] is TypeError
+
+
+def test_worker_without_others_seldom_asks_the_database(hub, history, bus, greenlets, monkeypatch):
+    monkeypatch.setattr("app.realtime.hub.RECONCILE_SECONDS", 0.01)
+    bus.has_others = False
+    join(hub, history)
+    hub.start()
+    gevent.sleep(0.1)
+
+    assert history.questions == 1  # the first look of the room
 
 
 def test_hub_sweeps_at_once_when_the_bus_has_recovered(hub, history, bus, greenlets, monkeypatch):
@@ -307,7 +337,7 @@ def test_hub_sweeps_at_once_when_the_bus_has_recovered(hub, history, bus, greenl
 
 
 def test_hub_beats_for_its_connections(hub, greenlets, monkeypatch):
-    monkeypatch.setattr("app.realtime.hub.BEAT_SECONDS", 0.01)
+    monkeypatch.setattr("app.realtime.hub.HEARTBEAT_SECONDS", 0.01)
     monkeypatch.setattr("app.realtime.connection.PING_SECONDS", 0)
     hub.start()
     with Client(hub) as client:
@@ -317,7 +347,7 @@ def test_hub_beats_for_its_connections(hub, greenlets, monkeypatch):
 def test_one_connection_that_fails_does_not_stop_the_heart_of_the_others(
     hub, greenlets, monkeypatch
 ):
-    monkeypatch.setattr("app.realtime.hub.BEAT_SECONDS", 0.01)
+    monkeypatch.setattr("app.realtime.hub.HEARTBEAT_SECONDS", 0.01)
     monkeypatch.setattr("app.realtime.connection.PING_SECONDS", 0)
 
     class Broken(FakeSocket):
@@ -345,13 +375,16 @@ class Client:
         self.peer = Peer(theirs)
         if not is_there:
             theirs.close()
+        self.subscription = None
         self._hub = hub
         self._room_id = room_id
         self.connection = hub.open(ours.detach(), self.listener)
 
     def _closed(self, code):
         self.listener.codes.append(code)
-        self._hub.leave(self.connection, self._room_id)
+        if self.subscription is not None:
+            self._hub.leave(self._room_id, self.subscription)
+        self._hub.forget(self.connection)
 
     def __enter__(self):
         return self
@@ -373,7 +406,8 @@ def pair(realtime, history):
     """Two clients in one room."""
     with Client(realtime, ROOM) as one, Client(realtime, ROOM) as two:
         for client in (one, two):
-            realtime.join(client.connection, ROOM, history.newest(ROOM), history.newest(ROOM))
+            newest = history.newest(ROOM)
+            client.subscription = realtime.join(client.connection, ROOM, newest, newest)
         settle()
         yield one, two
 
@@ -399,6 +433,31 @@ def test_place_of_a_handshake_is_kept_until_it_is_over(realtime, pair):
     assert realtime.reserve()
 
 
+def test_refused_sockets_take_nobodys_place(realtime, pair, history):
+    strangers = [Client(realtime) for _ in range(5)]
+    for stranger in strangers:
+        realtime.refuse(stranger.connection, closing.UNAUTHENTICATED)
+
+    assert realtime.sockets == 2
+    assert realtime.has_room()
+    for stranger in strangers:
+        stranger.connection.abort()
+        stranger.peer.socket.close()
+    assert realtime.sockets == 2
+
+
+def test_oldest_of_too_many_refused_sockets_goes(realtime, monkeypatch):
+    monkeypatch.setattr("app.realtime.hub.REFUSED_MAX", 2)
+    strangers = [Client(realtime) for _ in range(3)]
+    for stranger in strangers:
+        realtime.refuse(stranger.connection, closing.UNAUTHENTICATED)
+
+    assert [stranger.connection.is_gone for stranger in strangers] == [True, False, False]
+    for stranger in strangers:
+        stranger.connection.abort()
+        stranger.peer.socket.close()
+
+
 def test_there_is_no_room_before_the_start(history, bus):
     realtime = Realtime(history, bus, sockets_max=3)
 
@@ -418,7 +477,7 @@ def test_ring_is_delivered_here_and_published(realtime, pair, history, bus):
 
 
 def test_repeat_to_a_room_that_is_closed_is_forgotten(realtime, pair):
-    realtime.repeat(pair[0].connection, OTHER_ROOM, 1, b"1")
+    realtime.resend(OTHER_ROOM, pair[0].subscription, 1, b"1")
 
     settle()
 
@@ -462,7 +521,7 @@ def test_socket_that_is_gone_before_its_goodbye_is_forgotten(realtime, caplog):
 
 
 def test_stop_does_not_wait_long_for_answers(realtime, pair, monkeypatch):
-    monkeypatch.setattr("app.realtime.GOODBYE_SECONDS", 0.05)
+    monkeypatch.setattr("app.realtime.STOP_SECONDS", 0.05)
 
     realtime.stop(nothing)
 
@@ -473,7 +532,7 @@ def test_stop_does_not_wait_long_for_answers(realtime, pair, monkeypatch):
 
 
 def test_second_stop_waits_for_the_first(realtime, pair, monkeypatch):
-    monkeypatch.setattr("app.realtime.GOODBYE_SECONDS", 0.05)
+    monkeypatch.setattr("app.realtime.STOP_SECONDS", 0.05)
     finished = Event()
     first = gevent.spawn(realtime.stop, finished.wait)
     settle()
@@ -491,7 +550,7 @@ def test_second_stop_waits_for_the_first(realtime, pair, monkeypatch):
 
 def test_socket_that_opens_while_we_leave_hears_goodbye(realtime, pair, monkeypatch):
     """Its handshake began when there was room, and took until now."""
-    monkeypatch.setattr("app.realtime.GOODBYE_SECONDS", 1)
+    monkeypatch.setattr("app.realtime.STOP_SECONDS", 1)
     stop = gevent.spawn(realtime.stop, nothing)
     settle()
 
@@ -564,14 +623,14 @@ class World:
         if self.handshakes:
             room_id, latest, after = self.handshakes.pop(0)
             ear = FakeSocket()
-            self.hub.join(ear, room_id, latest, after)
+            ear.subscription = self.hub.join(ear, room_id, latest, after)
             self.sockets.append((ear, room_id, after))
 
     def leave(self, number):
         if self.sockets:
             ear, room_id, _ = self.sockets.pop(number % len(self.sockets))
             ear.is_open = False
-            self.hub.leave(ear, room_id)
+            leave(self.hub, ear, room_id)
 
     def repeat(self, number):
         if self.sockets:
@@ -580,7 +639,7 @@ class World:
             if ids:
                 message_id = int(ids[number % len(ids)])
                 channel = self.hub.channels[room_id]
-                channel.repeat(ear, message_id, f"{message_id} again".encode())
+                channel.resend(ear.subscription, message_id, f"{message_id} again".encode())
                 self.repeats.append((ear, message_id))
 
     def hang(self, number):
@@ -590,7 +649,7 @@ class World:
         self.history.answer()
 
     def fail(self, number):
-        self.history.errors.append(OSError("the database is away"))
+        self.history.errors.append(HistoryUnavailableError("the database is away"))
 
     def turn(self, number):
         settle(1 + number % 4)

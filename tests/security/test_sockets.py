@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from statistics import median
 
 import psycopg
 import pytest
+from websockets.sync.client import ClientConnection
 
 from tests.delivery.machines import children
 from tests.factories import Person, make_person
@@ -25,9 +27,8 @@ MEBIBYTE = 1024 * 1024
 ATTACK_SECONDS = 0.6
 UNREAD_BYTES = 20 * MEBIBYTE  # more than kernels keep for who does not read
 MOST_MEMORY = 48 * MEBIBYTE  # that one attacker may cost
-SLOW_READER = (
-    b"\x88" + bytes((2 + len("Too much was waiting to be read."),)) + struct.pack("!H", 4408)
-)
+REASON = b"Too many messages or connections."
+TOO_MANY = b"\x88" + bytes((2 + len(REASON),)) + struct.pack("!H", 4429) + REASON
 
 
 def text(message: str) -> bytes:
@@ -81,6 +82,15 @@ ATTACKS: dict[str, Callable[[socket.socket], None]] = {
 }
 
 
+def echo_seconds(ws: ClientConnection) -> float:
+    """Say something; return how many seconds its echo took."""
+    time.sleep(0.02)
+    began = time.monotonic()
+    send_text(ws, "still here")
+    assert hear(ws)["content"] == "still here"
+    return time.monotonic() - began
+
+
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_others_talk_on_while_one_socket_is_misused(server: Server, attack: str) -> None:
     ann, bob, eve = (make_person(server.url) for _ in range(3))
@@ -88,35 +98,32 @@ def test_others_talk_on_while_one_socket_is_misused(server: Server, attack: str)
     delays = []
     with opened(server, eve, eves["name"]) as attacker, join(ann, room) as hers:
         memory = memory_of(server)
+        quiet = median(echo_seconds(hers) for _ in range(10))
         thread = threading.Thread(target=ATTACKS[attack], args=(attacker,))
         thread.start()
 
         while not delays or thread.is_alive():
-            began = time.monotonic()
-            send_text(hers, "still here")
-            assert hear(hers)["content"] == "still here"
-            delays.append(time.monotonic() - began)
-            time.sleep(0.02)
+            delays.append(echo_seconds(hers))
 
         thread.join()
         assert memory_of(server) - memory < MOST_MEMORY
 
-    assert sorted(delays)[len(delays) // 2] < 1, delays
+    assert median(delays) < max(3 * quiet, 0.03), delays
 
 
-def test_flooder_who_does_not_read_is_told_so_and_closed(server: Server) -> None:
+def test_flood_of_pings_is_refused_and_hardly_answered(server: Server) -> None:
     eve, bob = make_person(server.url), make_person(server.url)
     with opened(server, eve, eve.open_room(bob)["name"]) as attacker:
-        # Each ping is answered: more of them than the kernel and the outbox keep together.
         attacker.settimeout(SECONDS)
-        attacker.sendall(frame(0x89, b"x" * 125) * 130_000)
+        with suppress(OSError):
+            attacker.sendall(frame(0x89, b"x" * 125) * 130_000)
         received = b""
-        while SLOW_READER not in received[-MEBIBYTE:]:
+        while TOO_MANY not in received:
             piece = attacker.recv(MEBIBYTE)
             assert piece, received[-400:]
             received += piece
 
-    assert len(received) < 12 * MEBIBYTE  # of the 16 that they would be
+    assert len(received) < 64 * 1024  # of the 16 MiB that all the pongs would be
 
 
 @pytest.mark.server
