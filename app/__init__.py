@@ -20,7 +20,8 @@ from app.extensions import cors, db, migrate, sock
 from app.http import errors, languages, middleware
 from app.http.json import OrjsonProvider
 from app.http.validation import BODY_BYTES
-from app.limits import rules
+from app.limits import status as rate_limits
+from app.limits.rules import Limits
 from app.mail import Mailer
 from app.media.store import FolderStore, MediaStore, media
 from app.messenger import handshake
@@ -44,6 +45,7 @@ from app.realtime import (
     Realtime,
     RedisPubSub,
 )
+from app.services import Services, services
 from app.social import routes as social
 from app.web import routes as web
 from config import Config
@@ -55,17 +57,13 @@ def create_app(config: Config) -> Flask:
     Args:
         config: Every setting, checked.
     """
-    log = logs.configure(config.LOG_LEVEL, config.LOG_FORMAT, middleware.known)
+    log_handler = logs.configure(config.LOG_LEVEL, config.LOG_FORMAT, middleware.known)
     app = Flask(__name__, static_folder=None)
-    app.extensions["log"] = log
     app.json = OrjsonProvider(app)
     app.url_map.strict_slashes = False  # a path without its last slash is the same path
     app.url_map.merge_slashes = False  # and nothing is redirected
     app.config |= {
         "MAX_CONTENT_LENGTH": BODY_BYTES,
-        "CORS_ORIGINS": config.CORS_ORIGINS,
-        "PASSWORD_RESET_URL": config.PASSWORD_RESET_URL,
-        "REGISTRATION": config.REGISTRATION,
         "SOCK_SERVER_OPTIONS": handshake.SERVER_OPTIONS,
         "SQLALCHEMY_DATABASE_URI": config.DATABASE_URL,
         "SQLALCHEMY_ENGINE_OPTIONS": engine_options(config.DATABASE_URL, config.DATABASE_POOL_SIZE),
@@ -74,13 +72,13 @@ def create_app(config: Config) -> Flask:
         hops = config.PROXY_HOPS
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
 
-    _connect(app, config)
+    _make_services(app, config, log_handler)
     tokens.init_app(app)
     languages.init_app(app)
     middleware.init_app(app)
     errors.init_app(app)  # what it makes of an answer, others add to
-    metrics.init_app(app, config.METRICS_TOKEN)
-    rules.init_app(app, config, f"beseda:{_installation(config)}:limit")
+    metrics.init_app(app)
+    rate_limits.init_app(app)
     if config.CORS_ORIGINS:
         # As patterns, because flask-cors takes `http://[::1]:3000` for one.
         origins = [re.compile(re.escape(origin) + r"\Z") for origin in config.CORS_ORIGINS]
@@ -100,18 +98,20 @@ def create_app(config: Config) -> Flask:
 def start(app: Flask) -> None:
     """Let a worker come to life: from now on there is room for sockets."""
     threading.excepthook = logs.log_defect_of_thread
-    start_watchdog(app.extensions["engine"])
-    app.extensions["writer"].start()
-    app.extensions["realtime"].start()
-    app.extensions["socket_registry"].start()
-    app.extensions["metrics"].start(app)
+    parts = services(app)
+    start_watchdog(parts.engine)
+    parts.writer.start()
+    parts.realtime.start()
+    parts.socket_registry.start()
+    parts.metrics.start(app)
     threading.Thread(target=_finish_erasures, args=(app,), name="erasures", daemon=True).start()
 
 
 def stop(app: Flask) -> None:
     """Let a worker leave: what was taken in is stored and told, then every socket hears goodbye."""
-    app.extensions["realtime"].stop(finish=app.extensions["writer"].finish)
-    app.extensions["metrics"].publish(app)  # for the last time
+    parts = services(app)
+    parts.realtime.stop(finish=parts.writer.finish)
+    parts.metrics.publish(app)  # for the last time
 
 
 def _finish_erasures(app: Flask) -> None:
@@ -119,7 +119,7 @@ def _finish_erasures(app: Flask) -> None:
         erasures.finish()
 
 
-def _connect(app: Flask, config: Config) -> None:
+def _make_services(app: Flask, config: Config, log_handler: logs.Handler) -> None:
     if config.is_sqlite and (path := make_url(config.DATABASE_URL).database):
         Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     db.init_app(app)
@@ -128,16 +128,19 @@ def _connect(app: Flask, config: Config) -> None:
         engine = db.engine
     prepare(engine)
     realtime = Realtime(MessageHistory(engine), _bus(config), config.SOCKETS_MAX)
-    app.extensions |= {
-        "socket_registry": SocketRegistry(engine),
-        "engine": engine,
-        "mailer": Mailer(config.SMTP_URL, app.app_context) if config.SMTP_URL else None,
-        "media": _store(config),
-        "metrics": Metrics(),
-        "on_block": check_writers_anew,
-        "realtime": realtime,
-        "writer": MessageWriter(engine, realtime.publish),
-    }
+    Services(
+        config=config,
+        engine=engine,
+        limits=Limits(config, f"beseda:{_installation(config)}:limit"),
+        log_handler=log_handler,
+        mailer=Mailer(config.SMTP_URL, app.app_context) if config.SMTP_URL else None,
+        media=_store(config),
+        metrics=Metrics(),
+        on_block=check_writers_anew,
+        realtime=realtime,
+        socket_registry=SocketRegistry(engine),
+        writer=MessageWriter(engine, realtime.publish),
+    ).bind(app)
 
 
 def _store(config: Config) -> MediaStore:

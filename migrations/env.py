@@ -9,13 +9,13 @@ import logging
 from alembic import context
 from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
-from flask import current_app
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.database import revisions
 from app.database.errors import first_line_of, is_unavailable
 from app.extensions import db
+from app.services import services
 
 _LOCK = 0x6265736564610001  # any number that nobody else uses: "beseda", 1
 
@@ -60,7 +60,7 @@ def is_left_alone(connection: Connection) -> bool:
 def run_alone() -> None:
     """Do so with a connection and a transaction of its own."""
     try:
-        with current_app.extensions["engine"].begin() as connection:
+        with services().engine.begin() as connection:
             run(connection)
     except SQLAlchemyError as error:
         if not is_unavailable(error):

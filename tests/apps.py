@@ -5,11 +5,13 @@ from functools import cache
 from pathlib import Path
 from shutil import copyfile
 
+import pytest
 from flask import Flask
 from flask_migrate import upgrade
 from sqlalchemy import make_url
 
 from app import create_app
+from app.services import services
 from config import Config
 from tests import processes
 
@@ -48,6 +50,12 @@ def make_app(folder: Path, database_url: str | None = None, **settings: str) -> 
     return create_app(make_config(folder, url, **settings))
 
 
+def set_config(app: Flask, monkeypatch: pytest.MonkeyPatch, **settings: object) -> None:
+    """Change settings of an application for the rest of a test."""
+    changed = services(app).config.model_copy(update=settings)
+    monkeypatch.setattr(services(app), "config", changed)
+
+
 def migrate(database_url: str) -> None:
     """Create the tables of a database that is empty or that has those of an older release.
 
@@ -74,4 +82,4 @@ def _upgrade(database_url: str) -> None:
     app = create_app(make_config(folder, database_url))
     with app.app_context():
         upgrade()
-    app.extensions["engine"].dispose()
+    services(app).engine.dispose()

@@ -34,6 +34,7 @@ from app import create_app
 from app.extensions import db
 from app.http.json import encode
 from app.openapi.document import build
+from app.services import services as services_of
 from tests import processes, servers, services
 from tests.alone import Turns
 from tests.apps import make_app, make_config, sqlite_url
@@ -164,7 +165,7 @@ def postgresql_app(
     url = databases.create()
     app = make_app(tmp_path_factory.mktemp("app"), url)
     yield app
-    app.extensions["engine"].dispose()
+    services_of(app).engine.dispose()
     databases.drop(url)
 
 
@@ -173,12 +174,12 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Flask]:
     """The application on an empty, migrated database; once on each kind."""
     if request.param == "postgresql":
         app = request.getfixturevalue("postgresql_app")
-        delete_rows(app.extensions["engine"])
+        delete_rows(services_of(app).engine)
         yield app
         return
     app = make_app(tmp_path)
     yield app
-    app.extensions["engine"].dispose()
+    services_of(app).engine.dispose()
 
 
 def delete_rows(engine: Engine) -> None:

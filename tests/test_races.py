@@ -15,6 +15,7 @@ from PIL import Image
 from app.clock import utcnow
 from app.media.store import FolderStore
 from app.messenger.store import Draft, Stored, store
+from app.services import services
 from tests.crowds import CROWD, all_at_once
 from tests.factories import PASSWORD, new_name
 from tests.servers import Server
@@ -356,9 +357,7 @@ class TestInProcess(Races):
             order = rooms if number % 2 else rooms[::-1]
             drafts = [Draft(room, ann.id, ann.username, str(number)) for room in order * 2]
             return [
-                stored
-                for _ in range(5)
-                for stored in store(app.extensions["engine"], drafts, utcnow())
+                stored for _ in range(5) for stored in store(services(app).engine, drafts, utcnow())
             ]
 
         written = all_at_once([partial(write, number) for number in range(8)])

@@ -8,6 +8,7 @@ from flask import Request, Response, current_app
 
 from app.accounts import tokens
 from app.http.origins import is_foreign_origin, is_own_origin
+from app.services import services
 
 CHAT = tokens.COOKIE
 REFRESH = "beseda_refresh"
@@ -22,7 +23,7 @@ def may_have_cookies(request: Request) -> bool:
     A page of another site can post a form here and so log its reader in as somebody else. It must
     not leave that person's cookies behind.
     """
-    return not is_foreign_origin(request, current_app.config["CORS_ORIGINS"])
+    return not is_foreign_origin(request, services().config.CORS_ORIGINS)
 
 
 def may_keep_refresh_token(request: Request) -> bool:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from flask import current_app
 from flask_babel import lazy_gettext as _
 
 from app.accounts import invitations, passwords
@@ -13,6 +12,7 @@ from app.accounts.services import find_taken
 from app.accounts.usernames import folded
 from app.database.transactions import insert_once, writing
 from app.http.errors import ApiError, BadInput, FieldErrors
+from app.services import services
 
 _BAD_INVITATION: FieldErrors = {"invitation": [_("This invitation is unknown, used or expired.")]}
 
@@ -58,7 +58,7 @@ def find_uninvited(invitation: str | None) -> FieldErrors:
     Raises:
         RegistrationClosed: Nobody may register.
     """
-    if current_app.config["REGISTRATION"] == "closed":
+    if services().config.REGISTRATION == "closed":
         raise RegistrationClosed
     if not _needs_invitation():
         return {}
@@ -68,7 +68,7 @@ def find_uninvited(invitation: str | None) -> FieldErrors:
 
 
 def _needs_invitation() -> bool:
-    return bool(current_app.config["REGISTRATION"] == "invite")
+    return services().config.REGISTRATION == "invite"
 
 
 def create_user(

@@ -7,7 +7,6 @@ good once, and whatever gives an account a new password ends all of its tokens.
 from datetime import timedelta
 from functools import partial
 
-from flask import current_app
 from flask_babel import force_locale, gettext
 from flask_babel import lazy_gettext as _
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select
@@ -20,7 +19,8 @@ from app.accounts.usernames import folded
 from app.clock import utcnow
 from app.database.transactions import reading, writing
 from app.http.errors import ApiError, BadInput, FieldErrors
-from app.mail import Letter, Mailer
+from app.mail import Letter
+from app.services import services
 
 LIFETIME = timedelta(hours=1)
 OPEN_MAX = 5  # tokens of one user at a time that are sent by mail: nobody's mailbox is filled
@@ -48,7 +48,7 @@ def ask_by_mail(email: str, language: str) -> None:
         NoMail: No mail server is set.
         Overloaded: Too many letters are waiting.
     """
-    mailer: Mailer | None = current_app.extensions["mailer"]
+    mailer = services().mailer
     if mailer is None:
         raise NoMail
     mailer.submit(partial(_write_letter, email, language))
@@ -91,7 +91,7 @@ def link(token: str) -> str | None:
     It is never made from the request, whose `Host` anybody may choose. Behind the `#` the
     token stays in the browser: it reaches no log of a server, and no `Referer`.
     """
-    page: str | None = current_app.config["PASSWORD_RESET_URL"]
+    page = services().config.PASSWORD_RESET_URL
     return page and f"{page}#token={token}"
 
 

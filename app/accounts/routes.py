@@ -52,13 +52,9 @@ from app.http.json import json_response
 from app.http.languages import preferred
 from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_USERS, link_header, paged
 from app.http.validation import takes
-from app.limits.rules import (
-    consume_for_account,
-    limit_password_guesses,
-    limited,
-    may_throttle,
-    remember_network,
-)
+from app.limits.password_guesses import limit_password_guesses, remember_network
+from app.limits.rules import consume_for_account, limited
+from app.limits.status import may_throttle
 
 bp = Blueprint("accounts", __name__, url_prefix="/accounts/api")
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from flask import current_app
 from flask_babel import lazy_gettext as _
 from sqlalchemy import Connection, Engine, bindparam, delete, or_, select, update
 
@@ -19,6 +18,7 @@ from app.clock import utcnow
 from app.database.keyset import KeysetQuery
 from app.database.transactions import insert_once, reading, writing
 from app.http.errors import ApiError
+from app.services import services
 
 # How long the row of an ended session stays. By then every worker has either seen the revocation
 # or will reject the token when it is used.
@@ -70,7 +70,7 @@ def open_session(connection: Connection, user_id: int, device: Device) -> int:
         device: Where the login comes from.
     """
     now = utcnow()
-    lifetime = current_app.config["JWT_REFRESH_TOKEN_EXPIRES"]
+    lifetime = services().config.JWT_REFRESH_TOKEN_EXPIRES
     gone = now - KEPT
     connection.execute(
         delete(Session).where(

@@ -13,7 +13,7 @@ from datetime import timedelta
 from functools import lru_cache, wraps
 from typing import Any
 
-from flask import Flask, current_app, g, request
+from flask import Flask, g, request
 from flask_babel import lazy_gettext as _
 from flask_jwt_extended import JWTManager, create_access_token, create_refresh_token
 from jwt import PyJWTError, decode
@@ -28,6 +28,7 @@ from app.database.transactions import reading
 from app.database.types import LARGEST_ID
 from app.http.annotations import View, notes_of
 from app.http.errors import ApiError
+from app.services import services
 from config import Config
 
 ACCESS = "access"
@@ -143,7 +144,7 @@ def caller_of(token: str, token_type: str | None = ACCESS) -> Caller:
             cannot log in any more.
     """
     try:
-        claims = _verified(token, current_app.config["JWT_SECRET_KEY"])
+        claims = _verified(token, services().config.JWT_SECRET_KEY.get_secret_value())
     except (PyJWTError, ValueError):
         raise TokenNotValid from None
     if not _are_ours(claims) or claims["exp"] <= utcnow().timestamp():

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import click
-from flask import current_app
 from flask.cli import with_appcontext
 from sqlalchemy import URL
 
@@ -11,6 +10,7 @@ from app.database import revisions
 from app.media.store import FolderStore
 from app.operations.backups import BackupError, Installation, Manifest, opened, write_backup
 from app.operations.backups import restore as restore_backup
+from app.services import services
 from config import kept_key
 
 
@@ -72,14 +72,14 @@ def restore(file: Path, replace: bool) -> None:
 
 
 def _installation(command_of_postgresql: str) -> Installation:
-    url: URL = current_app.extensions["engine"].url
+    url: URL = services().engine.url
     if url.get_backend_name() != "sqlite" or not url.database:
         shown = url._replace(drivername="postgresql", password=None).render_as_string()
         raise click.ClickException(
             "This installation is on PostgreSQL, which has its own tools. Run"
             f" {command_of_postgresql} '{shown}', and keep a copy of the pictures (MEDIA_ROOT)."
         )
-    store = current_app.extensions["media"]
+    store = services().media
     pictures = store if isinstance(store, FolderStore) else None
     return Installation(Path(url.database), pictures, _key_in_use())
 
@@ -87,7 +87,7 @@ def _installation(command_of_postgresql: str) -> Installation:
 def _key_in_use() -> Path | None:
     # The one that is kept, unless the environment gives another.
     path = kept_key()
-    in_use: str = current_app.config["JWT_SECRET_KEY"]
+    in_use = services().config.JWT_SECRET_KEY.get_secret_value()
     return path if path.is_file() and path.read_text().strip() == in_use else None
 
 

@@ -4,7 +4,6 @@ import sys
 
 import click
 from click.core import ParameterSource
-from flask import current_app
 from flask.cli import with_appcontext
 from sqlalchemy import create_engine, make_url
 
@@ -12,6 +11,7 @@ from app.cli.errors import report_errors
 from app.database.engine import engine_options, prepare
 from app.operations.copy_database import CopyError, rows_in
 from app.operations.copy_database import copy_database as copy_all
+from app.services import services
 from config import database_url
 
 _VARIABLE = "TARGET_DATABASE_URL"
@@ -42,7 +42,7 @@ def copy_database(context: click.Context, target_url: str) -> None:
             f" and set PGPASSWORD, or put the whole URL into {_VARIABLE}.",
             param_hint="TARGET_URL",
         )
-    source = current_app.extensions["engine"]
+    source = services().engine
     if make_url(url)._replace(password=None) == source.url._replace(password=None):
         raise click.ClickException("That is the database of this installation itself.")
     target = create_engine(url, **engine_options(url, 1))

@@ -16,7 +16,6 @@ from functools import wraps
 from typing import Any
 
 import click
-from flask import current_app
 from flask.cli import AppGroup
 from flask_babel import force_locale
 from sqlalchemy import Row, select
@@ -36,6 +35,7 @@ from app.http.errors import ApiError, BadInput, DatabaseUnavailable
 from app.http.json import encode
 from app.operations.health import check_tables
 from app.privacy import erasure as personal
+from app.services import services as app_services
 
 users = AppGroup("users", help="Help people with their accounts.")
 
@@ -132,7 +132,7 @@ def _attempt(
 ) -> _CommandResult:
     problem: ApiError
     try:
-        be_patient(current_app.extensions["engine"])
+        be_patient(app_services().engine)
         check_tables()
         return function(**arguments)
     except ApiError as error:
@@ -271,7 +271,7 @@ def invite(days: int) -> _CommandResult:
     """Print a code with which one person may register."""
     token_row = invitations.invite(timedelta(days=days))
     note = f"One person may register with it, until {_spoken(token_row.expires_at)}."
-    mode = current_app.config["REGISTRATION"]
+    mode = app_services().config.REGISTRATION
     if mode != "invite":
         note += f" But REGISTRATION is {mode}: as long as it is, codes are not asked for."
     return _CommandResult(

@@ -15,7 +15,6 @@ from functools import lru_cache
 from time import monotonic, sleep
 from typing import Any
 
-from flask import current_app
 from sqlalchemy import Connection, Engine, bindparam, text
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
@@ -25,6 +24,7 @@ from app.database.errors import DatabaseUnavailable
 from app.database.pool import pool_of
 from app.database.prepared import Prepared
 from app.database.types import Base
+from app.services import services
 
 # Within five seconds a request gets its 503, so waiting for a connection and these are less.
 ANSWER_SECONDS = 3.0  # how long a connection to PostgreSQL may be lent before it is closed
@@ -124,8 +124,7 @@ def _begin(connection: Connection, until: float) -> None:
 
 def current_engine() -> Engine:
     """Return the engine of the current application."""
-    engine: Engine = current_app.extensions["engine"]
-    return engine
+    return services().engine
 
 
 def insert_once(connection: Connection, model: type[Base], **values: Any) -> int | None:

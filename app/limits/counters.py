@@ -43,19 +43,19 @@ class MemoryCounters:
 
     def add(self, rule: str, who: str, seconds: int, amount: int) -> Count:
         """Add to a count, or begin one that lives for so many seconds."""
-        found = self.look(rule, who)
-        return self.put(
+        found = self.get(rule, who)
+        return self.set(
             rule, who, Count(max(found.number + amount, 0), found.seconds or float(seconds))
         )
 
-    def look(self, rule: str, who: str) -> Count:
+    def get(self, rule: str, who: str) -> Count:
         """Return a count; one that there is not has no seconds left either."""
         shelf = self._shelves.get(rule)
         number, until = shelf.get(who, _NOTHING) if shelf else _NOTHING
         left = until - monotonic()
         return Count(number, left) if left > 0 else Count(0, 0.0)
 
-    def put(self, rule: str, who: str, count: Count) -> Count:
+    def set(self, rule: str, who: str, count: Count) -> Count:
         """Note a count that was made elsewhere."""
         now = monotonic()
         shelf = self._shelves.get(rule)
@@ -98,7 +98,7 @@ class RedisCounters:
             _, number, milliseconds = transaction.execute()
         return _count(number, milliseconds)
 
-    def look(self, rule: str, who: str) -> Count:
+    def get(self, rule: str, who: str) -> Count:
         """Return a count; one that there is not has no seconds left either."""
         key = self._key(rule, who)
         with self._redis.pipeline() as transaction:
@@ -140,16 +140,12 @@ class Counters:
             amount: 1, or -1 to take one back.
         """
         return self._ask(
-            lambda shared: self._memory.put(rule, who, shared.add(rule, who, seconds, amount))
+            lambda shared: self._memory.set(rule, who, shared.add(rule, who, seconds, amount))
         ) or self._memory.add(rule, who, seconds, amount)
 
-    def look(self, rule: str, who: str) -> Count:
+    def get(self, rule: str, who: str) -> Count:
         """Return a count as it stands."""
-        return self._ask(lambda shared: shared.look(rule, who)) or self._memory.look(rule, who)
-
-    def recall(self, rule: str, who: str) -> Count:
-        """Return a count as this process has last seen it, which asks nobody."""
-        return self._memory.look(rule, who)
+        return self._ask(lambda shared: shared.get(rule, who)) or self._memory.get(rule, who)
 
     def _ask(self, question: Callable[[RedisCounters], Count]) -> Count | None:
         if self._shared is None or not self._is_well:

@@ -14,12 +14,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from flask import Blueprint, Response, current_app, send_file
+from flask import Blueprint, Response, send_file
 from flask_babel import lazy_gettext as _
 
 from app.http.annotations import documents_error, documents_path, documents_response
 from app.http.conditional import has_validator
 from app.http.errors import RETRY_SECONDS, ApiError
+from app.services import services
 
 MEDIA_URL = "/media/"
 FOLDER = "user_images"
@@ -196,7 +197,7 @@ def image_url(name: str | None) -> str:
 @documents_error(PictureNotFound, PicturesUnavailable)
 def show_picture(name: str) -> Response:
     """Serve a picture."""
-    store: MediaStore = current_app.extensions["media"]
+    store = services().media
     found = _find(store, name)
     if found is None:
         raise PictureNotFound

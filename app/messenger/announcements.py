@@ -1,8 +1,7 @@
 """Tells all workers that something changed which streams show, after it was committed."""
 
-from flask import current_app
-
-from app.realtime import Publication, Realtime
+from app.realtime import Publication
+from app.services import services
 
 
 def announce(numbers: range) -> None:
@@ -12,6 +11,6 @@ def announce(numbers: range) -> None:
         numbers: The event ids of one transaction; nobody is told of none.
     """
     if numbers:
-        realtime: Realtime = current_app.extensions["realtime"]
+        realtime = services().realtime
         # Of no room: whoever has streams reads what it is.
         realtime.publish([Publication(0, numbers[0] - 1, numbers[-1], None)])

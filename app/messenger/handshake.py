@@ -21,12 +21,14 @@ from simple_websocket import Server
 
 from app.accounts import tokens
 from app.extensions import sock
+from app.http.addresses import client_network
 from app.http.errors import NON_FIELD, RETRY_SECONDS, ApiError, BadInput
 from app.http.fields import whole_number
 from app.http.languages import preferred
 from app.http.origins import is_known_origin
-from app.limits.rules import consume, network
-from app.realtime import Realtime, closing
+from app.limits.rules import consume
+from app.realtime import closing
+from app.services import services
 
 log = logging.getLogger(__name__)
 
@@ -96,8 +98,8 @@ def begin_handshake(request: Request) -> Iterator[Handshake]:
         NotServedHere: There are no sockets in this process.
     """
     check_handshake(request)
-    consume("handshakes", network())
-    realtime: Realtime = current_app.extensions["realtime"]
+    consume("handshakes", client_network())
+    realtime = services().realtime
     if not realtime.is_started:
         raise NotServedHere
     if not realtime.reserve():
@@ -187,7 +189,7 @@ def credentials_of(request: Request) -> str | None:
         return offered[1]
     # A browser sends the cookie whatever page opens the socket; a page of another site must
     # not act for its reader.
-    if is_known_origin(request, current_app.config["CORS_ORIGINS"]):
+    if is_known_origin(request, services().config.CORS_ORIGINS):
         return request.cookies.get(tokens.COOKIE)
     return None
 

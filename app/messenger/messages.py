@@ -2,7 +2,6 @@
 
 from time import sleep
 
-from flask import current_app
 from sqlalchemy import BigInteger, Connection, bindparam, select, update
 
 from app.database.keyset import AnySelect, KeysetQuery, Page, PageRequest
@@ -12,7 +11,7 @@ from app.messenger.members import Membership, require_member
 from app.messenger.models import Message, Room, RoomMember
 from app.messenger.rooms import ids_of_rooms
 from app.messenger.store import Draft, Stored
-from app.messenger.writer import MessageWriter
+from app.services import services
 
 FORGOTTEN_AT_ONCE = 1000  # client_ids; nobody else stores anything on SQLite meanwhile
 
@@ -65,7 +64,7 @@ def post_message(member: Membership, content: str, client_id: str | None = None)
     Raises:
         ApiError: It could not be stored, or nobody knows whether it is.
     """
-    writer: MessageWriter = current_app.extensions["writer"]
+    writer = services().writer
     return writer.post(Draft.of(member, content, client_id))
 
 

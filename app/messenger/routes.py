@@ -14,7 +14,8 @@ from app.http.errors import Overloaded
 from app.http.json import json_response
 from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_ROOMS, link_header, paged
 from app.http.validation import RetryIn, takes
-from app.limits.rules import consume_message, may_throttle
+from app.limits.rules import consume_message
+from app.limits.status import may_throttle
 from app.messenger import messages, rooms
 from app.messenger.members import RoomNotFound, require_member
 from app.messenger.rooms import RoomWithOneself

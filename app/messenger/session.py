@@ -15,11 +15,13 @@ from app.accounts.tokens import Caller
 from app.http.body import decode_json
 from app.http.errors import ApiError
 from app.http.validation import RetryIn
-from app.limits.rules import Limits, RateLimitStatus, Throttled
+from app.limits.rules import Limits
+from app.limits.status import RateLimitStatus, Throttled
 from app.messenger.handshake import Handshake
 from app.messenger.socket_registry import SocketRegistry
 from app.realtime import Close, Connection, Realtime, closing
 from app.realtime.loop import monotonic, spawn
+from app.services import services
 
 log = logging.getLogger(__name__)
 
@@ -154,8 +156,7 @@ class Session:
 
     @property
     def _registry(self) -> SocketRegistry:
-        registry: SocketRegistry = self._app.extensions["socket_registry"]
-        return registry
+        return services(self._app).socket_registry
 
     # What the client sends
 
@@ -221,11 +222,9 @@ def client_id_of(data: Any) -> str | None:
 
 def limits_of(app: Flask) -> Limits:
     """Return the limits of an application."""
-    limits: Limits = app.extensions["limits"]
-    return limits
+    return services(app).limits
 
 
 def realtime_of(app: Flask) -> Realtime:
     """Return the sockets of an application."""
-    realtime: Realtime = app.extensions["realtime"]
-    return realtime
+    return services(app).realtime

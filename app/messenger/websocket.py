@@ -28,8 +28,9 @@ from app.messenger.members import Membership, RoomNotFound, require_member
 from app.messenger.schemas import ChatIn
 from app.messenger.session import Session, client_id_of, realtime_of
 from app.messenger.store import Draft, Stored
-from app.messenger.writer import MessageWriter, Outcome
+from app.messenger.writer import Outcome
 from app.realtime import Subscription, closing
+from app.services import services
 
 bp = Blueprint("chat", __name__)
 
@@ -110,7 +111,7 @@ class ChatSession(Session):
         room = self._room
         draft = Draft.of(room, chat_in.message, chat_in.client_id)
         self.note_unstored()
-        writer: MessageWriter = self._app.extensions["writer"]
+        writer = services(self._app).writer
         writer.submit(draft, lambda outcome: self._stored(draft.client_id, outcome))
 
     def _stored(self, client_id: str | None, outcome: Outcome) -> None:

@@ -11,7 +11,7 @@ from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 from app.http.annotations import GoodResponse, notes_of
 from app.http.errors import ApiError, BadInput, DatabaseUnavailable, as_api_error
 from app.http.validation import field_errors
-from app.limits.rules import HEADERS as LIMIT_HEADERS
+from app.limits.status import HEADERS as LIMIT_HEADERS
 from app.openapi.schemas import REF, Json, Schemas, each_property, filled, is_file, is_null, without
 
 _JSON = "application/json"

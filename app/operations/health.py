@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Response
 from flask_babel import lazy_gettext as _
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,7 +13,7 @@ from app.database.transactions import reading
 from app.http.annotations import documents_error, returns
 from app.http.errors import RETRY_SECONDS, ApiError, DatabaseUnavailable
 from app.http.json import json_response
-from app.realtime import Realtime
+from app.services import services
 
 bp = Blueprint("health", __name__)
 
@@ -85,7 +85,7 @@ def show_life() -> Response:
 @documents_error(DatabaseUnavailable, NotMigrated, WrongEncoding, Draining)
 def show_readiness() -> Response:
     """Answer 200 while requests can be served, 503 with the cause while they cannot."""
-    realtime: Realtime = current_app.extensions["realtime"]
+    realtime = services().realtime
     if realtime.is_stopping:
         raise Draining
     check_tables()

@@ -31,7 +31,6 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
-from pydantic import SecretStr
 
 import logs
 from app import threads
@@ -40,8 +39,9 @@ from app.database.pool import pool_of
 from app.http.annotations import undocumented
 from app.http.errors import ApiError, DatabaseUnavailable, Overloaded
 from app.http.middleware import elapsed, status_of
-from app.messenger.writer import MessageWriter, OutcomeUnknown
-from app.realtime import Realtime, closing
+from app.messenger.writer import OutcomeUnknown
+from app.realtime import closing
+from app.services import services
 
 bp = Blueprint("metrics", __name__)
 
@@ -166,10 +166,10 @@ class Metrics:
 
     def publish(self, app: Flask) -> None:
         """Write down what has been counted so far."""
-        realtime: Realtime = app.extensions["realtime"]
-        writer: MessageWriter = app.extensions["writer"]
-        handler: logs.Handler = app.extensions["log"]
-        pool = pool_of(app.extensions["engine"])
+        realtime = services(app).realtime
+        writer = services(app).writer
+        handler: logs.Handler = services(app).log_handler
+        pool = pool_of(services(app).engine)
 
         self._raise_to(self._stored, writer.stats.stored)
         self._raise_to(self._repeated, writer.stats.repeated)
@@ -241,17 +241,16 @@ def show_metrics() -> Response:
     token = bearer_token(request.headers)
     if token is None:
         raise NotAuthenticated
-    wanted: SecretStr = current_app.config["METRICS_TOKEN"]
-    if not compare_digest(token.encode(), wanted.get_secret_value().encode()):
+    wanted = services().config.METRICS_TOKEN
+    if not (wanted and compare_digest(token.encode(), wanted.get_secret_value().encode())):
         raise TokenNotValid
-    metrics: Metrics = current_app.extensions["metrics"]
+    metrics = services().metrics
     metrics.publish(current_app)
     return Response(metrics.text(), content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-def init_app(app: Flask, token: SecretStr | None) -> None:
+def init_app(app: Flask) -> None:
     """Let an application count, and show it to whoever has the token, if there is one."""
-    app.after_request(app.extensions["metrics"].note_request)
-    if token is not None:
-        app.config["METRICS_TOKEN"] = token
+    app.after_request(services(app).metrics.note_request)
+    if services(app).config.METRICS_TOKEN is not None:
         app.register_blueprint(bp)

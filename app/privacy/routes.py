@@ -1,6 +1,6 @@
 """`/accounts/api/users/me/`: what is somebody's in all domains together, erased or taken along."""
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, request
 
 from app.accounts.credentials import WrongPassword
 from app.accounts.tokens import current_user, login_required
@@ -9,11 +9,13 @@ from app.database.transactions import current_engine
 from app.http.annotations import documents_error, documents_header, returns
 from app.http.errors import Overloaded
 from app.http.validation import takes
-from app.limits.rules import limit_password_guesses, may_throttle
+from app.limits.password_guesses import limit_password_guesses
+from app.limits.status import may_throttle
 from app.media.store import PicturesUnavailable
 from app.privacy import erasure
 from app.privacy.export import export
 from app.privacy.schemas import ErasureIn, ExportOut
+from app.services import services
 
 bp = Blueprint("personal", __name__, url_prefix="/accounts/api/users/me")
 
@@ -40,7 +42,7 @@ def erase_self(body: ErasureIn) -> Response:
 @documents_error(PicturesUnavailable)
 def export_self() -> Response:
     """Give the caller all that is theirs, as one JSON document."""
-    pieces = export(current_engine(), current_app.extensions["media"], current_user.id)
+    pieces = export(current_engine(), services().media, current_user.id)
     response = Response(pieces, mimetype="application/json")
     response.headers["Content-Disposition"] = (
         f'attachment; filename="beseda-{current_user.id}.json"'

@@ -44,7 +44,7 @@ def show_profile() -> Response:
 
 @bp.patch("/profile/")
 @login_required
-@limited("uploads", exempt_when=lambda: request.mimetype != "multipart/form-data")
+@limited("uploads", unless=lambda: request.mimetype != "multipart/form-data")
 @takes(ProfileIn, max_bytes=UPLOAD_BYTES)
 @returns(ProfileOut)
 @documents_error(StorageUnavailable, Overloaded)

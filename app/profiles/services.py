@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from time import sleep
 from typing import Any, Protocol
 
-from flask import current_app
 from flask_babel import lazy_gettext as _
 from sqlalchemy import (
     BigInteger,
@@ -32,6 +31,7 @@ from app.http.pagination import DEFAULT_ITEMS
 from app.media.avatars import InvalidPicture, avatar_from
 from app.media.store import MediaStore, image_url
 from app.profiles.models import Post, Profile
+from app.services import services
 from app.social.models import Friendship
 
 log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ def change_profile(user_id: int, changes: Mapping[str, Any]) -> None:
         StorageUnavailable: The disk does not take it. All stays as it was.
         TokenNotValid: The user's account was erased meanwhile.
     """
-    store: MediaStore = current_app.extensions["media"]
+    store = services().media
     values = dict(changes)
     if values.get("image") is not None:
         values["image"] = _save(store, values["image"])
@@ -243,7 +243,7 @@ def remove_pictures(names: Iterable[str | None]) -> None:
     Raises:
         OSError: It cannot be done at the moment.
     """
-    store: MediaStore = current_app.extensions["media"]
+    store = services().media
     for name in names:
         store.delete(name)
 

@@ -4,10 +4,8 @@ A block holds in both directions. While it stands, neither of the two writes in 
 neither sees whether the other types, is online or has read something.
 """
 
-from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 
-from flask import current_app
 from flask_babel import lazy_gettext as _
 from sqlalchemy import (
     BigInteger,
@@ -30,6 +28,7 @@ from app.database.keyset import KeysetQuery
 from app.database.prepared import Prepared
 from app.database.transactions import insert_once, writing
 from app.http.errors import ApiError, BadInput
+from app.services import services
 from app.social.models import Block
 
 # The users whom one user (`partition`) has blocked.
@@ -129,8 +128,7 @@ def _announce(one_id: int, other_id: int) -> None:
     # After the commit, so that whoever is told sees the block; a room that is opened later is
     # checked when it is first written to. Also where nothing has changed: a repeated request
     # makes up for a worker that was killed in between.
-    on_change: Callable[[int, int], None] = current_app.extensions["on_block"]
-    on_change(one_id, other_id)
+    services().on_block(one_id, other_id)
 
 
 def erase_blocks(connection: Connection, user_id: int) -> None:

@@ -7,6 +7,7 @@ from flask import Blueprint, Response, abort, current_app, request
 
 from app.http.annotations import returns, undocumented
 from app.http.json import json_response
+from app.services import services
 from app.web.assets import Asset, Assets
 from app.web.schemas import ServiceOut
 
@@ -32,8 +33,8 @@ def show_service() -> Response:
             "name": "Beseda",
             "openapi": "/api/openapi.json",
             "docs": "/api/docs/",
-            "registration": current_app.config["REGISTRATION"],
-            "password_reset_by_mail": current_app.extensions["mailer"] is not None,
+            "registration": services().config.REGISTRATION,
+            "password_reset_by_mail": services().mailer is not None,
         }
     )
     response.vary.add("Accept")

@@ -15,6 +15,8 @@ from app.accounts.models import Invitation, User
 from app.clock import utcnow
 from app.database.transactions import reading
 from app.http.errors import ApiError, BadInput
+from app.services import services
+from tests.apps import set_config
 from tests.crowds import CROWD, all_at_once
 from tests.factories import PASSWORD, new_name
 from tests.problems import check_problem
@@ -27,7 +29,7 @@ USERS = "/accounts/api/users/"
 def mode(app: Flask, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
     """REGISTRATION, as the test's parameter says; by invitation if it has none."""
     mode: str = getattr(request, "param", "invite")
-    monkeypatch.setitem(app.config, "REGISTRATION", mode)
+    set_config(app, monkeypatch, REGISTRATION=mode)
     return mode
 
 
@@ -69,10 +71,10 @@ def test_where_registration_is_open_nobody_needs_a_code_nor_uses_one_up(
 def test_where_registration_is_closed_all_get_the_same_refusal(
     app: Flask, client: FlaskClient, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(app.config, "REGISTRATION", "open")
+    set_config(app, monkeypatch, REGISTRATION="open")
     taken = person()
     assert register(client, taken).status_code == 201
-    monkeypatch.setitem(app.config, "REGISTRATION", mode)
+    set_config(app, monkeypatch, REGISTRATION=mode)
     bodies = [person(), taken, taken | {"password": "1"}, person(invitation=invite(app)), {}]
 
     answers = [register(client, body) for body in bodies] + [client.post(USERS, json=[])]
@@ -220,7 +222,7 @@ def test_codes_that_have_expired_are_swept_away_but_for_those_that_were_used(
     used, good = invite(app), invite(app)
     register(client, person(invitation=used))
     invite(app, timedelta(0))
-    with app.extensions["engine"].begin() as connection:
+    with services(app).engine.begin() as connection:
         connection.execute(
             update(Invitation)
             .where(Invitation.code_hash == one_time_tokens.hash_of(used))

@@ -23,7 +23,9 @@ from app.accounts.models import PasswordReset, User
 from app.clock import utcnow
 from app.database.transactions import reading
 from app.mail import Mailer
+from app.services import services
 from config import SmtpServer
+from tests.apps import set_config
 from tests.crowds import CROWD, all_at_once
 from tests.factories import PASSWORD, make_person, new_name
 from tests.leaks import remember
@@ -102,7 +104,7 @@ def count(app: Flask) -> int:
 
 
 def change(app: Flask, person: Person, **values: Any) -> None:
-    with app.extensions["engine"].begin() as connection:
+    with services(app).engine.begin() as connection:
         connection.execute(update(User).where(User.id == person.id).values(values))
 
 
@@ -335,7 +337,7 @@ def test_link_leads_to_the_page_of_the_operator_and_nowhere_else(
     }
     ask(client, ann.email, **forged)
     post.wait(1)
-    monkeypatch.setitem(app.config, "PASSWORD_RESET_URL", "https://chat.example/new?a=b")
+    set_config(app, monkeypatch, PASSWORD_RESET_URL="https://chat.example/new?a=b")
     ask(client, ann.email, **forged)
 
     bare, linked = post.wait(2)
@@ -359,7 +361,7 @@ def test_same_is_answered_whether_there_is_such_an_address_or_not(
     ]
 
     post.wait(2)
-    wait_idle(app.extensions["mailer"])
+    wait_idle(services(app).mailer)
     assert [letter.to for letter in post.mails] == [[ann.email]] * 2
     seen = set()
     for answer in answers:
@@ -376,13 +378,13 @@ def test_nothing_is_looked_up_while_the_answer_is_made(
     def note(*_: object) -> None:
         asked.append(threading.get_ident())
 
-    event.listen(app.extensions["engine"], "before_cursor_execute", note)
+    event.listen(services(app).engine, "before_cursor_execute", note)
     try:
         ask(client, ann.email)
         ask(client, "nobody@example.com")
-        wait_idle(app.extensions["mailer"])
+        wait_idle(services(app).mailer)
     finally:
-        event.remove(app.extensions["engine"], "before_cursor_execute", note)
+        event.remove(services(app).engine, "before_cursor_execute", note)
 
     assert asked  # elsewhere
     assert threading.get_ident() not in asked
@@ -406,7 +408,7 @@ def test_nobodys_mailbox_is_filled(
 ) -> None:
     answers = [ask(client, ann.email) for _ in range(resets.OPEN_MAX + 3)]
 
-    wait_idle(app.extensions["mailer"])
+    wait_idle(services(app).mailer)
     assert {answer.status_code for answer in answers} == {202}
     assert len(post.mails) == resets.OPEN_MAX
     assert issue(app, ann)  # an operator still can

@@ -17,6 +17,7 @@ from app.accounts.models import Session
 from app.accounts.sessions import Device
 from app.accounts.tokens import NoActiveAccount
 from app.database.transactions import reading
+from app.services import services
 from tests.factories import PASSWORD, Person, log_in, make_person, new_name
 from tests.problems import check_problem
 from tests.servers import Server
@@ -283,8 +284,7 @@ def user_id(app: Flask) -> int:
 
 @pytest.fixture
 def engine(app: Flask) -> Engine:
-    found: Engine = app.extensions["engine"]
-    return found
+    return services(app).engine
 
 
 def alive(engine: Engine) -> int:

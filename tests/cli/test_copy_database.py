@@ -19,6 +19,7 @@ from app.database.types import UtcDateTime
 from app.extensions import db
 from app.operations.copy_database import CopyError, copy_database
 from app.profiles.services import write_post
+from app.services import services
 from tests.conftest import make_config, sqlite_url
 from tests.services import Databases
 
@@ -41,7 +42,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Flask]]:
 
     yield start
     for app in apps:
-        app.extensions["engine"].dispose()
+        services(app).engine.dispose()
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def test_every_row_of_every_table_is_copied_there_and_back(
     start: Callable[..., Flask], postgresql: str
 ) -> None:
     old = start("old")
-    with writing(old.extensions["engine"]) as connection:
+    with writing(services(old).engine) as connection:
         fill(connection)
 
     there = copy(old, postgresql)
@@ -117,10 +118,10 @@ def test_every_row_of_every_table_is_copied_there_and_back(
     back = copy(middle, url_of(new))
 
     assert (there.exit_code, back.exit_code) == (0, 0), there.output + back.output
-    before = content(old.extensions["engine"])
+    before = content(services(old).engine)
     assert all(before.values())
-    assert content(middle.extensions["engine"]) == before
-    assert content(new.extensions["engine"]) == before
+    assert content(services(middle).engine) == before
+    assert content(services(new).engine) == before
     with middle.app_context():
         assert middle.test_client().get("/readyz").status_code == 200
 
@@ -159,13 +160,13 @@ def test_target_that_is_not_empty_is_refused_and_stays_as_it_is(
     for app, name in ((old, "ann"), (full, "eve")):
         with app.app_context():
             register(name, f"{name}@example.com", "correct horse battery")
-    before = content(full.extensions["engine"])
+    before = content(services(full).engine)
 
     done = copy(old, postgresql)
 
     assert done.exit_code == 1
     assert "not empty: there are rows in users" in done.output
-    assert content(full.extensions["engine"]) == before
+    assert content(services(full).engine) == before
 
 
 def test_other_revisions_are_refused(start: Callable[..., Flask], postgresql: str) -> None:
@@ -188,7 +189,7 @@ def test_other_revisions_are_refused(start: Callable[..., Flask], postgresql: st
 def test_tables_of_somebody_else_are_not_touched(
     start: Callable[..., Flask], postgresql: str
 ) -> None:
-    target = start(postgresql, is_migrated=False).extensions["engine"]
+    target = services(start(postgresql, is_migrated=False)).engine
     with writing(target) as connection:
         connection.execute(text("CREATE TABLE users (id int)"))
 
@@ -203,7 +204,7 @@ def test_what_the_target_refuses_leaves_nothing_there(
     start: Callable[..., Flask], postgresql: str
 ) -> None:
     old, target = start("old"), start(postgresql, is_migrated=False)
-    with writing(old.extensions["engine"]) as connection:
+    with writing(services(old).engine) as connection:
         fill(connection)
         connection.execute(text("UPDATE posts SET title = 'secret' || char(0)"))
 
@@ -212,16 +213,16 @@ def test_what_the_target_refuses_leaves_nothing_there(
     assert done.exit_code == DatabaseFailure.exit_code
     assert "secret" not in done.output
     assert "Traceback" not in done.output
-    assert tables(target.extensions["engine"]) == []
+    assert tables(services(target).engine) == []
 
 
 def test_what_the_target_changes_is_found_before_it_is_committed(
     start: Callable[..., Flask], postgresql: str
 ) -> None:
     old, target = start("old"), start(postgresql)
-    with writing(old.extensions["engine"]) as connection:
+    with writing(services(old).engine) as connection:
         fill(connection)
-    with writing(target.extensions["engine"]) as connection:
+    with writing(services(target).engine) as connection:
         connection.exec_driver_sql(
             "CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS"
             " $$ BEGIN NEW.content := NEW.content || '.'; RETURN NEW; END $$"
@@ -234,14 +235,14 @@ def test_what_the_target_changes_is_found_before_it_is_committed(
 
     assert done.exit_code == 1
     assert "written to messages is not what was read" in done.output
-    assert not any(content(target.extensions["engine"]).values())
+    assert not any(content(services(target).engine).values())
 
 
 def test_what_is_written_meanwhile_is_told_and_does_no_harm(
     start: Callable[..., Flask], postgresql: str
 ) -> None:
     old = start("old")
-    target = start(postgresql, is_migrated=False).extensions["engine"]
+    target = services(start(postgresql, is_migrated=False)).engine
     with old.app_context():
         register("ann", "ann@example.com", "correct horse battery")
         late: list[Any] = []
@@ -249,7 +250,7 @@ def test_what_is_written_meanwhile_is_told_and_does_no_harm(
         def meanwhile(_rows: int) -> None:
             late.append(late or write_post(1, "ann", "Пост", "Текст"))
 
-        copied = copy_database(old.extensions["engine"], target, meanwhile)
+        copied = copy_database(services(old).engine, target, meanwhile)
 
     assert late
     assert copied.is_outdated
@@ -262,15 +263,15 @@ def test_progress_counts_every_row_as_copied_and_as_compared(
 ) -> None:
     old, target = start("old"), start(postgresql, is_migrated=False)
     progress: list[int] = []
-    with writing(old.extensions["engine"]) as connection:
+    with writing(services(old).engine) as connection:
         fill(connection)
 
-    copied = copy_database(old.extensions["engine"], target.extensions["engine"], progress.append)
+    copied = copy_database(services(old).engine, services(target).engine, progress.append)
 
     assert not copied.is_outdated
     assert sum(progress) == 2 * sum(copied.tables.values())
     with pytest.raises(CopyError, match="not empty"):
-        copy_database(old.extensions["engine"], target.extensions["engine"], progress.append)
+        copy_database(services(old).engine, services(target).engine, progress.append)
 
 
 @pytest.mark.parametrize(

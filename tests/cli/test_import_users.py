@@ -17,6 +17,7 @@ from app.accounts.models import User
 from app.cli.errors import DatabaseFailure
 from app.clock import utcnow
 from app.database.transactions import reading
+from app.services import services
 from tests.servers import ROOT, Server
 
 # Made by Django 5.2: "yourpassword" each.
@@ -41,7 +42,7 @@ def csv(folder: Path, *rows: str) -> str:
 
 def users(app: Flask) -> dict[str, str]:
     """Return who is there: what is stored in the place of their passwords, by name."""
-    with reading(app.extensions["engine"]) as connection:
+    with reading(services(app).engine) as connection:
         return dict(connection.execute(select(User.username, User.password_hash)).all())
 
 
@@ -73,7 +74,7 @@ def test_people_log_in_with_the_passwords_they_had(
     ours = {name for name in stored if stored[name].startswith("$argon2id$v=19$m=19456,t=2,p=1$")}
     assert ours == {"ann", "борис"}
     assert [log_in(client, name) for name in ("ann", "борис")] == [200, 200]
-    with reading(app.extensions["engine"]) as connection:
+    with reading(services(app).engine) as connection:
         found = connection.execute(
             select(User.is_admin, func.min(User.created_at)).group_by(User.is_admin)
         ).all()

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from flask import Flask, current_app
+from flask import Flask
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
 
@@ -26,7 +26,9 @@ from app.accounts import invitations
 from app.accounts.models import User
 from app.cli.users import users
 from app.clock import utcnow
+from app.services import services
 from tests import processes
+from tests.apps import set_config
 from tests.conftest import make_config, sqlite_url
 from tests.factories import PASSWORD, make_person, new_name
 from tests.servers import ROOT, Server, free_port
@@ -160,7 +162,7 @@ def test_create_needs_no_invitation(
     monkeypatch: pytest.MonkeyPatch,
     mode: str,
 ) -> None:
-    monkeypatch.setitem(app.config, "REGISTRATION", mode)
+    set_config(app, monkeypatch, REGISTRATION=mode)
 
     assert operate("create", "ann", "ann@example.com").exit_code == 0
     assert operate("create", "ann", "other@example.com").exit_code == 1
@@ -364,7 +366,7 @@ def test_invite_prints_a_code(
     app: Flask, operate: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text, data = operate("invite"), json.loads(operate("invite", "--days", "1", "--json").stdout)
-    monkeypatch.setitem(app.config, "REGISTRATION", "invite")
+    set_config(app, monkeypatch, REGISTRATION="invite")
     silent = operate("invite")
 
     with app.app_context():
@@ -385,7 +387,7 @@ def test_reset_link_is_a_token_or_leads_to_the_page_of_the_operator(
     register(client, "ann")
 
     bare = operate("reset-link", "ann")
-    monkeypatch.setitem(app.config, "PASSWORD_RESET_URL", "https://chat.example/new")
+    set_config(app, monkeypatch, PASSWORD_RESET_URL="https://chat.example/new")
     linked = operate("reset-link", "ann")
     data = json.loads(operate("reset-link", "ann", "--hours", "48", "--json").stdout)
 
@@ -442,7 +444,7 @@ def test_deleted_user_is_as_unknown_as_any(
     app: Flask, client: FlaskClient, operate: Callable[..., Result]
 ) -> None:
     user = register(client, "ann")
-    with app.extensions["engine"].begin() as connection:
+    with services(app).engine.begin() as connection:
         connection.execute(
             User.__table__.update().where(User.id == user["id"]).values(deleted_at=utcnow())
         )
@@ -496,7 +498,7 @@ def test_command_waits_for_a_server_that_writes_much(
     config = make_config(tmp_path, sqlite_url(tmp_path))
     with create_app(config).app_context():
         upgrade()
-        current_app.extensions["engine"].dispose()
+        services().engine.dispose()
     app = create_app(config)
     file = tmp_path / "beseda.db"
     with closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as writer:
@@ -505,7 +507,7 @@ def test_command_waits_for_a_server_that_writes_much(
         end.start()
         result = app.test_cli_runner().invoke(args=["users", "invite"])
         end.join()
-    app.extensions["engine"].dispose()
+    services(app).engine.dispose()
 
     assert result.exit_code == 0, result.stderr
 
@@ -531,7 +533,7 @@ def test_database_that_is_not_migrated_is_told_with_what_to_do(tmp_path: Path) -
     app = create_app(make_config(tmp_path, sqlite_url(tmp_path)))
 
     result = app.test_cli_runner().invoke(args=["users", "create", "ann", "ann@example.com"])
-    app.extensions["engine"].dispose()
+    services(app).engine.dispose()
 
     assert isinstance(result.exception, SystemExit)
     assert (result.exit_code, result.stdout) == (3, "")

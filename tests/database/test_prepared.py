@@ -13,6 +13,7 @@ from app.accounts.models import User
 from app.database.engine import engine_options, prepare
 from app.database.prepared import Prepared
 from app.database.transactions import insert_once, reading, writing
+from app.services import services
 from tests.conftest import sqlite_url
 
 NAME = bindparam("name")
@@ -32,8 +33,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 @pytest.fixture
 def engine(app: Flask) -> Engine:
-    engine: Engine = app.extensions["engine"]
-    return engine
+    return services(app).engine
 
 
 def person(name: str, created_at: datetime = NOON) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def test_error_names_no_parameter(engine: Engine) -> None:
 
 
 def test_connection_that_died_is_told_and_not_lent_again(postgresql_app: Flask) -> None:
-    engine = postgresql_app.extensions["engine"]
+    engine = services(postgresql_app).engine
     own = select(func.pg_backend_pid().label("pid"))
     with reading(engine) as connection:
         pid = connection.scalar(own)
@@ -131,7 +131,7 @@ def test_failure_while_rows_are_fetched_is_sqlalchemys_error_too(tmp_path: Path)
 def test_statement_whose_columns_have_changed_meanwhile_is_prepared_anew(
     postgresql_app: Flask,
 ) -> None:
-    engine = postgresql_app.extensions["engine"]
+    engine = services(postgresql_app).engine
     things = Prepared(text("SELECT id FROM things ORDER BY id"))
     with writing(engine) as connection:
         connection.execute(text("CREATE TABLE things AS SELECT 1::integer AS id"))
@@ -165,7 +165,7 @@ def test_values_are_what_they_were_given_as(postgresql_app: Flask) -> None:
         "flag": True,
         "at": NOON.astimezone(timezone(timedelta(hours=3))),
     }
-    with reading(postgresql_app.extensions["engine"]) as connection:
+    with reading(services(postgresql_app).engine) as connection:
         assert values.first(connection, given) == tuple(given.values())
         with pytest.raises(DBAPIError):
             values.first(connection, given | {"text": "a\0b"})

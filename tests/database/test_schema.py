@@ -20,6 +20,7 @@ from app.database.transactions import reading, writing
 from app.extensions import db
 from app.messenger.models import Message, Room, RoomMember
 from app.profiles.models import Post, Profile
+from app.services import services
 from app.social.models import Friendship
 from tests.factories import PASSWORD, new_name
 
@@ -29,8 +30,7 @@ ON_SQLITE = pytest.mark.parametrize("app", ["sqlite"], indirect=True)
 @pytest.fixture
 def engine(app: Flask) -> Engine:
     """The application's own engine."""
-    found: Engine = app.extensions["engine"]
-    return found
+    return services(app).engine
 
 
 # Models and migrations

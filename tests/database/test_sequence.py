@@ -11,6 +11,7 @@ from app.database.sequence import draw
 from app.database.transactions import reading, writing
 from app.messenger.models import Message
 from app.messenger.store import store
+from app.services import services
 from tests.crowds import all_at_once
 from tests.messenger.rows import NOW, RoomRow, count_messages, make_room
 
@@ -21,8 +22,7 @@ ON_POSTGRESQL = pytest.mark.parametrize("app", ["postgresql"], indirect=True)
 @pytest.fixture
 def engine(app: Flask) -> Engine:
     """The application's own engine."""
-    found: Engine = app.extensions["engine"]
-    return found
+    return services(app).engine
 
 
 def insert_message(connection: object, room: RoomRow) -> int:

@@ -8,6 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event
 
+from app.services import services
 from tests.factories import PASSWORD
 
 USERS = "/accounts/api/users/"
@@ -41,9 +42,9 @@ def said(app: Flask) -> Iterator[list[str]]:
     def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
         statements.append(statement)
 
-    event.listen(app.extensions["engine"], "before_cursor_execute", note)
+    event.listen(services(app).engine, "before_cursor_execute", note)
     yield statements
-    event.remove(app.extensions["engine"], "before_cursor_execute", note)
+    event.remove(services(app).engine, "before_cursor_execute", note)
 
 
 def make_people(client: FlaskClient, numbers: range) -> dict[str, str]:

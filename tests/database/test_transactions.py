@@ -19,6 +19,7 @@ from app.database.engine import engine_options, prepare
 from app.database.errors import DatabaseUnavailable, is_unavailable
 from app.database.pool import pool_of
 from app.database.transactions import reading, writing
+from app.services import services
 from config import database_url
 from tests.apps import make_app, sqlite_url
 from tests.crowds import all_at_once
@@ -128,7 +129,7 @@ def test_crowd_opens_no_more_connections_than_are_kept(postgresql_url: str) -> N
 
 
 def test_nothing_is_left_of_what_one_borrower_did_for_the_next(app: Flask) -> None:
-    engine = app.extensions["engine"]
+    engine = services(app).engine
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE things (id integer)"))
     try:
@@ -149,7 +150,7 @@ def test_nothing_is_left_of_what_one_borrower_did_for_the_next(app: Flask) -> No
 
 
 def test_transactions_of_the_engine_itself_are_transactions(app: Flask) -> None:
-    engine = app.extensions["engine"]
+    engine = services(app).engine
     with engine.connect() as connection:
         connection.execute(text("CREATE TABLE things (id integer)"))
         connection.rollback()
@@ -161,7 +162,7 @@ def test_transactions_of_the_engine_itself_are_transactions(app: Flask) -> None:
 def test_when_one_connection_dies_the_idle_ones_are_not_trusted_either(
     postgresql_app: Flask,
 ) -> None:
-    engine = postgresql_app.extensions["engine"]
+    engine = services(postgresql_app).engine
     with reading(engine), reading(engine), reading(engine):
         pass
     assert pool_of(engine).idle >= 3
@@ -188,7 +189,7 @@ def test_when_one_connection_dies_the_idle_ones_are_not_trusted_either(
 def test_refusal_of_postgresql_that_may_pass_is_no_defect(
     postgresql_app: Flask, setting: str, statement: str
 ) -> None:
-    engine = postgresql_app.extensions["engine"]
+    engine = services(postgresql_app).engine
     with engine.connect() as one, engine.connect() as other:
         other.exec_driver_sql("LOCK TABLE users")
         one.exec_driver_sql(f"SET {setting}")
@@ -216,7 +217,7 @@ def test_table_that_is_locked_for_too_long_is_no_defect(
         assert answer.json["code"] == "database_unavailable"
         locker.rollback()
         again = app.test_client().post("/accounts/api/users/", json=PERSON)
-    app.extensions["engine"].dispose()
+    services(app).engine.dispose()
     databases.drop(url)
 
     assert answer.status_code == 503

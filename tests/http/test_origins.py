@@ -7,6 +7,7 @@ from flask import Flask, request
 from flask_migrate import upgrade
 
 from app import create_app
+from app.services import services
 from tests.conftest import make_config, sqlite_url
 
 LISTED = "https://app.example"
@@ -24,7 +25,7 @@ def make_app(folder: Path, **settings: str) -> Flask:
 def client(tmp_path: Path):
     app = make_app(tmp_path, CORS_ORIGINS=f"{LISTED},http://[::1]:3000")
     yield app.test_client()
-    app.extensions["engine"].dispose()
+    services(app).engine.dispose()
 
 
 @pytest.mark.parametrize("origin", [LISTED, "http://[::1]:3000"])
@@ -113,7 +114,7 @@ def test_only_counted_proxies_are_believed(tmp_path: Path, hops, address, scheme
             "X-Forwarded-Host": "evil.example",
         },
     )
-    app.extensions["engine"].dispose()
+    services(app).engine.dispose()
 
     assert seen == {"address": address, "scheme": scheme, "host": "localhost"}
 
@@ -130,7 +131,7 @@ def test_cookie_is_for_https_only_where_there_is_https(tmp_path: Path) -> None:
         ).headers["Set-Cookie"]
         for scheme in ("http", "https")
     }
-    app.extensions["engine"].dispose()
+    services(app).engine.dispose()
 
     for cookie in cookies.values():
         assert "HttpOnly" in cookie

@@ -26,6 +26,7 @@ from app.accounts.tokens import TokenNotValid
 from app.media.s3 import BucketStore
 from app.media.store import DEFAULT, FolderStore, PicturesUnavailable, image_url, read_picture
 from app.profiles.services import change_profile
+from app.services import services
 from config import Bucket, ConfigError
 from tests import processes
 from tests.conftest import make_config, sqlite_url
@@ -228,7 +229,7 @@ def test_storage_that_is_away_is_503_and_the_profile_stays_as_it_was(tmp_path: P
         assert answer.headers["Retry-After"]
     assert default.status_code == 200
     assert shown.json["profile"] == {"image": image_url(None), "bio": "", "friends": []}
-    app.extensions["engine"].dispose()
+    services(app).engine.dispose()
 
 
 def test_old_picture_that_cannot_be_removed_is_no_reason_to_refuse_the_new_one(
@@ -237,12 +238,12 @@ def test_old_picture_that_cannot_be_removed_is_no_reason_to_refuse_the_new_one(
     app = app_at(storage, tmp_path)
     with app.app_context():
         change_profile(1, {"image": picture().read()})
-        app.extensions["media"] = store_at("http://127.0.0.1:1")
+        services(app).media = store_at("http://127.0.0.1:1")
         change_profile(1, {"image": None})
     profile = app.test_client().get("/profiles/api/profile/", headers=log_in(app.test_client()))
 
     assert profile.json["profile"]["image"] == image_url(None)
-    app.extensions["engine"].dispose()
+    services(app).engine.dispose()
 
 
 def test_picture_is_in_its_owners_export_and_without_the_storage_there_is_none(
@@ -256,13 +257,13 @@ def test_picture_is_in_its_owners_export_and_without_the_storage_there_is_none(
     (name,) = objects(s3)
 
     whole = client.get("/accounts/api/users/me/export/", headers=bearer)
-    app.extensions["media"] = store_at("http://127.0.0.1:1")
+    services(app).media = store_at("http://127.0.0.1:1")
     none = client.get("/accounts/api/users/me/export/", headers=bearer)
 
     stored = s3.get_object(Bucket=BUCKET, Key=name)["Body"].read()
     assert b64decode(whole.json["profile"]["image"]["base64"]) == stored
     assert (none.status_code, none.json["code"]) == (503, "storage_unavailable")
-    app.extensions["engine"].dispose()
+    services(app).engine.dispose()
 
 
 def test_picture_of_a_change_that_failed_is_not_left_behind(
@@ -274,7 +275,7 @@ def test_picture_of_a_change_that_failed_is_not_left_behind(
         change_profile(999, {"image": picture().read()})
 
     assert objects(s3) == []
-    app.extensions["engine"].dispose()
+    services(app).engine.dispose()
 
 
 class Middleman(ThreadingHTTPServer):

@@ -8,6 +8,7 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from flask import Flask
@@ -47,7 +48,7 @@ def serving(store):
     app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False  # as in the real one
     Babel(app)
-    app.extensions["media"] = store
+    app.extensions["beseda"] = SimpleNamespace(media=store)  # all that the route asks for
     app.register_blueprint(media)
     app.register_error_handler(Exception, lambda error: as_api_error(error).response())
     app.test_client_class = Reader

@@ -1,12 +1,12 @@
 """What tests of the messenger stand on."""
 
 import pytest
-from apiflask import APIFlask
+from flask import Flask
 
 from tests.messenger.team import Team
 
 
 @pytest.fixture
-def team(app: APIFlask) -> Team:
+def team(app: Flask) -> Team:
     """People to be made, on an empty database of each kind."""
     return Team(app)

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from apiflask import APIFlask
+from flask import Flask
 from sqlalchemy import insert
 
 from app.accounts.models import User
@@ -16,6 +16,7 @@ from app.messenger.members import Membership, require_member
 from app.messenger.messages import post_message
 from app.messenger.rooms import open_room
 from app.messenger.store import Stored
+from app.services import services
 from tests.factories import new_name
 
 
@@ -78,9 +79,9 @@ class Person:
 class Team:
     """The people of one test."""
 
-    def __init__(self, app: APIFlask) -> None:
+    def __init__(self, app: Flask) -> None:
         self.app = app
-        self.engine = app.extensions["engine"]
+        self.engine = services(app).engine
         self.events = MessengerEvents(self.engine)
 
     def person(self, stem: str = "user") -> Person:

@@ -5,12 +5,13 @@ import pytest
 from app.clock import utcnow
 from app.messenger.history import MessageHistory
 from app.messenger.store import store
+from app.services import services
 from tests.messenger.rows import make_room
 
 
 @pytest.fixture
 def engine(app):
-    return app.extensions["engine"]
+    return services(app).engine
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from flask_migrate import downgrade, upgrade
 from sqlalchemy import Connection, Engine, text
 
 from app.database.transactions import writing
+from app.services import services
 
 MADE_AT = "2026-01-01 10:00:00"
 
@@ -16,8 +17,7 @@ MADE_AT = "2026-01-01 10:00:00"
 @pytest.fixture
 def engine(app: Flask) -> Engine:
     """The application's own engine."""
-    found: Engine = app.extensions["engine"]
-    return found
+    return services(app).engine
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.messenger.history import MessageHistory
 from app.messenger.store import store
+from app.services import services
 from tests.factories import PASSWORD
 from tests.messenger.rows import contents_of, count_messages, last_id_of, make_room, messages_of
 
@@ -41,7 +42,7 @@ ODD = {
 
 @pytest.fixture
 def engine(app):
-    return app.extensions["engine"]
+    return services(app).engine
 
 
 def payload_of(stored):

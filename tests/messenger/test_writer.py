@@ -23,6 +23,7 @@ from app.http.errors import ApiError, DatabaseUnavailable, Overloaded
 from app.messenger import writer as module
 from app.messenger.store import Stored
 from app.messenger.writer import MessageWriter, OutcomeUnknown
+from app.services import services
 from tests.messenger.rows import contents_of, count_messages, held, make_room, messages_of
 from tests.servers import free_port
 
@@ -70,7 +71,7 @@ class Sender:
 
 @pytest.fixture
 def engine(app):
-    return app.extensions["engine"]
+    return services(app).engine
 
 
 @pytest.fixture
@@ -280,6 +281,7 @@ def test_writer_lets_the_loop_turn_between_transactions(tmp_path):
         from flask_migrate import upgrade
         from app import create_app
         from app.messenger.writer import MessageWriter
+        from app.services import services
         from tests.conftest import make_config, sqlite_url
         from tests.messenger.rows import make_room
 
@@ -287,7 +289,7 @@ def test_writer_lets_the_loop_turn_between_transactions(tmp_path):
         app = create_app(make_config(folder, sqlite_url(folder)))
         with app.app_context():
             upgrade()
-        engine = app.extensions["engine"]
+        engine = services(app).engine
         room = make_room(engine)
         turns = 0
         seen_at = []  # at which turn of the loop each transaction was rung

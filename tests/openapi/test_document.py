@@ -22,6 +22,7 @@ from openapi_spec_validator import validate
 from app import create_app
 from app.accounts import tokens
 from app.http.errors import ApiError, BadInput
+from app.services import services
 from tests.conftest import make_config, sqlite_url
 from tests.factories import PASSWORD, Person, make_person, new_name
 from tests.openapi.documented import METHODS, Document
@@ -562,7 +563,7 @@ def lonely(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     url = "postgresql://nobody@127.0.0.1:1/nothing"
     app = create_app(make_config(tmp_path_factory.mktemp("lonely"), url))
     yield app
-    app.extensions["engine"].dispose()
+    services(app).engine.dispose()
 
 
 # How it is served

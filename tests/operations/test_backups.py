@@ -25,6 +25,7 @@ from app.media.store import FolderStore
 from app.operations.backups import Installation, opened, write_backup
 from app.profiles.models import Profile
 from app.profiles.services import change_profile, write_post
+from app.services import services
 from config import Config
 from tests.conftest import make_config, sqlite_url
 from tests.delivery.faults import SETTINGS
@@ -50,7 +51,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 
     yield start
     for app in apps:
-        app.extensions["engine"].dispose()
+        services(app).engine.dispose()
 
 
 def picture(color: str) -> bytes:
@@ -69,13 +70,13 @@ def fill(app: Flask, *names: str) -> None:
 
 def run(app: Flask, *args: str | Path) -> Result:
     # Commands are processes of their own: what a test had open is closed.
-    app.extensions["engine"].dispose()
+    services(app).engine.dispose()
     return app.test_cli_runner().invoke(args=[str(each) for each in args])
 
 
 def content(app: Flask) -> dict[str, Any]:
     """Return all rows, all pictures and the key of an installation."""
-    engine = app.extensions["engine"]
+    engine = services(app).engine
     with reading(engine) as connection:
         tables = connection.scalars(text("SELECT name FROM sqlite_master WHERE type = 'table'"))
         found: dict[str, Any] = {
@@ -189,7 +190,7 @@ def test_pictures_alone_make_an_installation_that_is_not_empty(
 ) -> None:
     old, new, file = start("old"), start("new"), tmp_path / "backup.tar"
     run(old, "backup", file)
-    new.extensions["media"].save(picture("blue"))
+    services(new).media.save(picture("blue"))
 
     assert "1 pictures" in run(new, "restore", file).output
 
@@ -258,7 +259,7 @@ def test_picture_that_is_replaced_during_the_backup_is_there_as_one_of_both(
 
     manifest = write_backup(Installation(tmp_path / "old" / "beseda.db", store, None), file)
 
-    with reading(app.extensions["engine"]) as connection:
+    with reading(services(app).engine) as connection:
         now = set(connection.scalars(select(Profile.image)))
     assert set(manifest.pictures) == now
     assert manifest.missing == []
@@ -269,8 +270,8 @@ def test_picture_that_has_long_been_missing_is_told(
 ) -> None:
     app, file = start("old"), tmp_path / "backup.tar"
     fill(app, "ann")
-    (name,) = app.extensions["media"].names()
-    app.extensions["media"].delete(name)
+    (name,) = services(app).media.names()
+    services(app).media.delete(name)
 
     done = run(app, "backup", file)
 
@@ -388,9 +389,9 @@ def test_backup_of_an_earlier_release_is_restored_and_to_be_migrated(
 def test_damaged_database_is_not_backed_up(start: Callable[..., Flask], tmp_path: Path) -> None:
     app, file = start("only"), tmp_path / "backup.tar"
     fill(app, "ann")
-    with reading(app.extensions["engine"]) as connection:
+    with reading(services(app).engine) as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-    app.extensions["engine"].dispose()
+    services(app).engine.dispose()
     path = tmp_path / "only" / "beseda.db"
     with path.open("r+b") as database:
         database.seek(4096)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from app import create_app
+from app.services import services
 from tests.conftest import make_config, sqlite_url
 from tests.factories import Person, make_person
 from tests.servers import Server
@@ -28,7 +29,7 @@ def world(
         room = people["user1"].open_room(people["user2"])
     app = create_app(make_config(folder, sqlite_url(folder)))
     done = app.test_cli_runner().invoke(args=["copy-database", postgresql_url])
-    app.extensions["engine"].dispose()
+    services(app).engine.dispose()
     assert done.exit_code == 0, done.output
     new = Server(folder, settings | {"DATABASE_URL": postgresql_url})
     new.start()

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from app import create_app
 from app.database import revisions
 from app.database.transactions import reading, writing
+from app.services import services
 from tests.apps import make_config, sqlite_url
 from tests.services import Databases
 
@@ -40,7 +41,7 @@ def test_tables_of_another_release_are_not_ready(app, client) -> None:
 
 def set_revision(app: Flask, revision: str) -> None:
     """Let the tables look as if a release had made them that this one does not know."""
-    with writing(app.extensions["engine"]) as connection:
+    with writing(services(app).engine) as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = :it"), {"it": revision})
 
 
@@ -61,7 +62,7 @@ def test_upgrade_leaves_tables_of_a_later_release_alone(app: Flask, later: str) 
     done = app.test_cli_runner().invoke(args=["db", "upgrade"])
 
     assert done.exit_code == 0
-    with reading(app.extensions["engine"]) as connection:
+    with reading(services(app).engine) as connection:
         assert revisions.found_in(connection) == {later}
 
 
@@ -107,7 +108,7 @@ def test_empty_database_is_not_ready(tmp_path: Path) -> None:
     app = create_app(make_config(tmp_path, sqlite_url(tmp_path)))
 
     assert app.test_client().get("/readyz").json["code"] == "not_migrated"
-    app.extensions["engine"].dispose()
+    services(app).engine.dispose()
 
 
 def test_database_that_is_away_is_named(tmp_path: Path) -> None:
@@ -135,15 +136,15 @@ def test_redis_that_is_away_degrades_and_no_more(tmp_path: Path) -> None:
 
     assert answer.status_code == 200
     assert answer.json == {"status": "degraded"}
-    app.extensions["engine"].dispose()
+    services(app).engine.dispose()
 
 
 def test_process_that_is_about_to_stop_is_not_ready(app, client) -> None:
-    app.extensions["realtime"].is_stopping = True
+    services(app).realtime.is_stopping = True
     try:
         answer = client.get("/readyz")
     finally:
-        app.extensions["realtime"].is_stopping = False
+        services(app).realtime.is_stopping = False
 
     assert answer.status_code == 503
     assert answer.json["code"] == "draining"

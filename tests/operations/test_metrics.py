@@ -26,6 +26,7 @@ from websockets.sync.client import ClientConnection
 import logs
 from app import create_app, stop
 from app.database.transactions import reading
+from app.services import services
 from tests.conftest import make_config, sqlite_url
 from tests.factories import Person, make_person
 from tests.servers import ROOT, Server
@@ -333,7 +334,7 @@ def counting(tmp_path: Path) -> Iterator[Flask]:
     with app.app_context():
         upgrade()
     yield app
-    app.extensions["engine"].dispose()
+    services(app).engine.dispose()
 
 
 def numbers_of(app: Flask) -> Numbers:
@@ -366,7 +367,7 @@ def test_bus_that_is_away_is_seen(tmp_path: Path) -> None:
     app = create_app(make_config(tmp_path, sqlite_url(tmp_path), **settings))
 
     assert numbers_of(app)("bus_healthy") == 0
-    app.extensions["engine"].dispose()
+    services(app).engine.dispose()
 
 
 def test_lonely_worker_has_a_bus_that_is_well(counting: Flask) -> None:
@@ -375,7 +376,7 @@ def test_lonely_worker_has_a_bus_that_is_well(counting: Flask) -> None:
 
 def test_connections_are_counted_by_what_they_do(counting: Flask) -> None:
     idle = numbers_of(counting)
-    with reading(counting.extensions["engine"]):
+    with reading(services(counting).engine):
         lent = numbers_of(counting)
 
     assert idle("database_connections", state="lent") == 0
@@ -387,7 +388,7 @@ def test_worker_that_leaves_writes_down_what_it_has_counted(counting: Flask) -> 
 
     stop(counting)
 
-    written = Numbers(counting.extensions["metrics"].text().decode())
+    written = Numbers(services(counting).metrics.text().decode())
     assert written("errors_logged_total") == 1
 
 

@@ -50,6 +50,7 @@ from app.messenger.store import Draft, Stored, store
 from app.privacy import erasure as personal
 from app.profiles import services as profiles
 from app.profiles.models import Post, Profile
+from app.services import services as services_of
 from app.social import friends
 from tests.factories import PASSWORD, make_person, new_name
 from tests.problems import check_problem
@@ -98,8 +99,7 @@ def open_room(site: Site, me: Person, recipient: str) -> Any:
 
 @pytest.fixture
 def engine(app: Flask) -> Engine:
-    found: Engine = app.extensions["engine"]
-    return found
+    return services_of(app).engine
 
 
 @pytest.fixture
@@ -302,7 +302,7 @@ def test_pages_of_the_file_keep_nothing_in_their_free_parts(engine: Engine, tmp_
 @pytest.mark.parametrize("app", ["sqlite"], indirect=True)
 def test_connections_overwrite_what_they_delete(app: Flask) -> None:
     # Some SQLite libraries do so of themselves, others do not.
-    url = app.extensions["engine"].url
+    url = services_of(app).engine.url
     engine = create_engine(url, **engine_options(str(url), 1))
     event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA secure_delete = OFF"))
     prepare(engine)
@@ -512,11 +512,11 @@ def test_what_could_not_be_removed_is_removed_at_the_next_start(
 ) -> None:
     ann = sign_up(site, new_name("ann"))
     site.ask("PATCH", PROFILE, ann.token, image=picture(1))
-    app.extensions["media"] = BrokenStore(tmp_path / "media")  # until the test is over
+    services_of(app).media = BrokenStore(tmp_path / "media")  # until the test is over
     assert erase(site, ann).status == 204
     assert len(site.files()) == 1
 
-    url = app.extensions["engine"].url.render_as_string(hide_password=False)
+    url = services_of(app).engine.url.render_as_string(hide_password=False)
     server = Server(tmp_path, {"DATABASE_URL": url})
     request.addfinalizer(server.stop)
     server.start()
@@ -530,10 +530,10 @@ def test_what_could_not_be_removed_is_removed_at_the_next_start(
 def test_what_is_left_is_removed_with_the_next_erasure(app: Flask, site: InProcess) -> None:
     ann, bob = sign_up(site, new_name("ann")), sign_up(site, new_name("bob"))
     site.ask("PATCH", PROFILE, ann.token, image=picture(1))
-    good = app.extensions["media"]
-    app.extensions["media"] = BrokenStore(Path("nowhere"))
+    good = services_of(app).media
+    services_of(app).media = BrokenStore(Path("nowhere"))
     assert erase(site, ann).status == 204
-    app.extensions["media"] = good
+    services_of(app).media = good
     assert len(site.files()) == 1
 
     assert erase(site, bob).status == 204

@@ -26,6 +26,7 @@ from app.privacy import export as export_module
 from app.privacy.export import PAGE_ROWS, ExportTooSlowError, export
 from app.privacy.routes import STALLED_SECONDS
 from app.privacy.schemas import ExportOut
+from app.services import services
 from tests.factories import Person, log_in, make_person
 from tests.messenger.rows import RoomRow, make_room
 from tests.problems import check_problem
@@ -41,8 +42,7 @@ TIME = "2024-12-12T10:00:00Z"
 
 @pytest.fixture
 def engine(app: Flask) -> Engine:
-    found: Engine = app.extensions["engine"]
-    return found
+    return services(app).engine
 
 
 def exported(person: Person) -> dict[str, Any]:

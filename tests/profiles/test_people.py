@@ -3,6 +3,7 @@
 import pytest
 from flask.testing import FlaskClient
 
+from app.services import services
 from tests.apps import make_app
 from tests.visitors import Visitor, register
 
@@ -106,4 +107,4 @@ def test_nobody_asks_more_often_than_the_limit(tmp_path: object) -> None:
 
     assert codes == [200, 200, 200, 429]
     assert bob.get(PEOPLE).status_code == 200
-    app.extensions["engine"].dispose()
+    services(app).engine.dispose()

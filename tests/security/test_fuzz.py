@@ -24,6 +24,7 @@ from sqlalchemy import create_engine, select
 
 from app import create_app
 from app.extensions import db
+from app.services import services
 from tests.conftest import make_config, sqlite_url
 from tests.factories import Person, log_in, make_person
 from tests.problems import check_problem
@@ -71,7 +72,7 @@ def all_routes(folder: Path) -> list[Route]:
             Route(method, rule.rule, dict(fields_of(models)), is_page)
             for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
         ]
-    app.extensions["engine"].dispose()
+    services(app).engine.dispose()
     return sorted(found)
 
 

@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 
 from app.extensions import db
+from app.services import services
 from tests.factories import PASSWORD
 
 NUMBER, TEXT, TIME = 987_654_321, "planted", "1999-09-09T09:09:09Z"
@@ -67,7 +68,7 @@ def test_nothing_that_is_planted_in_a_body_is_kept(
         answer = send(client, form, method, path, body, tokens["access"])
         tokens = answer if "access" in answer else tokens
 
-    with app.extensions["engine"].connect() as connection:
+    with services(app).engine.connect() as connection:
         rows = {
             table.name: [row._asdict() for row in connection.execute(select(table))]
             for table in db.metadata.sorted_tables

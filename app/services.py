@@ -1,0 +1,71 @@
+"""What `create_app` makes of the settings, typed, for everybody who uses it.
+
+The types are imported for the type checker alone: this file stands below all of them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flask import Flask, current_app
+
+import logs
+from config import Config
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from app.limits.rules import Limits
+    from app.mail import Mailer
+    from app.media.store import MediaStore
+    from app.messenger.socket_registry import SocketRegistry
+    from app.messenger.writer import MessageWriter
+    from app.operations.metrics import Metrics
+    from app.realtime import Realtime
+
+_KEY = "beseda"  # of Flask's extensions
+
+
+@dataclass(slots=True)
+class Services:
+    """The parts of one application.
+
+    Attributes:
+        config: Its settings.
+        engine: The database.
+        limits: How often who may do what, and what was counted so far.
+        log_handler: Writes the log, and counts its errors.
+        mailer: Sends mail, if there is a mail server.
+        media: Keeps pictures.
+        metrics: What Prometheus asks for.
+        on_block: What to do when one of two users blocks the other, or does so no longer.
+        realtime: The open sockets of this worker.
+        socket_registry: Whose they are.
+        writer: Stores messages.
+    """
+
+    config: Config
+    engine: "Engine"
+    limits: "Limits"
+    log_handler: logs.Handler
+    mailer: "Mailer | None"
+    media: "MediaStore"
+    metrics: "Metrics"
+    on_block: Callable[[int, int], None]
+    realtime: "Realtime"
+    socket_registry: "SocketRegistry"
+    writer: "MessageWriter"
+
+    def bind(self, app: Flask) -> None:
+        """Make these the parts of an application."""
+        app.extensions[_KEY] = self
+
+
+def services(app: Flask | None = None) -> Services:
+    """Return the parts of an application.
+
+    Args:
+        app: None: the one that handles the current request or command.
+    """
+    found: Services = (app or current_app).extensions[_KEY]
+    return found
