@@ -1,6 +1,6 @@
 """What a request says of itself and of its way here: nothing is built from it, or believed.
 
-Which addresses are counted, without a server, is in tests/http/test_origins.py.
+Which addresses are counted, without a server, is in tests/test_origins.py.
 """
 
 import json

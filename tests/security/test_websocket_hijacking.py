@@ -1,6 +1,6 @@
 """A page of another site opens no socket in its reader's name: the cookie asks who sends it.
 
-What the cookie may be read by is in tests/test_browser.py and tests/http/test_origins.py.
+What the cookie may be read by is in tests/test_browser.py and tests/test_origins.py.
 """
 
 from contextlib import closing

@@ -29,7 +29,7 @@ def test_nothing_is_found(tmp_path: Path) -> None:
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "schemathesis.cli"),
-                *("--config-file", str(Path(__file__).with_name("schemathesis.toml"))),
+                *("--config-file", str(Path(__file__).parent / "openapi" / "schemathesis.toml")),
                 *("run", f"{server.url}/api/openapi.json"),
                 *("--max-examples", "20", "--seed", "1"),  # so it is the same each time
                 "--no-color",
