@@ -312,3 +312,80 @@ def test_no_import_hides_inside_a_function(module: str) -> None:
         if isinstance(inner, ast.Import | ast.ImportFrom)
     ]
     assert not hidden
+
+
+# Where the tests of a file are that has none of its own name. Models, schemas and routes are what
+# the tests of the whole application go through: test_contract, test_bad_input, test_strangers.
+TESTED_IN = {
+    "accounts/bulk_import.py": "cli/test_import_users.py",
+    "accounts/credentials.py": "accounts/test_sessions.py",
+    "accounts/erasure.py": "privacy/test_erasure.py",
+    "accounts/login.py": "security/test_passwords.py",
+    "accounts/one_time_tokens.py": "accounts/test_resets.py",
+    "accounts/operators.py": "cli/test_users.py",
+    "accounts/registration.py": "accounts/test_invitations.py",
+    "accounts/services.py": "test_contract.py",
+    "accounts/tokens.py": "security/test_tokens.py",
+    "cli/backup.py": "operations/test_backups.py",
+    "cli/errors.py": "cli/test_users.py",
+    "clock.py": "test_architecture.py",
+    "database/engine.py": "database/test_transactions.py",
+    "database/errors.py": "database/test_transactions.py",
+    "database/keyset.py": "test_contract.py",
+    "database/pool.py": "database/test_transactions.py",
+    "database/revisions.py": "operations/test_health.py",
+    "database/types.py": "cli/test_copy_database.py",
+    "database/vacuum.py": "privacy/test_erasure.py",
+    "extensions.py": "test_schema.py",
+    "http/annotations.py": "openapi/test_document.py",
+    "http/body.py": "test_bad_input.py",
+    "http/errors.py": "test_bad_input.py",
+    "http/fields.py": "test_bad_input.py",
+    "http/json.py": "test_contract.py",
+    "http/middleware.py": "security/test_proxies.py",
+    "http/origins.py": "test_origins.py",
+    "http/pagination.py": "test_contract.py",
+    "http/validation.py": "test_bad_input.py",
+    "limits/password_guesses.py": "limits/test_rules.py",
+    "limits/status.py": "limits/test_rules.py",
+    "messenger/announcements.py": "messenger/test_events.py",
+    "messenger/chats.py": "messenger/test_events.py",
+    "messenger/groups.py": "messenger/test_events.py",
+    "messenger/handshake.py": "messenger/test_websocket.py",
+    "messenger/members.py": "messenger/test_events.py",
+    "messenger/messages.py": "test_contract.py",
+    "messenger/pair_access.py": "test_strangers.py",
+    "messenger/rooms.py": "test_contract.py",
+    "messenger/session.py": "messenger/test_websocket.py",
+    "messenger/socket_registry.py": "messenger/test_websocket.py",
+    "openapi/operation.py": "openapi/test_document.py",
+    "operations/copy_database.py": "cli/test_copy_database.py",
+    "profiles/services.py": "test_contract.py",
+    "realtime/closing.py": "test_websocket_page.py",
+    "realtime/events.py": "messenger/test_events.py",
+    "realtime/history.py": "messenger/test_history.py",
+    "realtime/loop.py": "realtime/test_connection.py",
+    "realtime/postgres_pubsub.py": "realtime/test_bus.py",
+    "realtime/redis_pubsub.py": "realtime/test_bus.py",
+    "realtime/stats.py": "realtime/test_channel.py",
+    "realtime/subscription.py": "realtime/test_hub.py",
+    "services.py": "operations/test_health.py",
+    "social/friends.py": "test_contract.py",
+    "web/assets.py": "web/test_routes.py",
+}
+
+
+@pytest.mark.parametrize(
+    "file",
+    sorted(
+        path.relative_to(ROOT / "app").as_posix()
+        for path in (ROOT / "app").rglob("*.py")
+        if path.stem not in ("__init__", "models", "schemas", "routes")
+    ),
+)
+def test_tests_of_a_file_are_found_by_its_name(file: str) -> None:
+    folder, _, name = f"/{file}".rpartition("/")
+    own = ROOT / f"tests{folder}/test_{name}"
+    assert own.exists() or (ROOT / "tests" / TESTED_IN.get(file, "?")).exists(), (
+        f"write {own.relative_to(ROOT)}, or say in TESTED_IN where the tests of app/{file} are"
+    )
