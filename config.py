@@ -268,8 +268,10 @@ class Config(BaseModel):
     RATELIMIT_PEOPLE: Rate = "60/minute"
     RATELIMIT_POSTS: Rate = "60/minute"
     RATELIMIT_UPLOADS: Rate = "60/hour"
+    RATELIMIT_GROUPS: Rate = "20/day"
     RATELIMIT_MESSAGES: Rate = "300/minute"
     RATELIMIT_HANDSHAKES: Rate = "3000/minute"
+    EDIT_SECONDS: Annotated[int, Field(ge=-1)] = 86_400  # after sending; 0: never, -1: always
     SOCKETS_PER_USER: Annotated[int, Field(ge=1)] = 100  # open WebSockets a worker
     REGISTRATION: Registration = "open"
     SMTP_URL: Annotated[

@@ -24,11 +24,12 @@ from app.limits import status as rate_limits
 from app.limits.rules import Limits
 from app.mail import Mailer
 from app.media.store import FolderStore, MediaStore, media
-from app.messenger import handshake
+from app.messenger import chat_routes, group_routes, handshake
 from app.messenger import routes as messenger
 from app.messenger import websocket as chat
 from app.messenger.history import MessageHistory
 from app.messenger.pair_access import check_writers_anew
+from app.messenger.read_marks import ReadMarkWriter
 from app.messenger.socket_registry import SocketRegistry
 from app.messenger.writer import MessageWriter
 from app.openapi import routes as docs
@@ -86,6 +87,7 @@ def create_app(config: Config) -> Flask:
     sock.init_app(app)
     for bp in (
         *(accounts.bp, personal.bp, profiles.bp, social.bp, media, messenger.bp, chat.bp),
+        *(chat_routes.bp, group_routes.bp),
         *(health.bp, docs.bp, web.service),
     ):
         app.register_blueprint(bp)
@@ -101,6 +103,7 @@ def start(app: Flask) -> None:
     parts = services(app)
     start_watchdog(parts.engine)
     parts.writer.start()
+    parts.read_marks.start()
     parts.realtime.start()
     parts.socket_registry.start()
     parts.metrics.start(app)
@@ -128,6 +131,7 @@ def _make_services(app: Flask, config: Config, log_handler: logs.Handler) -> Non
         engine = db.engine
     prepare(engine)
     realtime = Realtime(MessageHistory(engine), _bus(config), config.SOCKETS_MAX)
+    read_marks = ReadMarkWriter(engine, realtime.announce)
     Services(
         config=config,
         engine=engine,
@@ -137,9 +141,10 @@ def _make_services(app: Flask, config: Config, log_handler: logs.Handler) -> Non
         media=_store(config),
         metrics=Metrics(),
         on_block=check_writers_anew,
+        read_marks=read_marks,
         realtime=realtime,
         socket_registry=SocketRegistry(engine),
-        writer=MessageWriter(engine, realtime.publish),
+        writer=MessageWriter(engine, realtime.publish, read_marks.note_sent),
     ).bind(app)
 
 

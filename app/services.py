@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from app.limits.rules import Limits
     from app.mail import Mailer
     from app.media.store import MediaStore
+    from app.messenger.read_marks import ReadMarkWriter
     from app.messenger.socket_registry import SocketRegistry
     from app.messenger.writer import MessageWriter
     from app.operations.metrics import Metrics
@@ -39,6 +40,7 @@ class Services:
         media: Keeps pictures.
         metrics: What Prometheus asks for.
         on_block: What to do when one of two users blocks the other, or does so no longer.
+        read_marks: Stores how far people have read.
         realtime: The open sockets of this worker.
         socket_registry: Whose they are.
         writer: Stores messages.
@@ -52,6 +54,7 @@ class Services:
     media: "MediaStore"
     metrics: "Metrics"
     on_block: Callable[[int, int], None]
+    read_marks: "ReadMarkWriter"
     realtime: "Realtime"
     socket_registry: "SocketRegistry"
     writer: "MessageWriter"

@@ -126,6 +126,7 @@ LARGE = {
     "app/messenger/events.py": "the only reader of what happened in a room",
     "app/messenger/groups.py": "the use cases of a group",
     "app/messenger/store.py": "one transaction",
+    "app/messenger/writer.py": "one queue, and who is told what became of it",
     "app/operations/backups.py": "a backup and its way back",
     "app/realtime/connection.py": "the state of one socket",
     "app/realtime/frames.py": "RFC 6455, section 5",
@@ -197,7 +198,7 @@ def use_cases() -> Iterator[str]:
     """Name the modules of the domains that act: all but those that know what a request is."""
     doors = ("routes", "schemas", "tokens", "websocket", "handshake")
     for module in modules(*(f"app.{name}" for name in (*DOMAINS, "privacy", "media"))):
-        if module.rpartition(".")[2] not in doors:
+        if not module.endswith(doors):
             yield module
 
 

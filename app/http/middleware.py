@@ -17,6 +17,7 @@ EXPOSED = [
     "ETag",
     "Link",
     "Retry-After",
+    "X-Event-ID",
     "X-RateLimit-Limit",
     "X-RateLimit-Remaining",
     "X-RateLimit-Reset",

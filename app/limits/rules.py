@@ -29,11 +29,12 @@ Rule = Literal[
     "people",
     "posts",
     "uploads",
+    "groups",
     "messages",
     "handshakes",
 ]
 
-BY_USER: frozenset[Rule] = frozenset(("search", "people", "posts", "uploads", "messages"))
+BY_USER: frozenset[Rule] = frozenset(("search", "people", "posts", "uploads", "groups", "messages"))
 
 # Refusals sent to one user per minute. A client that keeps sending after that is closed.
 REFUSALS_MAX = 60

@@ -47,13 +47,21 @@ UNREAD = f"""(
     ) AS capped
 )"""
 
+# Whether one of `viewer` and `other` has blocked the other.
+BLOCKED = """EXISTS (
+    SELECT 1 FROM blocks
+    WHERE (owner_id = viewer.id AND blocked_id = other.id)
+        OR (owner_id = other.id AND blocked_id = viewer.id)
+)"""
+
 _CHATS = f"""
 WITH wanted AS (:wanted)
 SELECT
     wanted.at, wanted.user_id, member.room_id, room.name, room.kind, room.title, room.image,
     room.history, room.low_user_id, room.high_user_id, member.role, member.joined_id,
     member.muted, member.read_id, other.username AS other_name, profile.image AS other_image,
-    peer.read_id AS peer_read_id,
+    CASE WHEN viewer.show_read AND other.show_read AND NOT {BLOCKED} THEN peer.read_id END
+        AS peer_read_id,
     CASE WHEN room.last_message_id <= member.read_id THEN 0 ELSE {UNREAD} END AS unread,
     CASE WHEN room.kind = 'group' THEN (
         SELECT count(*) FROM memberships WHERE room_id = room.id AND left_id IS NULL
@@ -74,9 +82,11 @@ SELECT
 FROM wanted
 LEFT JOIN memberships AS member
     ON member.room_id = wanted.room_id AND member.user_id = wanted.user_id
+        AND member.left_id IS NULL
 LEFT JOIN chat_rooms AS room ON room.id = member.room_id
 LEFT JOIN users AS other ON other.id =
     CASE room.low_user_id WHEN member.user_id THEN room.high_user_id ELSE room.low_user_id END
+LEFT JOIN users AS viewer ON viewer.id = member.user_id
 LEFT JOIN profiles AS profile ON profile.user_id = other.id
 LEFT JOIN memberships AS peer ON peer.room_id = room.id AND peer.user_id = other.id
 LEFT JOIN messages AS message ON message.id = (
@@ -189,7 +199,7 @@ def list_chats(connection: Connection, user_id: int) -> tuple[Sequence[Mapping[s
 def find_chats(
     connection: Connection, places: Iterable[tuple[int, int, int]]
 ) -> Mapping[tuple[int, int, int], Mapping[str, Any]]:
-    """Return rooms as single members see them.
+    """Return rooms as single members see them; nothing for who is none.
 
     Args:
         connection: Where from.
@@ -197,7 +207,11 @@ def find_chats(
     """
     wanted = encode(list(places)).decode()
     rows = _PLACES[connection.dialect.name].all(connection, {"places": wanted})
-    return {(row.at, row.room_id, row.user_id): chat_out(row) for row in rows}
+    return {
+        (row.at, row.room_id, row.user_id): chat_out(row)
+        for row in rows
+        if row.room_id is not None  # of who is no member there is nothing but the place
+    }
 
 
 def get_chat(connection: Connection, room_id: int, user_id: int) -> Mapping[str, Any]:
@@ -241,6 +255,8 @@ def chat_out(row: AnyRow) -> Mapping[str, Any]:
         "last_message": message,
     }
     unused = ("peer_read_id",) if is_group else ("role", "history")
+    if not is_group and row.peer_read_id is None:
+        unused = ("peer_read_id", *unused)
     if row.members_count > MEMBERS_MAX:
         unused = ("members", *unused)
     for key in unused:

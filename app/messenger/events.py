@@ -11,7 +11,18 @@ import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnClause, Connection, Engine, Integer, String, Text, column, select, text
+from sqlalchemy import (
+    Boolean,
+    ColumnClause,
+    Connection,
+    Engine,
+    Integer,
+    String,
+    Text,
+    column,
+    select,
+    text,
+)
 
 from app.database.prepared import AnyRow, Prepared
 from app.database.transactions import insert_once, reading, writing
@@ -19,7 +30,7 @@ from app.database.types import UtcDateTime
 from app.http.json import encode
 from app.media.store import image_url
 from app.messenger import chats
-from app.messenger.chats import NEWEST, UNREAD, in_words_of
+from app.messenger.chats import BLOCKED, NEWEST, UNREAD, in_words_of
 from app.messenger.models import Installation, RoomMember
 from app.messenger.schemas import message_bytes
 from app.realtime import Event, EventPage, FramePage, MembershipChange
@@ -126,7 +137,11 @@ _OF_ONE = [
         "read",
         _MEMBER,
         "memberships AS member JOIN memberships AS mine ON mine.room_id = member.room_id"
-        f" WHERE {_IS_OWN} AND {_HERE} AND member.read_changed_id > mine.joined_id",
+        " JOIN users AS viewer ON viewer.id = mine.user_id"
+        " JOIN users AS other ON other.id = member.user_id"
+        f" WHERE {_IS_OWN} AND {_HERE} AND member.read_changed_id > mine.joined_id"
+        " AND (viewer.id = other.id OR"
+        f" (viewer.show_read AND other.show_read AND NOT {BLOCKED}))",
     ),
     _part(
         "room.changed_id",
@@ -154,7 +169,7 @@ WITH page AS (
 SELECT
     newest.at AS newest, page.number, page.kind, page.room_id, page.user_id, page.message_id,
     page.joined_id, page.left_id, room.name AS room_name, person.username,
-    profile.image, member.read_id,
+    person.show_read, profile.image, member.read_id,
     CASE WHEN page.kind = 'read' THEN {UNREAD} END AS unread,
     CASE WHEN page.kind = 'read' THEN (
         SELECT count(*) FROM (
@@ -180,7 +195,9 @@ _COLUMNS: tuple[ColumnClause[Any], ...] = (
     column("kind", String),
     *(column(name, Integer) for name in ("room_id", "user_id", "message_id")),
     *(column(name, Integer) for name in ("joined_id", "left_id")),
-    *(column(name, String) for name in ("room_name", "username", "image")),
+    *(column(name, String) for name in ("room_name", "username")),
+    column("show_read", Boolean),
+    column("image", String),
     *(column(name, Integer) for name in ("read_id", "unread", "readers")),
     column("deleted_at", UtcDateTime),
     column("content", Text),
@@ -303,7 +320,11 @@ def _told_of(connection: Connection, row: AnyRow, here: Set[int]) -> Set[int]:
         return here & _members_at(connection, row)
     if row.kind == "user":
         return here & _acquainted(connection, row.user_id)
-    if row.kind in ("joined", "place", "read"):
+    if row.kind == "read":
+        # Their own devices are told what is unread, and those are told nothing who may not know.
+        hidden = _hidden_from(connection, row) if _is_shown(row) else frozenset()
+        return here & (hidden | {row.user_id})
+    if row.kind in ("joined", "place"):
         return here & {row.user_id}
     if row.kind == "changed":
         return here & _kept_from(connection, row)
@@ -325,6 +346,27 @@ def _kept_from(connection: Connection, row: AnyRow) -> Set[int]:
         RoomMember.room_id == row.room_id, RoomMember.visible_from >= row.message_id
     )
     return set(connection.scalars(query))
+
+
+_HIDDEN = Prepared(
+    text(f"""
+    SELECT member.user_id FROM memberships AS member
+    JOIN users AS viewer ON viewer.id = member.user_id
+    JOIN users AS other ON other.id = CAST(:user_id AS bigint)
+    WHERE member.room_id = CAST(:room_id AS bigint)
+        AND (NOT viewer.show_read OR {BLOCKED})
+""")
+)
+
+
+def _is_shown(row: AnyRow) -> bool:
+    # Whether others than the reader may be told how far somebody has read.
+    return bool(row.show_read and row.readers <= READERS_MAX)
+
+
+def _hidden_from(connection: Connection, row: AnyRow) -> Set[int]:
+    rows = _HIDDEN.all(connection, {"user_id": row.user_id, "room_id": row.room_id})
+    return {user_id for (user_id,) in rows}
 
 
 _ACQUAINTED = Prepared(
@@ -411,9 +453,12 @@ def _event(row: AnyRow, told: Set[int], described: _Chats) -> Event:
         return Event(row.number, row.room_id, frame, payload=payload)
     if row.kind == "changed":
         return Event(row.number, row.room_id, _changed_frame(row), dict.fromkeys(told, b""))
-    frames = {user_id: _frame_for(user_id, row, described) or b"" for user_id in told}
-    if row.kind == "read" and row.readers <= READERS_MAX:
+    if row.kind == "read" and _is_shown(row):
+        frames = dict.fromkeys(told, b"")
+        if row.user_id in told:
+            frames[row.user_id] = _read_frame(row, is_own=True)
         return Event(row.number, row.room_id, _read_frame(row, is_own=False), frames)
+    frames = {user_id: _frame_for(user_id, row, described) or b"" for user_id in told}
     change = None
     if row.kind in ("joined", "place"):
         change = MembershipChange(row.room_id, row.user_id, row.joined_id, row.left_id)

@@ -19,7 +19,7 @@ from app.database.sequence import Change, draw, write_changes
 from app.database.transactions import insert_once, reading, writing
 from app.http.errors import ApiError, BadInput
 from app.messenger.announcements import announce
-from app.messenger.members import Membership, RoomNotFound, lock_membership
+from app.messenger.members import Membership, lock_membership
 from app.messenger.models import Room, RoomMember
 from app.social.blocks import Blocked, find_blocked, is_blocked
 
@@ -107,9 +107,9 @@ def create_group(
     earlier = _find_group(user_id, client_id)
     if earlier is not None:
         return earlier, False
-    others = _find_users(usernames) - {user_id}
-    if len(others) + 1 > GROUP_MEMBERS_MAX:
+    if len(set(map(folded, usernames))) >= GROUP_MEMBERS_MAX:
         raise GroupFull
+    others = _find_users(usernames) - {user_id}
     with writing() as connection:
         lock_users_shared(connection, user_id, *others)
         if find_blocked(connection, user_id) & others:
@@ -129,10 +129,7 @@ def create_group(
         if room_id is not None:
             numbers = _add_founders(connection, room_id, user_id, sorted(others))
     if room_id is None:  # the same one was made a moment ago
-        earlier = _find_group(user_id, client_id)
-        if earlier is None:
-            raise RoomNotFound
-        return earlier, False
+        return _find_group(user_id, client_id) or 0, False
     announce(numbers)
     return room_id, True
 
@@ -221,7 +218,7 @@ def change_room(member: Membership, values: Mapping[str, Any]) -> str | None:
     with writing() as connection:
         role = lock_membership(connection, member)
         if of_room:
-            _check_admin(member, role)
+            check_admin(member, role)
             columns = (Room.title, Room.history, Room.image)
             row = connection.execute(select(*columns).where(Room.id == member.room_id)).one()
             new = {name: value for name, value in of_room.items() if row._mapping[name] != value}
@@ -247,7 +244,13 @@ def _is_muted(connection: Connection, member: Membership) -> bool:
     return bool(connection.scalar(query))
 
 
-def _check_admin(member: Membership, role: str) -> None:
+def check_admin(member: Membership, role: str) -> None:
+    """Check that a member may change a group.
+
+    Raises:
+        NotAGroup: It is a room of two.
+        NotAdmin: They are no administrator.
+    """
     if member.kind != "group":
         raise NotAGroup
     if role != "admin":
@@ -361,7 +364,7 @@ def change_role(member: Membership, username: str, role: str) -> Mapping[str, An
         LastAdmin: It would leave the group without an administrator.
     """
     with writing() as connection:
-        _check_admin(member, lock_membership(connection, member))
+        check_admin(member, lock_membership(connection, member))
         places = _lock_places(connection, member.room_id)
         user_id, name = _find_member(connection, places, username)
         place = places[user_id]
@@ -394,7 +397,7 @@ def remove_member(member: Membership, username: str) -> None:
             raise NotAGroup
         is_leaving = folded(username) == folded(member.username)
         if not is_leaving:
-            _check_admin(member, role)
+            check_admin(member, role)
         places = _lock_places(connection, member.room_id)
         user_id, _name = _find_member(connection, places, username)
         changes = _departure(member.room_id, user_id, places)

@@ -1,6 +1,6 @@
 """Who is in a room. The table `memberships` alone decides who may read, write and list it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flask_babel import lazy_gettext as _
@@ -88,6 +88,28 @@ def require_member(name: str, user_id: int, username: str) -> Membership:
         raise RoomNotFound
     room_id, *found = room
     return Membership(room_id, user_id, username, *found)
+
+
+def find_rooms(names: Sequence[str], user_id: int) -> Mapping[str, int]:
+    """Return the ids of several rooms of a user, by their names.
+
+    Raises:
+        RoomNotFound: One of them is not there, or is other people's.
+    """
+    query = (
+        select(Room.name, Room.id)
+        .join(RoomMember, RoomMember.room_id == Room.id)
+        .where(
+            Room.name.in_([name for name in names if "\0" not in name]),
+            RoomMember.user_id == user_id,
+            RoomMember.left_id.is_(None),
+        )
+    )
+    with reading() as connection:
+        found = dict(connection.execute(query).all())
+    if len(found) < len(set(names)):
+        raise RoomNotFound
+    return found
 
 
 def lock_membership(connection: Connection, member: Membership) -> str:

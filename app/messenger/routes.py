@@ -3,6 +3,7 @@
 from typing import Any
 
 from flask import Blueprint, Response
+from flask_babel import lazy_gettext as _
 
 from app.accounts.services import UserNotFound
 from app.accounts.tokens import current_user, login_required
@@ -10,31 +11,38 @@ from app.database.keyset import KeysetQuery, PageRequest
 from app.database.transactions import reading
 from app.http.annotations import documents_error, documents_path, documents_response, returns
 from app.http.conditional import conditional
-from app.http.errors import Overloaded
+from app.http.errors import BadInput, Overloaded
+from app.http.fields import whole_number
 from app.http.json import json_response
 from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_ROOMS, link_header, paged
 from app.http.validation import RetryIn, takes
 from app.limits.rules import consume_message
 from app.limits.status import may_throttle
-from app.messenger import messages, rooms
+from app.messenger import message_changes, messages, rooms
+from app.messenger.chat_routes import ROOM_NAME
 from app.messenger.members import RoomNotFound, require_member
+from app.messenger.message_changes import EditTooLate, MessageNotFound, NotYours
 from app.messenger.rooms import RoomWithOneself
 from app.messenger.schemas import (
+    EditIn,
+    HistoryIn,
     MessageIn,
     MessageOut,
     RoomIn,
     RoomOut,
-    message_out,
+    history_out,
 )
+from app.messenger.store import MessageDeleted
 from app.messenger.writer import OutcomeUnknown
+from app.services import services
 from app.social.blocks import Blocked
 
 bp = Blueprint("messenger", __name__, url_prefix="/messenger/api")
 
-_ROOM_NAME: dict[str, Any] = {
-    "name": "room_name",
-    "sentence": "The `name` of a room, percent-encoded.",
-    "example": "user1_user2",
+MESSAGE_ID: dict[str, Any] = {
+    "name": "message_id",
+    "sentence": "The id of a message of that room.",
+    "example": 9001,
 }
 
 
@@ -80,17 +88,25 @@ def open_room(body: RoomIn) -> Response:
 
 @bp.get("/chatrooms/<room_name>/messages/")
 @login_required
+@takes(HistoryIn, "query")
 @returns(list[MessageOut])
-@documents_path(**_ROOM_NAME)
+@documents_path(**ROOM_NAME)
 @conditional
 @paged(default=DEFAULT_ITEMS, most=MOST_ITEMS)
-@documents_error(RoomNotFound)
-def list_messages(window: PageRequest, room_name: str) -> Response:
+@documents_error(RoomNotFound, MessageNotFound)
+def list_messages(window: PageRequest, room_name: str, query: HistoryIn) -> Response:
     """List the messages of one of the caller's rooms."""
-    page = messages.read_messages(room_name, current_user.id, current_user.username, window)
-    return json_response(
-        [message_out(*row) for row in page.rows], headers=link_header(page, window)
-    )
+    user_id, username = current_user.id, current_user.username
+    if query.around is None:
+        page = messages.read_messages(
+            room_name, user_id, username, window, with_deleted=query.deleted
+        )
+    else:
+        if window.before is not None or window.after is not None:
+            raise BadInput({"around": [_("Not together with before or after.")]})
+        member = require_member(room_name, user_id, username)
+        page = messages.read_around(member, query.around, window.limit, with_deleted=query.deleted)
+    return json_response([history_out(row) for row in page.rows], headers=link_header(page, window))
 
 
 @bp.post("/chatrooms/<room_name>/messages/")
@@ -98,14 +114,60 @@ def list_messages(window: PageRequest, room_name: str) -> Response:
 @takes(MessageIn)
 @takes(RetryIn, "headers")
 @returns(MessageOut, 201)
-@documents_path(**_ROOM_NAME)
+@documents_path(**ROOM_NAME)
 @documents_response(200, "It is stored already, under the same `client_id`.")
-@documents_error(RoomNotFound, OutcomeUnknown, Overloaded, Blocked)
+@documents_error(RoomNotFound, MessageDeleted, OutcomeUnknown, Overloaded, Blocked)
 @may_throttle
 def create_message(room_name: str, body: MessageIn, headers: RetryIn) -> Response:
     """Send a message to one of the caller's rooms."""
     consume_message(current_user.id)
     client_id = body.client_id or headers.key
     member = require_member(room_name, current_user.id, current_user.username)
-    stored = messages.post_message(member, body.content, client_id)
+    stored = messages.post_message(member, body.content, client_id, body.reply_to)
     return Response(stored.payload, 200 if stored.is_repeat else 201, mimetype="application/json")
+
+
+@bp.get("/chatrooms/<room_name>/messages/<message_id>/")
+@login_required
+@returns(MessageOut)
+@documents_path(**ROOM_NAME)
+@documents_path(**MESSAGE_ID)
+@conditional
+@documents_error(RoomNotFound, MessageNotFound)
+def show_message(room_name: str, message_id: str) -> Response:
+    """Show one message."""
+    member = require_member(room_name, current_user.id, current_user.username)
+    return json_response(message_changes.get_message(member, _number(message_id)))
+
+
+@bp.patch("/chatrooms/<room_name>/messages/<message_id>/")
+@login_required
+@takes(EditIn)
+@returns(MessageOut)
+@documents_path(**ROOM_NAME)
+@documents_path(**MESSAGE_ID)
+@documents_error(RoomNotFound, MessageNotFound, NotYours, EditTooLate, Blocked)
+def edit_message(room_name: str, message_id: str, body: EditIn) -> Response:
+    """Give a message of the caller's own another text."""
+    member = require_member(room_name, current_user.id, current_user.username)
+    edit_seconds = services().config.EDIT_SECONDS
+    return json_response(
+        message_changes.edit_message(member, _number(message_id), body.content, edit_seconds)
+    )
+
+
+@bp.delete("/chatrooms/<room_name>/messages/<message_id>/")
+@login_required
+@returns(None, 204)
+@documents_path(**ROOM_NAME)
+@documents_path(**MESSAGE_ID)
+@documents_error(RoomNotFound, MessageNotFound, NotYours)
+def delete_message(room_name: str, message_id: str) -> Response:
+    """Delete a message: the caller's own, or as an administrator of a group."""
+    member = require_member(room_name, current_user.id, current_user.username)
+    message_changes.delete_message(member, _number(message_id))
+    return Response(status=204)
+
+
+def _number(text: str) -> int:
+    return whole_number(text) or 0  # which no message has

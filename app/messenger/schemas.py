@@ -1,17 +1,46 @@
 """The shapes of the wire: rooms, messages, and the frames of the chat socket."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, Field
+from flask_babel import lazy_gettext as _
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from app.http.fields import ClientId, NameText, VisibleText
+from app.database.types import LARGEST_ID
+from app.http.fields import (
+    ClientId,
+    InSchema,
+    NameText,
+    RefusedField,
+    TrimmedText,
+    VisibleText,
+    whole_number,
+)
 from app.http.json import encode
 from app.http.validation import Body
-from app.messenger.models import MESSAGE_CHARS
+from app.media.avatar_uploads import PictureField
+from app.messenger.models import MESSAGE_CHARS, TITLE_CHARS
 
 Content = Annotated[VisibleText, Field(max_length=MESSAGE_CHARS, examples=["Привет!"])]
+
+
+Title = Annotated[TrimmedText, Field(max_length=TITLE_CHARS, examples=["Команда"])]
+History: TypeAlias = Literal["all", "joined"]
+Role: TypeAlias = Literal["admin", "member"]
+
+
+def _whole(value: Any) -> int:
+    # A form has only texts.
+    number = whole_number(value) if isinstance(value, str) else value
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+        raise RefusedField(_("A whole number from %(least)d on is expected.", least=0))
+    return min(number, LARGEST_ID)
+
+
+MessageId = Annotated[
+    Any, AfterValidator(_whole), InSchema(type="integer", minimum=0, maximum=LARGEST_ID)
+]
 
 
 class RoomIn(Body):
@@ -28,6 +57,72 @@ class RoomOut(BaseModel):
 class MessageIn(Body):
     content: Content
     client_id: ClientId | None = None
+    reply_to: MessageId | None = None
+
+
+class HistoryIn(Body):
+    """Which messages, beside what `limit`, `before` and `after` say."""
+
+    around: MessageId | None = Field(
+        None, description="A message that stands in the middle. Not together with a cursor."
+    )
+    deleted: bool = Field(False, description="Whether deleted messages are shown as such.")
+
+
+class EditIn(Body):
+    content: Content
+
+
+class ReadIn(Body):
+    """All up to this message is read."""
+
+    read_id: MessageId = Field(examples=[9001])
+
+
+class UnreadIn(Body):
+    """All from this message on is unread."""
+
+    from_id: MessageId = Field(examples=[9001])
+
+
+class ReadManyIn(Body):
+    """Names of rooms, each with the message up to which all is read there."""
+
+    model_config = ConfigDict(extra="allow")
+
+    __pydantic_extra__: dict[str, MessageId]
+
+
+class ReadMarkOut(BaseModel):
+    read_id: int = Field(examples=[9001])
+    unread: int = Field(examples=[0], description="1,000 stands for that and more.")
+
+
+class GroupIn(Body):
+    title: Title
+    members: list[NameText] = Field(examples=[["user2"]])
+    history: History = "all"
+    client_id: ClientId | None = None
+
+
+class RoomChangeIn(Body):
+    """Changes of a room; what is not there stays as it is."""
+
+    title: Title = ""
+    history: History = "all"
+    muted: bool = Field(False, description="Of the caller's own, in any room.")
+    image: PictureField = None
+
+
+class RoleIn(Body):
+    role: Role = Field(examples=["admin"])
+
+
+class MemberOut(BaseModel):
+    id: int = Field(examples=[2])
+    username: str = Field(examples=["user2"])
+    role: Role = Field(examples=["member"])
+    joined_at: datetime = Field(examples=["2026-12-01T10:00:00Z"])
 
 
 class ChatIn(Body):
@@ -40,11 +135,33 @@ class ChatIn(Body):
 class MessageOut(BaseModel):
     id: int = Field(examples=[1])
     user: str = Field(examples=["user1"])
-    content: str = Field(examples=["Привет!"])
+    content: str | SkipJsonSchema[None] = Field(None, examples=["Привет!"])
     timestamp: datetime = Field(examples=["2023-12-01T10:00:00Z"])
     client_id: str | SkipJsonSchema[None] = None  # only where its sender gave one
     edited_at: datetime | SkipJsonSchema[None] = None  # only where it was edited
     reply_to: int | SkipJsonSchema[None] = None  # only in a reply: the id of that message
+    deleted_at: datetime | SkipJsonSchema[None] = None  # only with `deleted`, in place of the text
+
+
+class ChatOut(BaseModel):
+    """A room as the caller sees it."""
+
+    id: int = Field(examples=[17])
+    name: str = Field(examples=["g~17"])
+    members: list[int] | SkipJsonSchema[None] = Field(None, examples=[[1, 2, 5]])  # up to 100
+    display_name: str = Field(examples=["Команда"])
+    kind: Literal["pair", "group"] = Field(examples=["group"])
+    members_count: int = Field(examples=[3])
+    role: Role | SkipJsonSchema[None] = Field(None, examples=["admin"])  # in groups
+    image: str | None = Field(examples=[None])
+    history: History | SkipJsonSchema[None] = Field(None, examples=["all"])  # of groups
+    joined_id: int = Field(examples=[8800])
+    muted: bool = Field(examples=[False])
+    read_id: int = Field(examples=[9001])
+    peer_read_id: int | SkipJsonSchema[None] = None  # in rooms of two, if the other one shows it
+    unread: int = Field(examples=[3], description="1,000 stands for that and more.")
+    event_id: int = Field(examples=[9044], description="To sort by.")
+    last_message: MessageOut | None
 
 
 # What a message shows only where it has it.
@@ -62,6 +179,15 @@ def message_out(
     message = {"id": message_id, "user": user, "content": content, "timestamp": timestamp}
     given = zip(_OPTIONAL, optional, strict=False)
     return message | {name: value for name, value in given if value is not None}
+
+
+def history_out(row: Any) -> dict[str, Any]:
+    """Return a row of a history as the API shows it: a deleted message without its text."""
+    *message, deleted_at = row
+    if deleted_at is None:
+        return message_out(*message)
+    message_id, user, _content, timestamp, *_optional = message
+    return {"id": message_id, "user": user, "timestamp": timestamp, "deleted_at": deleted_at}
 
 
 def message_bytes(*message: Any) -> bytes:

@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import itemgetter
 from time import monotonic, sleep
 from typing import TypeAlias
 
@@ -40,6 +41,22 @@ PATIENCE_SECONDS = 4.0  # after which a sender is told that the database does no
 WATCH_SECONDS = 0.25  # how often that is looked at
 
 Outcome: TypeAlias = Stored | ApiError
+
+_first = itemgetter(0)
+
+
+def _publications(new: Sequence[tuple[int, Stored, Draft]]) -> Sequence[Publication]:
+    # What is between two ids of one transaction is a number that nobody uses.
+    publications = []
+    before = new[0][0] - 1 if new else 0
+    for message_id, each, draft in new:
+        publications.append(
+            Publication(
+                before, message_id, each.room_id, draft.room_name, each.prev_id or 0, each.payload
+            )
+        )
+        before = message_id
+    return publications
 
 
 class OutcomeUnknown(ApiError):
@@ -112,8 +129,14 @@ class MessageWriter:
         tally: What it has done so far.
     """
 
-    def __init__(self, engine: Engine, publish: Callable[[Sequence[Publication]], None]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        publish: Callable[[Sequence[Publication]], None],
+        note_sent: Callable[[Sequence[tuple[int, int, int]]], None] = lambda _sent: None,
+    ) -> None:
         self._engine = engine
+        self._note_sent = note_sent
         self._publish = publish
         self.stats = WriterStats()
         self._waiting: deque[_Entry] = deque()
@@ -235,18 +258,18 @@ class MessageWriter:
     def _publish_stored(
         self, batch: Sequence[_Entry], stored: Sequence[Stored | Exception]
     ) -> None:
-        publications = [
-            Publication(each.id - 1, each.id, each.room_id, None, each.prev_id, each.payload)
-            for each in stored
+        new = [
+            (each.id, each, entry.draft)
+            for entry, each in zip(batch, stored, strict=True)
             if isinstance(each, Stored) and each.prev_id is not None
         ]
-        self.stats.stored += len(publications)
-        if len(publications) < len(stored):
-            self.stats.repeated += sum(isinstance(each, Stored) for each in stored) - len(
-                publications
-            )
+        new.sort(key=_first)  # some may have been stored by a second attempt
+        self.stats.stored += len(new)
+        if len(new) < len(stored):
+            self.stats.repeated += sum(isinstance(each, Stored) for each in stored) - len(new)
         try:
-            self._publish(publications)
+            self._publish(_publications(new))
+            self._note_sent([(each.room_id, draft.user_id, each.id) for _, each, draft in new])
         except Exception:
             log.exception("defect while publishing")  # reconciliation finds the messages
         for entry, each in zip(batch, stored, strict=True):

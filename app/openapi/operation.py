@@ -153,10 +153,12 @@ class Operation:
 
 
 def _refused(model: type[BaseModel]) -> BadInput:
-    # The errors of nothing at all, or, where that is allowed, of a first field that is no text.
-    for nothing in ({}, {next(iter(model.model_fields)): 1}):
+    # The errors of nothing at all, or, where that is allowed, of a first field that is neither a
+    # text nor a whole number from 0 on.
+    first = next(iter(model.model_fields), "user1_user2")  # a model without fields takes any name
+    for wrong in ({}, {first: 1}, {first: -1}):
         try:
-            model.model_validate(nothing, by_alias=True, by_name=True)
+            model.model_validate(wrong, by_alias=True, by_name=True)
         except ValidationError as error:
             return BadInput(field_errors(error))
     raise LookupError(f"{model.__name__} takes everything")

@@ -1,5 +1,7 @@
 """`/profiles/api/`: profiles, posts, search."""
 
+from typing import Any
+
 from flask import Blueprint, Response, request
 
 from app.accounts.schemas import UsernameIn
@@ -7,13 +9,15 @@ from app.accounts.services import UserNotFound, get_user_by_name
 from app.accounts.tokens import current_user, login_required
 from app.database.keyset import PageRequest
 from app.database.transactions import reading
-from app.http.annotations import documents_error, documents_response, returns
+from app.http.annotations import documents_error, documents_path, documents_response, returns
 from app.http.conditional import conditional
 from app.http.errors import Overloaded
+from app.http.fields import whole_number
 from app.http.json import json_response
 from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, link_header, paged
 from app.http.validation import RetryIn, takes
 from app.limits.rules import limited
+from app.media.avatar_uploads import UPLOAD_BYTES, StorageUnavailable
 from app.profiles import services
 from app.profiles.people import find_people
 from app.profiles.schemas import (
@@ -21,16 +25,17 @@ from app.profiles.schemas import (
     NEW_POST,
     PeopleIn,
     PersonOut,
+    PostChangeIn,
     PostIn,
     PostOut,
     ProfileIn,
     ProfileOut,
 )
-from app.profiles.services import StorageUnavailable
+from app.profiles.services import NotYourPost, PostNotFound
 
 bp = Blueprint("profiles", __name__, url_prefix="/profiles/api")
 
-UPLOAD_BYTES = 6 * 1024 * 1024  # a picture of 5 MB, and the form around it
+_POST_ID: dict[str, Any] = {"name": "post_id", "sentence": "The id of a post.", "example": 3}
 
 
 @bp.get("/profile/")
@@ -96,6 +101,32 @@ def create_post(body: PostIn, headers: RetryIn) -> Response:
 def list_people(query: PeopleIn) -> Response:
     """Find people: by id, by the beginning of their name, or by likeness, the best first."""
     return json_response(find_people(query.q, query.ids, query.limit))
+
+
+@bp.patch("/posts/<post_id>/")
+@login_required
+@takes(PostChangeIn)
+@returns(PostOut, example=NEW_POST)
+@documents_path(**_POST_ID)
+@documents_error(PostNotFound, NotYourPost)
+def edit_post(post_id: str, body: PostChangeIn) -> Response:
+    """Change title and content of a post of the caller's own, or one of them."""
+    changes = {name: getattr(body, name) for name in body.model_fields_set}
+    return json_response(services.edit_post(current_user.id, whole_number(post_id) or 0, changes))
+
+
+@bp.delete("/posts/<post_id>/")
+@login_required
+@returns(None, 204)
+@documents_path(**_POST_ID)
+@documents_error(PostNotFound, NotYourPost)
+def delete_post(post_id: str) -> Response:
+    """Delete a post of the caller's own."""
+    number = whole_number(post_id)
+    if number is None:
+        raise PostNotFound
+    services.delete_post(current_user.id, number)
+    return Response(status=204)
 
 
 @bp.get("/search-user/")

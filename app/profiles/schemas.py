@@ -4,8 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from flask_babel import lazy_gettext as _
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
-from werkzeug.datastructures import FileStorage
+from pydantic import BaseModel, BeforeValidator, Field
 
 from app.accounts.models import USERNAME_CHARS
 from app.http.fields import (
@@ -19,18 +18,10 @@ from app.http.fields import (
 )
 from app.http.pagination import MOST_USERS
 from app.http.validation import Body
+from app.media.avatar_uploads import PictureField
 from app.profiles.models import BIO_CHARS, POST_CHARS, TITLE_CHARS
 
 PEOPLE_IDS_MAX = 100
-
-
-def _uploaded(value: Any) -> FileStorage | None:
-    # A form has no null: an empty field, or a file field left empty, stands for it.
-    if value is None or value == "" or (isinstance(value, FileStorage) and not value.filename):
-        return None
-    if not isinstance(value, FileStorage):
-        raise RefusedField(_("Send the picture as a file (multipart/form-data), or null."))
-    return value
 
 
 class PostIn(Body):
@@ -39,16 +30,18 @@ class PostIn(Body):
     client_id: ClientId | None = None
 
 
+class PostChangeIn(Body):
+    """Changes of a post; what is not there stays as it is."""
+
+    title: Annotated[TrimmedText, Field(max_length=TITLE_CHARS, examples=["Новый пост"])] = ""
+    content: Annotated[VisibleText, Field(max_length=POST_CHARS, examples=["Текст"])] = ""
+
+
 class ProfileIn(Body):
     """Changes of one's own profile; what is not there stays as it is."""
 
     bio: Annotated[Text, Field(max_length=BIO_CHARS, examples=["Био"])] = ""
-    image: Annotated[
-        Any,
-        AfterValidator(_uploaded),
-        InSchema(anyOf=[{"type": "string", "format": "binary"}, {"type": "null"}]),
-        Field(description="A JPEG, PNG, GIF or WebP of up to 5 MB; null for the default one."),
-    ] = None
+    image: PictureField = None
 
 
 def _ids(text: Any) -> Any:

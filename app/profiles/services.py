@@ -1,6 +1,5 @@
 """Use cases of profiles: show and change one, write posts."""
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from time import sleep
 from typing import Any, Protocol
@@ -18,23 +17,21 @@ from sqlalchemy import (
     update,
 )
 
-from app import threads
 from app.accounts.models import User
 from app.accounts.services import lock_users_shared
 from app.clock import utcnow
 from app.database.keyset import KeysetQuery, key_range
 from app.database.prepared import Prepared
+from app.database.sequence import write_changes
 from app.database.transactions import insert_once, reading, writing
 from app.database.types import LARGEST_ID
-from app.http.errors import RETRY_SECONDS, ApiError, BadInput
+from app.http.errors import ApiError
 from app.http.pagination import DEFAULT_ITEMS
-from app.media.avatars import InvalidPicture, avatar_from
-from app.media.store import MediaStore, image_url
+from app.media.avatar_uploads import discard_avatar, save_avatar
+from app.media.store import image_url
 from app.profiles.models import Post, Profile
 from app.services import services
 from app.social.models import Friendship
-
-log = logging.getLogger(__name__)
 
 DELETED_AT_ONCE = 50  # posts; the largest take SQLite 20 ms, in which a worker stands still
 
@@ -59,17 +56,6 @@ _PROFILE = Prepared(
         select(Friendship.friend_id, null(), null(), null()).where(Friendship.owner_id == _WHOSE),
     )
 )
-
-
-class StorageUnavailable(ApiError):
-    """The disk takes no picture: full, or not writable."""
-
-    status = 503
-    code = "storage_unavailable"
-    detail = _("The picture cannot be stored at the moment.")
-
-    def __init__(self) -> None:
-        super().__init__({"Retry-After": str(RETRY_SECONDS)})
 
 
 def post_out(post: Sequence[Any], author: str) -> Mapping[str, Any]:
@@ -128,43 +114,37 @@ def change_profile(user_id: int, changes: Mapping[str, Any]) -> None:
     store = services().media
     values = dict(changes)
     if values.get("image") is not None:
-        values["image"] = _save(store, values["image"])
+        values["image"] = save_avatar(store, values["image"])
     try:
         old = _write_profile(user_id, values)
     except BaseException:
-        _remove(store, values.get("image"))
+        discard_avatar(store, values.get("image"))
         raise
     if "image" in values:
-        _remove(store, old)
-
-
-def _remove(store: MediaStore, name: str | None) -> None:
-    try:
-        store.delete(name)
-    except OSError:  # one picture too many is no reason to fail whoever has another now
-        log.warning("a picture is left behind: %s", name)
-
-
-def _save(store: MediaStore, data: bytes) -> str:
-    try:
-        return store.save(threads.run("pictures", avatar_from, data))
-    except InvalidPicture as error:
-        raise BadInput({"image": [error.sentence]}) from error
-    except OSError as error:
-        raise StorageUnavailable from error
+        discard_avatar(store, old)
 
 
 def _write_profile(user_id: int, values: Mapping[str, Any]) -> str | None:
     # Returns the name of the picture that was there before. The row is locked first, so of two
     # changes at once the second sees, and removes, the picture of the first.
+    numbers = range(0)
     with writing() as connection:
         lock_users_shared(connection, user_id)
+        if "image" in values:  # whose event id stands in the user's row
+            user = select(User.id).where(User.id == user_id)
+            connection.execute(user.with_for_update(key_share=True))
         insert_once(connection, Profile, user_id=user_id)
         old: str | None = connection.execute(
             select(Profile.image).where(Profile.user_id == user_id).with_for_update()
         ).scalar_one()
         if values:
             connection.execute(update(Profile).where(Profile.user_id == user_id).values(values))
+        if "image" in values:
+            numbers = write_changes(
+                connection,
+                [lambda number: update(User).where(User.id == user_id).values(changed_id=number)],
+            )
+    services().realtime.announce(numbers)
     return old
 
 
@@ -213,6 +193,68 @@ def delete_posts(user_id: int) -> None:
         if len(ids) < DELETED_AT_ONCE:
             return
         sleep(0)  # SQLite does not wait, and others want to be served in between
+
+
+class PostNotFound(ApiError):
+    """There is no such post, or not any more."""
+
+    status = 404
+    code = "post_not_found"
+    detail = _("There is no such post.")
+
+
+class NotYourPost(ApiError):
+    """Only its author may do that."""
+
+    status = 403
+    code = "not_yours"
+    detail = _("Only the author may do this.")
+
+
+def edit_post(user_id: int, post_id: int, changes: Mapping[str, str]) -> Mapping[str, Any]:
+    """Change a post of one's own, whenever it was written.
+
+    Args:
+        user_id: The caller.
+        post_id: Which post.
+        changes: `title` and `content`, or one of them.
+
+    Returns:
+        The post as the API shows it.
+
+    Raises:
+        PostNotFound: It is not there.
+        NotYourPost: Somebody else wrote it.
+    """
+    with writing() as connection:
+        row = _lock_post(connection, user_id, post_id)
+        if row is None:
+            raise PostNotFound
+        if changes:
+            connection.execute(update(Post).where(Post.id == post_id).values(changes))
+    *post, author, _author_id = row
+    return {**post_out(post, author), **changes}
+
+
+def delete_post(user_id: int, post_id: int) -> None:
+    """Delete a post of one's own; one that is not there is deleted already.
+
+    Raises:
+        NotYourPost: Somebody else wrote it.
+    """
+    with writing() as connection:
+        if _lock_post(connection, user_id, post_id) is not None:
+            connection.execute(delete(Post).where(Post.id == post_id))
+
+
+def _lock_post(connection: Connection, user_id: int, post_id: int) -> Row[*tuple[Any, ...]] | None:
+    query = POSTS.add_columns(Post.author_id).where(Post.id == min(post_id, LARGEST_ID))
+    row: Row[*tuple[Any, ...]] | None = connection.execute(
+        query.with_for_update(of=Post)
+    ).one_or_none()
+    if row is not None and row.author_id != user_id:
+        raise NotYourPost
+    return row
 
 
 def erase_profile(connection: Connection, user_id: int) -> None:

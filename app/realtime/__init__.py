@@ -168,6 +168,15 @@ class Realtime:
         self._hub.publish(publications)
         self._bus.publish(publications)
 
+    def announce(self, numbers: range) -> None:
+        """Tell all workers of changes that were committed and are no new messages.
+
+        Args:
+            numbers: The event ids of one transaction; nobody is told of none.
+        """
+        if numbers:
+            self.publish([Publication(numbers[0] - 1, numbers[-1])])
+
     def stop(self, finish: Callable[[], None], close: Close = closing.RESTARTING) -> None:
         """Close every socket and take no more. A second call waits for the first.
 

@@ -177,7 +177,7 @@ class Channel:
     def _following(self, publications: Sequence[Publication]) -> Messages | None:
         # The messages, if nothing is missing before, between or in them, and if they are not
         # so large together that they would fill the outbox of a reader who is quick enough.
-        messages = []
+        messages: list[tuple[int, bytes | None]] = []
         last, size = self.cursor, 0
         for publication in publications:
             if publication.room_prev_id != last or publication.payload is None:

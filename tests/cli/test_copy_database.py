@@ -61,6 +61,7 @@ def url_of(app: Flask) -> str:
     return str(app.config["SQLALCHEMY_DATABASE_URI"])
 
 
+CHOICES = {"kind": "pair", "role": "admin"}  # where a table takes nothing else
 MOMENT = datetime(2024, 2, 29, 23, 59, 59, tzinfo=UTC)
 
 
@@ -87,6 +88,8 @@ def values(table: Table, number: int) -> dict[str, Any]:
             row[column.name] = number == 1
         elif column.type.python_type is int:
             row[column.name] = number
+        elif column.name in CHOICES:
+            row[column.name] = CHOICES[column.name]
         else:
             row[column.name] = f"{table.name}\t'Ё'\n👍 {number}"[: column.type.length or 99]
     return row

@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -416,6 +416,30 @@ GOOD: dict[str, Callable[[World], Request]] = {
         path={"room_name": world.room["name"]},
         body={"content": "C", "client_id": secrets.token_hex(8)},
     ),
+    "show_message": lambda world: Request(path=sent(world)),
+    "edit_message": lambda world: Request(path=sent(world), body={"content": "new"}),
+    "delete_message": lambda world: Request(path=sent(world)),
+    "edit_post": lambda world: Request(path={"post_id": written(world.ann)}, body={"title": "T"}),
+    "delete_post": lambda world: Request(path={"post_id": written(world.ann)}),
+    "list_chats": lambda world: Request(),
+    "mark_read": lambda world: Request(path=in_room(world), body={"read_id": 1}),
+    "mark_unread": lambda world: Request(path=in_room(world), body={"from_id": 1}),
+    "mark_many_read": lambda world: Request(body={world.room["name"]: 1}),
+    "create_group": lambda world: Request(
+        body={"title": "Team", "members": [world.bob.username], "client_id": secrets.token_hex(8)}
+    ),
+    "show_room": lambda world: Request(path=in_room(world)),
+    "change_room": lambda world: Request(path=in_group(world), body={"title": "T"}),
+    "list_members": lambda world: Request(path=in_room(world)),
+    "add_member": lambda world: Request(
+        path=in_group(world), body={"username": make_person(world.ann.url).username}
+    ),
+    "change_member": lambda world: Request(
+        path={**in_group(world), "username": world.bob.username}, body={"role": "admin"}
+    ),
+    "remove_member": lambda world: Request(
+        path={**in_group(world), "username": world.bob.username}
+    ),
     "show_picture": lambda world: Request(path={"name": "user_images/default.jpg"}),
     "show_life": lambda world: Request(),
     "show_readiness": lambda world: Request(),
@@ -424,6 +448,56 @@ GOOD: dict[str, Callable[[World], Request]] = {
     "show_service": lambda world: Request(),
 }
 NOBODY = "nobody at all"
+
+
+def in_room(world: World) -> dict[str, Any]:
+    """Return where the two people's room is."""
+    return {"room_name": world.room["name"]}
+
+
+def in_group(world: World, *, of_another: bool = False) -> dict[str, Any]:
+    """Return where a new group of the two is, which ann has founded unless somebody else did."""
+    founder = make_person(world.ann.url) if of_another else world.ann
+    others = [person.username for person in (world.ann, world.bob) if person is not founder]
+    body = {"title": "Team", "members": others}
+    return {"room_name": founder.post("/messenger/api/groups/", body).json()["name"]}
+
+
+def sent(world: World, *, by_another: bool = False) -> dict[str, Any]:
+    """Return where a new message is that ann has sent, or somebody to her."""
+    sender = make_person(world.ann.url) if by_another else world.ann
+    room = sender.open_room(world.ann) if by_another else world.room
+    path = f"/messenger/api/chatrooms/{room['name']}/messages/"
+    message = sender.post(path, {"content": "C"}).json()
+    return {"room_name": room["name"], "message_id": message["id"]}
+
+
+def left_group(world: World) -> Request:
+    """Return a request that makes a group again which ann has left meanwhile."""
+    body = {"title": "Team", "members": [], "client_id": secrets.token_hex(8)}
+    group = world.ann.post("/messenger/api/groups/", body).json()
+    world.ann.http.delete(f"/messenger/api/chatrooms/{group['name']}/members/{world.ann.username}/")
+    return Request(body=body)
+
+
+def full_group(world: World) -> Request:
+    """Return a request for a group of too many; nobody has all these names."""
+    return Request(body={"title": "Team", "members": [new_name() for _ in range(1000)]})
+
+
+def written(author: Person) -> int:
+    """Return the id of a new post."""
+    post = author.post("/profiles/api/posts/", {"title": "T", "content": "C"}).json()
+    return int(post["id"])
+
+
+def deleted(world: World) -> Request:
+    """Return a request that sends a message again which was deleted meanwhile."""
+    body = {"content": "C", "client_id": secrets.token_hex(8)}
+    path = f"/messenger/api/chatrooms/{world.room['name']}/messages/"
+    message = world.ann.post(path, body).json()
+    world.ann.http.delete(f"{path}{message['id']}/")
+    return Request(path=in_room(world), body=body)
 
 
 def blocked_person(world: World) -> Person:
@@ -442,12 +516,66 @@ def stranger_who_blocks(world: World) -> Person:
 
 
 # What some are refused besides.
-REFUSED: dict[str, Callable[[World], Request]] = {
-    "open_room": lambda world: Request(body={"recipient": stranger_who_blocks(world).username}),
-    "create_message": lambda world: Request(
-        path={"room_name": blocked_person(world).open_room(world.ann)["name"]},
-        body={"content": "C"},
-    ),
+REFUSED: dict[str, Sequence[Callable[[World], Request]]] = {
+    "open_room": [lambda world: Request(body={"recipient": stranger_who_blocks(world).username})],
+    "create_message": [
+        lambda world: Request(
+            path={"room_name": blocked_person(world).open_room(world.ann)["name"]},
+            body={"content": "C"},
+        ),
+        deleted,
+    ],
+    "edit_message": [
+        lambda world: Request(path=sent(world, by_another=True), body={"content": "C"}),
+        lambda world: Request(path={**in_room(world), "message_id": 0}, body={"content": "C"}),
+    ],
+    "delete_message": [lambda world: Request(path=sent(world, by_another=True))],
+    "edit_post": [
+        lambda world: Request(
+            path={"post_id": written(make_person(world.ann.url))}, body={"title": "T"}
+        ),
+    ],
+    "delete_post": [lambda world: Request(path={"post_id": written(make_person(world.ann.url))})],
+    "mark_many_read": [lambda world: Request(body={NOBODY: 1})],
+    "create_group": [
+        left_group,
+        full_group,
+        lambda world: Request(
+            body={"title": "T", "members": [stranger_who_blocks(world).username]}
+        ),
+        lambda world: Request(
+            body={"title": "T", "members": [world.bob.username], "client_id": "made already"}
+        ),
+        lambda world: Request(
+            body={"title": "T", "members": [world.bob.username], "client_id": "made already"}
+        ),
+    ],
+    "change_room": [
+        lambda world: Request(path=in_room(world), body={"title": "T"}),
+        lambda world: Request(path=in_group(world, of_another=True), body={"title": "T"}),
+    ],
+    "add_member": [
+        lambda world: Request(path=in_room(world), body={"username": world.bob.username}),
+        lambda world: Request(path=in_group(world), body={"username": world.bob.username}),
+        lambda world: Request(
+            path=in_group(world), body={"username": stranger_who_blocks(world).username}
+        ),
+    ],
+    "change_member": [
+        lambda world: Request(
+            path={**in_group(world), "username": world.ann.username}, body={"role": "member"}
+        ),
+        lambda world: Request(
+            path={**in_group(world, of_another=True), "username": world.bob.username},
+            body={"role": "member"},
+        ),
+    ],
+    "remove_member": [
+        lambda world: Request(path={**in_room(world), "username": world.bob.username}),
+        lambda world: Request(
+            path={**in_group(world, of_another=True), "username": world.bob.username}
+        ),
+    ],
 }
 
 # What is answered with other settings alone, see `test_answers_with_other_settings_…`.
@@ -499,8 +627,8 @@ def test_every_answer_is_given_as_it_says(
                 content=b" " * (1024 * 1024 + 1),
                 headers={"Content-Type": "application/json"},
             )
-        if operation_id in REFUSED:
-            ask(REFUSED[operation_id](world))
+        for refused in REFUSED.get(operation_id, ()):
+            ask(refused(world))
         answer = ask(good)
         ask(
             good._replace(

@@ -1,0 +1,70 @@
+"""Pictures that people send for a profile or a group: checked, made into avatars, and kept."""
+
+import logging
+from typing import Annotated, Any
+
+from flask_babel import lazy_gettext as _
+from pydantic import AfterValidator, Field
+from werkzeug.datastructures import FileStorage
+
+from app import threads
+from app.http.errors import RETRY_SECONDS, ApiError, BadInput
+from app.http.fields import InSchema, RefusedField
+from app.media.avatars import InvalidPicture, avatar_from
+from app.media.store import MediaStore
+
+log = logging.getLogger(__name__)
+
+UPLOAD_BYTES = 6 * 1024 * 1024  # a picture of 5 MB, and the form around it
+
+
+class StorageUnavailable(ApiError):
+    """The disk takes no picture: full, or not writable."""
+
+    status = 503
+    code = "storage_unavailable"
+    detail = _("The picture cannot be stored at the moment.")
+
+    def __init__(self) -> None:
+        super().__init__({"Retry-After": str(RETRY_SECONDS)})
+
+
+def _uploaded(value: Any) -> FileStorage | None:
+    # A form has no null: an empty field, or a file field left empty, stands for it.
+    if value is None or value == "" or (isinstance(value, FileStorage) and not value.filename):
+        return None
+    if not isinstance(value, FileStorage):
+        raise RefusedField(_("Send the picture as a file (multipart/form-data), or null."))
+    return value
+
+
+PictureField = Annotated[
+    Any,
+    AfterValidator(_uploaded),
+    InSchema(anyOf=[{"type": "string", "format": "binary"}, {"type": "null"}]),
+    Field(description="A JPEG, PNG, GIF or WebP of up to 5 MB; null for the default one."),
+]
+
+
+def save_avatar(store: MediaStore, data: bytes) -> str:
+    """Make an avatar of a picture and keep it; return its name in the store.
+
+    Raises:
+        BadInput: It is no picture that we take.
+        StorageUnavailable: The disk does not take it.
+        TooBusy: Too many pictures are being made.
+    """
+    try:
+        return store.save(threads.run("pictures", avatar_from, data))
+    except InvalidPicture as error:
+        raise BadInput({"image": [error.sentence]}) from error
+    except OSError as error:
+        raise StorageUnavailable from error
+
+
+def discard_avatar(store: MediaStore, name: str | None) -> None:
+    """Remove an avatar that nothing names any more; never raises."""
+    try:
+        store.delete(name)
+    except OSError:  # one picture too many is no reason to fail
+        log.warning("a picture is left behind: %s", name)
