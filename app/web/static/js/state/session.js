@@ -15,11 +15,12 @@ export const me = signal(undefined);
 /** What the server says of itself: who may register, whether it sends mail. */
 export const service = signal({ registration: "open", password_reset_by_mail: false });
 
-const KNOWN = "me"; // in localStorage: who it was; no secret
+const KNOWN = "me"; // in localStorage: who is logged in; no secret
+const LAST = "last"; // in localStorage: the id of whose things IndexedDB keeps
 
 /** Finds out whether somebody is logged in. */
 export async function resume() {
-  http.whenLoggedOut(forget);
+  http.whenLoggedOut(end);
   const known = JSON.parse(localStorage.getItem(KNOWN) ?? "null");
   if (!known) return (status.value = "out");
   me.value = known;
@@ -39,8 +40,8 @@ export async function logIn(/** @type {string} */ username, /** @type {string} *
 /** Asks the server anew who this is. */
 export async function identify() {
   const user = await http.get("/accounts/api/users/me/");
-  const previous = JSON.parse(localStorage.getItem(KNOWN) ?? "null");
-  if (previous && previous.id !== user.id) await store.clear();
+  if (localStorage.getItem(LAST) !== String(user.id)) await store.clear(); // of somebody else
+  localStorage.setItem(LAST, String(user.id));
   localStorage.setItem(KNOWN, JSON.stringify(user));
   me.value = user;
 }
@@ -52,13 +53,19 @@ export async function logOut() {
   await forget();
 }
 
-/** Forgets whoever was logged in: their session is over. */
+/** Forgets everything of whoever was logged in: nothing of it stays on this device. */
 export async function forget() {
-  http.setToken("");
-  localStorage.removeItem(KNOWN);
-  status.value = "out";
-  me.value = undefined;
+  status.value = "out"; // first, so that nothing is kept any more
   await store.clear();
+  history.replaceState(null, "", "/");
+  end();
+}
+
+// The session is over. What waits to be sent stays for whoever logs in again; a new page has
+// nothing else of it in memory.
+function end() {
+  localStorage.removeItem(KNOWN);
+  location.reload();
 }
 
 export async function askService() {

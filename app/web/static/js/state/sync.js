@@ -24,7 +24,7 @@ export async function start(/** @type {string} */ me) {
   const mine = (run = Symbol(me));
   begin(empty(me));
   const kept = await store.find("kept", "state").catch(() => undefined);
-  if (kept?.me === me) begin({ ...empty(me), ...kept });
+  if (kept?.me === me) begin({ ...empty(me), ...kept, people: { ...kept.people, ...world.peek().people } });
   await Promise.all([loadOutbox(), loadDrafts()]);
   if (mine !== run) return; // logged out meanwhile
   isListed = false;

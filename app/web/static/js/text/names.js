@@ -7,9 +7,12 @@ export function initials(/** @type {string} */ name) {
   return letters.join("").toUpperCase() || [...name][0] || "?";
 }
 
-/** A number from 1 to 8, always the same for one name. */
+/** A number from 1 to 8, always the same for one name: its CRC-32. */
 export function hue(/** @type {string} */ name) {
-  let hash = 2166136261; // FNV-1a
-  for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), 16777619);
-  return ((hash >>> 16) % 8) + 1;
+  let crc = -1;
+  for (const byte of new TextEncoder().encode(name)) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (0xedb88320 & -(crc & 1));
+  }
+  return (~crc >>> 0) % 8 + 1;
 }

@@ -6,7 +6,7 @@ import { connection } from "../net/stream.js";
 import { loadRelations } from "../state/people.js";
 import { follow, route } from "../state/route.js";
 import { me, status } from "../state/session.js";
-import { loadSettings } from "../state/settings.js";
+import { account, loadSettings } from "../state/settings.js";
 import { start, stop } from "../state/sync.js";
 import { chatNamed } from "../state/world.js";
 import { Announcements } from "./announce.js";
@@ -86,7 +86,8 @@ function Shell({ parts }) {
   }, []);
   const isLive = connection.value === "live";
   useEffect(() => {
-    if (isLive) for (const load of [loadRelations, loadSettings]) load().catch(() => {}); // the next connection asks again
+    if (account.peek()) return;
+    for (const load of [loadRelations, loadSettings]) load().catch(() => {}); // the next connection asks again
   }, [isLive]);
   const place = PLACES[parts[0]] ? parts[0] : "chat";
   const { list, main, side, show, tabs } = PLACES[place](PLACES[parts[0]] ? parts : []);

@@ -78,9 +78,10 @@ export class Timeline extends Component {
       this.isExpected = Boolean(target);
       return;
     }
-    row.scrollIntoView({ block: target ? "center" : "start" });
-    if (!target) box.scrollTop -= box.clientHeight / 4; // some of what was read stays above
-    else this.flash(target);
+    // Some of what was read stays above what is new; a message that is led to stands in the middle.
+    const place = box.getBoundingClientRect().top + box.clientHeight / (target ? 2 : 4);
+    box.scrollTop += row.getBoundingClientRect().top - place;
+    if (target) this.flash(target);
   }
 
   flash(id) {
@@ -172,7 +173,7 @@ export class Timeline extends Component {
             ${!window.older && html`<${Hello} chat=${chat} isEmpty=${!rows.length} />`}
             <ol class="history" aria-label=${t("history")}>
               ${rows.map((row) => row.kind === "day"
-                ? html`<li key=${row.key} class="day-row"><div class="day">${day(row.date)}</div></li>`
+                ? html`<li key=${row.key}><div class="day">${day(row.date)}</div></li>`
                 : row.kind === "new"
                   ? html`<li key=${row.key}><div class="new" role="separator">${t("new_messages")}</div></li>`
                   : html`<${MessageRow} key=${row.key} message=${row.message} chat=${row.message.reply_to ? chat : undefined} me=${me}
