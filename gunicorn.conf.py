@@ -20,7 +20,7 @@ from gunicorn import glogging
 from gunicorn.workers.ggevent import GeventWorker
 
 # SIGHUP reads this file once more, and the release beside it may be a new one by then.
-for _name in ("config", "logs"):
+for _name in ("config", "config_urls", "logs"):
     sys.modules.pop(_name, None)
 
 import logs  # noqa: E402
@@ -101,6 +101,8 @@ def on_starting(server):
     folder = tempfile.mkdtemp(prefix="beseda-metrics-", dir=worker_tmp_dir)
     os.chown(folder, server.cfg.uid, server.cfg.gid)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    for warning in _config.warnings(os.environ):
+        server.log.warning("%s", warning)
     if _config.workers != _config.WEB_CONCURRENCY:
         server.log.info(
             "SQLite has one writer: 1 worker, although WEB_CONCURRENCY is %d",

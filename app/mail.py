@@ -21,7 +21,7 @@ from time import perf_counter, sleep
 from email_validator import EmailNotValidError, validate_email
 
 from app.http.errors import Overloaded
-from config import SmtpServer
+from config_urls import SmtpServer
 
 log = logging.getLogger(__name__)
 

@@ -37,7 +37,7 @@ class ProcfileServer(Server):
 
     @property
     def web(self) -> list[str]:
-        return shlex.split(PROCFILE["web"])
+        return ["sh", "-c", PROCFILE["web"]]
 
 
 @dataclass(frozen=True)

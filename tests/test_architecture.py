@@ -21,7 +21,7 @@ SOURCES = {
     _name_of(path): ast.parse(path.read_text(encoding="utf-8"))
     for path in [
         *(ROOT / "app").rglob("*.py"),
-        *(ROOT / f"{name}.py" for name in ("config", "logs", "wsgi")),
+        *(ROOT / f"{name}.py" for name in ("config", "config_urls", "logs", "wsgi")),
     ]
 }
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import re
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
+from redis import ConnectionPool
+from sqlalchemy import make_url
 
 import config
 from config import Config, ConfigError
@@ -116,6 +119,20 @@ def test_origins_are_a_list() -> None:
 
     assert settings.CORS_ORIGINS == ("https://a.example", "http://localhost:3000")
     assert "no *" in complaint(CORS_ORIGINS="*")
+
+
+@pytest.mark.parametrize(
+    "origin", ["capacitor://localhost", "http://[::1]:3000", "https://xn--e1afmkfd.xn--p1ai"]
+)
+def test_origin_of_any_scheme_is_taken(origin: str) -> None:
+    assert (origin,) == Config.from_env({"CORS_ORIGINS": origin}).CORS_ORIGINS
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://*.example.com", "null", "https://пример.рф", "https://a.example:x"]
+)
+def test_origin_that_no_browser_sends_is_refused(origin: str) -> None:
+    assert "CORS_ORIGINS" in complaint(CORS_ORIGINS=origin)
 
 
 @pytest.mark.parametrize(
@@ -238,10 +255,11 @@ def test_processes_that_start_at_once_have_one_key(instance: Path) -> None:
 @pytest.mark.parametrize(
     "command",
     [
+        ["-m", "config"],
         ["-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"],
         ["-m", "flask", "--app", "wsgi", "db", "upgrade"],
     ],
-    ids=["serve", "migrate"],
+    ids=["check", "serve", "migrate"],
 )
 def test_a_wrong_setting_stops_the_start_with_one_message(command: list[str]) -> None:
     done = subprocess.run(
@@ -258,3 +276,165 @@ def test_a_wrong_setting_stops_the_start_with_one_message(command: list[str]) ->
     assert "PORT='x': expected" in done.stderr
     assert "LOG_LEVEL='y': expected" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_carriage_returns_at_the_end_of_values_do_no_harm() -> None:
+    plain = {
+        "DATABASE_URL": POSTGRESQL,
+        "REDIS_URL": "redis://cache/0",
+        "JWT_SECRET_KEY": SECRET,
+        "JWT_ACCESS_TOKEN_EXPIRES": "60",
+        "PORT": "8001",
+        "CORS_ORIGINS": "https://a.example",
+        "RATELIMIT_ENABLED": "false",
+        "RATELIMIT_LOGIN": "5/minute",
+        "REGISTRATION": "invite",
+        "LOG_LEVEL": "warning",
+        "METRICS_TOKEN": "t" * 16,
+        "MEDIA_ROOT": "/media",
+    }
+
+    from_windows = {name: f"{value}\r" for name, value in plain.items()}
+
+    assert Config.from_env(from_windows) == Config.from_env(plain)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *("JWT_ACCESS_TOKEN_EXPIRES", "JWT_REFRESH_TOKEN_EXPIRES", "DATABASE_POOL_SIZE", "PORT"),
+        *("WEB_CONCURRENCY", "SOCKETS_MAX", "SOCKETS_PER_USER", "REQUEST_SECONDS", "PROXY_HOPS"),
+        "RATELIMIT_LOGIN",
+    ],
+)
+@pytest.mark.parametrize("digits", [10, 15, 5000])
+def test_every_number_has_an_upper_bound(setting: str, digits: int) -> None:
+    value = "9" * digits
+
+    assert setting in complaint(**{setting: value if "RATE" not in setting else f"{value}/day"})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:pa@ss:S3cret@h/d",
+        "postgresql://u:S3cret@h:S3cret/d",
+        "postgresql://u:S3cret@h:70000/d",
+        "postgresql://u:S3cret@h/d?S3cret=1",
+        "postgresql://u:S3cret@h/d?sslmode=S3cret",
+        "postgresql://u:S3cret@h/d?connect_timeout=1",
+        "S3cret",
+        "//S3cret",
+        "S3cret://u@h/d",
+    ],
+)
+def test_database_that_the_driver_cannot_use_is_refused_without_a_part_of_its_url(url: str) -> None:
+    message = complaint(DATABASE_URL=url, JWT_SECRET_KEY=SECRET)
+
+    assert "DATABASE_URL" in message
+    assert "S3cret" not in message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1:6379/0?ssl_cert_reqs=none",
+        "redis://h:S3cret/0",
+        "redis://h:0/0",
+        "redis://h/S3cret",
+        "redis://h/0?decode_responses=true",
+        "redis://h/0?db=S3cret",
+        "redis://h/0?S3cret",
+        "redis://h/0?db=1&db=2",
+        "redis:///0",
+        "redis://h/0#S3cret",
+        "rediss://h/0?ssl_cert_reqs=S3cret",
+        "unix://",
+    ],
+)
+def test_redis_that_the_driver_cannot_use_is_refused(url: str) -> None:
+    message = complaint(REDIS_URL=url)
+
+    assert "REDIS_URL" in message
+    assert "S3cret" not in message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h",
+        "redis://u:p%40s@h:6380/3?protocol=3",
+        "rediss://h/0?ssl_cert_reqs=none&ssl_check_hostname=false&ssl_ca_certs=/ca.pem",
+        "unix:///run/redis.sock?db=1",
+    ],
+)
+def test_every_redis_that_is_taken_is_one_that_the_driver_takes(url: str) -> None:
+    assert url == Config.from_env({"REDIS_URL": url}).REDIS_URL
+    ConnectionPool.from_url(url).make_connection()  # raises for an option that it does not know
+
+
+def test_password_means_the_same_to_us_and_to_the_driver() -> None:
+    url = Config.from_env(
+        {"DATABASE_URL": "postgres://u:a%20b+c%40@h/d", "JWT_SECRET_KEY": SECRET}
+    ).DATABASE_URL
+
+    assert make_url(url).password == "a b+c@"
+
+
+def test_old_sqlite_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
+
+    assert "SQLite 3.35 or newer" in complaint()
+    assert Config.from_env({"DATABASE_URL": POSTGRESQL, "JWT_SECRET_KEY": SECRET})
+
+
+def test_key_is_kept_where_the_file_system_has_no_hard_links(
+    instance: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("no hard links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+
+    first, second = Config.from_env({}), Config.from_env({})
+
+    assert first.JWT_SECRET_KEY == second.JWT_SECRET_KEY
+    assert [each.name for each in instance.iterdir()] == ["jwt_secret_key"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "lost"),
+    [
+        ({}, ["accounts and messages", "uploaded files"]),
+        ({"DATABASE_URL": POSTGRESQL}, ["uploaded files"]),
+        ({"DATABASE_URL": POSTGRESQL, "MEDIA_URL": "s3://files"}, []),
+    ],
+)
+def test_platform_that_empties_its_disk_is_warned_of(
+    settings: dict[str, str], lost: list[str]
+) -> None:
+    found = Config.from_env({"JWT_SECRET_KEY": SECRET} | settings)
+
+    warnings = list(found.warnings({"DYNO": "web.1"}))
+
+    assert len(warnings) == len(lost)
+    assert all(each in warning for each, warning in zip(lost, warnings, strict=True))
+    assert not list(found.warnings({}))
+
+
+def test_links_have_the_address_of_this_server() -> None:
+    assert Config.from_env({"PORT": "8001"}).own_url == "http://127.0.0.1:8001"
+    url = {"PUBLIC_URL": "https://chat.example.com/"}
+    assert Config.from_env(url).own_url == "https://chat.example.com"
+    assert "PUBLIC_URL" in complaint(PUBLIC_URL="https://chat.example.com/chat")
+
+
+def test_every_setting_stands_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    rates = {name for name in Config.model_fields if name.startswith("RATELIMIT_")}
+
+    for name in Config.model_fields.keys() - rates:
+        assert f"`{name}`" in readme, name
+    limits = (ROOT / "docs" / "limits.md").read_text()
+    for name in rates:
+        assert f"`{name}" in limits, name

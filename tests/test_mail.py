@@ -14,7 +14,8 @@ import trustme
 from app import mail
 from app.http.errors import Overloaded
 from app.mail import Letter, Mailer
-from config import Config, SmtpServer
+from config import Config
+from config_urls import SmtpServer
 from tests.mails import PASSWORD, USERNAME, MailServer, wait_until
 from tests.servers import free_port
 

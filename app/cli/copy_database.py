@@ -12,7 +12,7 @@ from app.database.engine import engine_options, prepare
 from app.operations.copy_database import CopyError, rows_in
 from app.operations.copy_database import copy_database as copy_all
 from app.services import services
-from config import database_url
+from config_urls import database_url
 
 _VARIABLE = "TARGET_DATABASE_URL"
 

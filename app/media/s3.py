@@ -14,7 +14,7 @@ from botocore.config import Config as ClientConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
 from app.media.store import DEFAULT, SHIPPED, Fetched, is_name, new_name
-from config import Bucket
+from config_urls import Bucket
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from app.clock import utcnow
 from app.database.transactions import reading
 from app.mail import Mailer
 from app.services import services
-from config import SmtpServer
+from config_urls import SmtpServer
 from tests.apps import set_config
 from tests.crowds import CROWD, all_at_once
 from tests.factories import PASSWORD, make_person, new_name

@@ -13,7 +13,7 @@ from sqlalchemy import make_url
 
 from app.database.connection import Connection
 from app.database.engine import connector
-from config import database_url
+from config_urls import database_url
 from tests.servers import ROOT
 
 PROGRAM = """

@@ -20,7 +20,7 @@ from app.database.errors import DatabaseUnavailable, is_unavailable
 from app.database.pool import pool_of
 from app.database.transactions import reading, writing
 from app.services import services
-from config import database_url
+from config_urls import database_url
 from tests.apps import make_app, sqlite_url
 from tests.crowds import all_at_once
 from tests.factories import PASSWORD

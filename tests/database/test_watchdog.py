@@ -11,7 +11,7 @@ from app.database.engine import engine_options, prepare
 from app.database.errors import is_unavailable
 from app.database.transactions import reading, writing
 from app.database.watchdog import start_watchdog
-from config import database_url
+from config_urls import database_url
 
 SLOW = text("SELECT pg_sleep(1)")
 

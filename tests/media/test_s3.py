@@ -27,7 +27,8 @@ from app.media.s3 import BucketStore
 from app.media.store import DEFAULT, FolderStore, PicturesUnavailable, image_url, read_picture
 from app.profiles.services import change_profile
 from app.services import services
-from config import Bucket, ConfigError
+from config import ConfigError
+from config_urls import Bucket
 from tests import processes
 from tests.conftest import make_config, sqlite_url
 from tests.factories import make_person
