@@ -1,27 +1,35 @@
 """`flask --app wsgi demo`: people, posts and conversations for somebody who looks around.
 
-All of it goes through the services, as if the people had come and said it.
+All of it goes through the services, as if the people had come and said it over some days.
 """
 
 import io
 import json
+import re
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import click
 from flask.cli import with_appcontext
 from PIL import Image, ImageDraw
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from app.accounts.models import User
 from app.accounts.operators import set_admin
 from app.accounts.registration import create_user
 from app.cli.errors import report_errors
-from app.database.transactions import reading
-from app.messenger.members import require_member
+from app.clock import utcnow
+from app.database.transactions import reading, writing
+from app.messenger.groups import change_room, create_group
+from app.messenger.members import Membership, require_member
+from app.messenger.message_changes import delete_message, edit_message
 from app.messenger.messages import post_message
+from app.messenger.models import Message, RoomMember
 from app.messenger.rooms import open_room
+from app.profiles.models import Post
 from app.profiles.services import change_profile, write_post
+from app.services import services
 from app.social.friends import befriend
 
 PASSWORD = "yourpassword"  # noqa: S105
@@ -45,18 +53,79 @@ def demo() -> None:
                 f"This is for an empty database, and there are {count} users already."
                 f" Serve one beside it: {BESIDE}"
             )
+        now = utcnow()
         ids = _let_in(script["people"])
-        for author, title, content in script["posts"]:
-            write_post(ids[author], author, title, content)
-        for one, other, lines in script["chats"]:
-            room, _ = open_room(ids[one], one, other)
-            seats = {name: require_member(room["name"], ids[name], name) for name in (one, other)}
-            for name, line in lines:
-                post_message(seats[name], line)
-    click.echo(f"Everybody's password is {PASSWORD}. Log in as one of")
+        for age, author, title, content in script["posts"]:
+            post, _ = write_post(ids[author], author, title, content)
+            _date(Post, post["id"], "created_at", _moment(age, now))
+        _talk(script["rooms"], ids, now)
+    click.echo(f"Everybody's password is {PASSWORD}:")
     for person in script["people"]:
         role = ", an administrator" if person.get("is_admin") else ""
         click.echo(f"  {person['username']}{role}: {person['bio']}")
+    port = services().config.PORT
+    name = script["people"][0]["username"]
+    click.echo(f"Open http://127.0.0.1:{port}/ and log in as {name} with the password {PASSWORD}")
+
+
+def _talk(rooms: list[dict[str, Any]], ids: dict[str, int], now: datetime) -> None:
+    """Let everybody say their lines, all rooms in the order of time, as it would have been."""
+    members = [_open(room, ids) for room in rooms]
+    sent: list[list[int]] = [[] for _ in rooms]
+    lines = [
+        (_moment(age, now), number, author, text, *more)
+        for number, room in enumerate(rooms)
+        for age, author, text, *more in room["messages"]
+    ]
+    for moment, number, author, text, *more in sorted(lines, key=lambda line: line[0]):
+        fate: dict[str, Any] = more[0] if more else {}
+        member = members[number][author]
+        answered = sent[number][fate["reply"]] if "reply" in fate else None
+        message_id = post_message(member, text, reply_to=answered).id
+        sent[number].append(message_id)
+        if "edit" in fate:
+            edit_message(member, message_id, fate["edit"], edit_seconds=-1)
+        if "delete" in fate:
+            delete_message(member, message_id)
+        _date(Message, message_id, "timestamp", moment)
+    for room, present, messages in zip(rooms, members, sent, strict=True):
+        for name, member in present.items():
+            unread = room.get("unread", {}).get(name, 0)
+            _mark_read(member, messages[-1 - unread])
+
+
+def _open(room: dict[str, Any], ids: dict[str, int]) -> dict[str, Membership]:
+    founder, *others = room["members"]
+    if "title" in room:
+        room_id, _ = create_group(ids[founder], room["title"], others, "all")
+        name = f"g~{room_id}"
+    else:
+        name = open_room(ids[founder], founder, others[0])[0]["name"]
+    members = {each: require_member(name, ids[each], each) for each in room["members"]}
+    for each in room.get("muted", ()):
+        change_room(members[each], {"muted": True})
+    return members
+
+
+def _moment(age: str, now: datetime) -> datetime:
+    """Return when something was said: `35m` ago, or at `16:52` so many days (`2d`) ago."""
+    if match := re.fullmatch(r"(\d+)m", age):
+        return now - timedelta(minutes=int(match[1]))
+    days, clock = age.split("d ")
+    hour, minute = map(int, clock.split(":"))
+    return (now - timedelta(days=int(days))).replace(hour=hour, minute=minute, second=0)
+
+
+# Nobody could have said it then; so what is dated back and read is written past the services.
+def _date(model: type[Any], row_id: int, column: str, moment: datetime) -> None:
+    with writing() as connection:
+        connection.execute(update(model).where(model.id == row_id).values({column: moment}))
+
+
+def _mark_read(member: Membership, message_id: int) -> None:
+    place = (RoomMember.room_id == member.room_id, RoomMember.user_id == member.user_id)
+    with writing() as connection:
+        connection.execute(update(RoomMember).where(*place).values(read_id=message_id))
 
 
 def _let_in(people: list[dict[str, Any]]) -> dict[str, int]:

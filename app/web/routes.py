@@ -35,6 +35,7 @@ def show_service() -> Response:
             "docs": "/api/docs/",
             "registration": services().config.REGISTRATION,
             "password_reset_by_mail": services().mailer is not None,
+            "edit_seconds": services().config.EDIT_SECONDS,
         }
     )
     response.vary.add("Accept")

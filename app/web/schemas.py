@@ -13,3 +13,7 @@ class ServiceOut(BaseModel):
     password_reset_by_mail: bool = Field(
         examples=[True], description="Whether a lost password can be replaced by mail."
     )
+    edit_seconds: int = Field(
+        examples=[86400],
+        description="How long one's own messages may be edited; 0: never, -1: always.",
+    )

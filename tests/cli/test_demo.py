@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -31,26 +32,50 @@ def test_people_of_the_demo_have_said_what_they_say(app: Flask, client: FlaskCli
         assert len(profile["profile"]["friends"]) == len(person["friends"])
         assert client.get(profile["profile"]["image"], buffered=True).status_code == 200
         assert [post["title"] for post in profile["posts"]] == [
-            title for author, title, _ in SCRIPT["posts"] if author == name
+            title for _, author, title, _ in SCRIPT["posts"] if author == name
         ]
-        rooms = client.get("/messenger/api/user/chatrooms/", headers=bearer).json
-        said = {}
-        for room in rooms:
-            url = f"/messenger/api/chatrooms/{room['name']}/messages/?limit={MOST_ITEMS}"
-            messages = client.get(url, headers=bearer).json
-            said[room["display_name"]] = [[each["user"], each["content"]] for each in messages]
-        assert said == {
-            other if one == name else one: lines
-            for one, other, lines in SCRIPT["chats"]
-            if name in (one, other)
+        chats = client.get("/messenger/api/chats/", headers=bearer).json
+        rooms = [room for room in SCRIPT["rooms"] if name in room["members"]]
+        assert {title_of(chat): chat["unread"] for chat in chats} == {
+            title_of(room, name): room.get("unread", {}).get(name, 0) for room in rooms
         }
+        for chat in chats:
+            url = f"/messenger/api/chatrooms/{chat['name']}/messages/?limit={MOST_ITEMS}"
+            messages = client.get(url, headers=bearer).json
+            (room,) = [each for each in rooms if title_of(each, name) == title_of(chat)]
+            assert [[each["user"], each["content"]] for each in messages] == said_in(room)
+            times = [each["timestamp"] for each in messages]
+            assert times == sorted(times)
+    assert re.search(
+        rf"http://127\.0\.0\.1:\d+/ and log in as anna with the password {demo.PASSWORD}$",
+        done.output.strip(),
+    )
 
 
-def test_both_languages_are_spoken() -> None:
-    lines = [line for *_, chat in SCRIPT["chats"] for _, line in chat]
+def title_of(room: dict[str, Any], name: str = "") -> str:
+    """Return what somebody's list calls a room, of the script or of the API."""
+    other = [each for each in room["members"] if each != name]
+    title: str = room.get("display_name") or room.get("title") or other[0]
+    return title
+
+
+def said_in(room: dict[str, Any]) -> list[list[str]]:
+    """Return who said what in a room of the script, as it is in the end."""
+    ends = [(line, line[3] if line[3:] else {}) for line in room["messages"]]
+    return [[line[1], end.get("edit", line[2])] for line, end in ends if "delete" not in end]
+
+
+def test_it_looks_like_a_team_of_some_days() -> None:
+    rooms = SCRIPT["rooms"]
+    lines = [line for room in rooms for line in room["messages"]]
+    fates = [fate for line in lines for fate in line[3:]]
 
     for letters in ("[а-яё]", "[a-z]"):
-        assert sum(bool(re.search(letters, line)) for line in lines) > 10
+        assert sum(bool(re.search(letters, line[2])) for line in lines) > 10
+    assert {"reply", "edit", "delete"} == {word for fate in fates for word in fate}
+    assert sum("title" in room for room in rooms) >= 3
+    assert sum("anna" in room.get("unread", {}) for room in rooms) >= 3
+    assert len({line[0].partition("d ")[0] for line in lines if "d " in line[0]}) >= 4
 
 
 @pytest.mark.parametrize("app", ["sqlite"], indirect=True)

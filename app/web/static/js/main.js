@@ -2,7 +2,7 @@
 import { render } from "preact";
 
 import { lang, speak } from "./i18n/index.js";
-import { resume } from "./state/session.js";
+import { askService, resume } from "./state/session.js";
 import { tell } from "./view/attention.js";
 import { App } from "./view/app.js";
 import { html } from "./view/html.js";
@@ -10,6 +10,7 @@ import { listenToKeys } from "./view/keys.js";
 
 await speak(lang.value);
 resume();
+askService().catch(() => {}); // what is usual stands until the server says otherwise
 tell();
 listenToKeys();
 render(html`<${App} />`, document.getElementById("root"));

@@ -91,7 +91,7 @@ export const menuFor = (/** @type {Context} */ context) =>
 
 /** Whether this person may still change a message; the server has the last word. */
 export function mayEdit({ message, isMine }) {
-  const seconds = service.value.edit_seconds ?? 86_400;
+  const seconds = service.value.edit_seconds;
   const isInTime = seconds < 0 || Date.now() - Date.parse(message.timestamp) < seconds * 1000;
   return isMine && !message.deleted_at && isInTime;
 }

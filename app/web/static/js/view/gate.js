@@ -4,7 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { chooseLanguage, lang, t } from "../i18n/index.js";
 import { post } from "../net/http.js";
 import { go } from "../state/route.js";
-import { askService, logIn, service } from "../state/session.js";
+import { logIn, service } from "../state/session.js";
 import { title } from "./attention.js";
 import { Field, Note, useForm } from "./form.js";
 import { html } from "./html.js";
@@ -16,7 +16,6 @@ const PASSWORD_MIN = 8;
 /** @param {{place: string, hash: string}} props `hash`: the code or token of a link. */
 export function Gate({ place, hash }) {
   const Form = { register: Register, invite: Register, forgotten: Forgotten, reset: Reset, setup: Setup }[place] ?? LogIn;
-  useEffect(() => void askService(), []);
   return html`
     <main class="gate" id="main">
       <div class="gate__in">
