@@ -24,11 +24,13 @@ from app.limits import status as rate_limits
 from app.limits.rules import Limits
 from app.mail import Mailer
 from app.media.store import FolderStore, MediaStore, media
-from app.messenger import chat_routes, group_routes, handshake
+from app.messenger import chat_routes, event_routes, group_routes, handshake, stream
 from app.messenger import routes as messenger
 from app.messenger import websocket as chat
+from app.messenger.events import MessengerEvents
 from app.messenger.history import MessageHistory
 from app.messenger.pair_access import check_writers_anew
+from app.messenger.presence import Presence
 from app.messenger.read_marks import ReadMarkWriter
 from app.messenger.socket_registry import SocketRegistry
 from app.messenger.writer import MessageWriter
@@ -87,7 +89,7 @@ def create_app(config: Config) -> Flask:
     sock.init_app(app)
     for bp in (
         *(accounts.bp, personal.bp, profiles.bp, social.bp, media, messenger.bp, chat.bp),
-        *(chat_routes.bp, group_routes.bp),
+        *(chat_routes.bp, event_routes.bp, group_routes.bp, stream.bp),
         *(health.bp, docs.bp, web.service),
     ):
         app.register_blueprint(bp)
@@ -105,6 +107,7 @@ def start(app: Flask) -> None:
     parts.writer.start()
     parts.read_marks.start()
     parts.realtime.start()
+    parts.presence.start()
     parts.socket_registry.start()
     parts.metrics.start(app)
     threading.Thread(target=_finish_erasures, args=(app,), name="erasures", daemon=True).start()
@@ -130,17 +133,20 @@ def _make_services(app: Flask, config: Config, log_handler: logs.Handler) -> Non
     with app.app_context():
         engine = db.engine
     prepare(engine)
-    realtime = Realtime(MessageHistory(engine), _bus(config), config.SOCKETS_MAX)
+    events = MessengerEvents(engine)
+    realtime = Realtime(MessageHistory(engine), events, _bus(config), config.SOCKETS_MAX)
     read_marks = ReadMarkWriter(engine, realtime.announce)
     Services(
         config=config,
         engine=engine,
+        events=events,
         limits=Limits(config, f"beseda:{_installation(config)}:limit"),
         log_handler=log_handler,
         mailer=Mailer(config.SMTP_URL, app.app_context) if config.SMTP_URL else None,
         media=_store(config),
         metrics=Metrics(),
         on_block=check_writers_anew,
+        presence=Presence(engine, realtime),
         read_marks=read_marks,
         realtime=realtime,
         socket_registry=SocketRegistry(engine),

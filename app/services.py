@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from app.limits.rules import Limits
     from app.mail import Mailer
     from app.media.store import MediaStore
+    from app.messenger.events import MessengerEvents
+    from app.messenger.presence import Presence
     from app.messenger.read_marks import ReadMarkWriter
     from app.messenger.socket_registry import SocketRegistry
     from app.messenger.writer import MessageWriter
@@ -38,9 +40,11 @@ class Services:
         log_handler: Writes the log, and counts its errors.
         mailer: Sends mail, if there is a mail server.
         media: Keeps pictures.
+        events: What streams carry, as it is in the database.
         metrics: What Prometheus asks for.
         on_block: What to do when one of two users blocks the other, or does so no longer.
         read_marks: Stores how far people have read.
+        presence: Who types, and who is online.
         realtime: The open sockets of this worker.
         socket_registry: Whose they are.
         writer: Stores messages.
@@ -48,6 +52,7 @@ class Services:
 
     config: Config
     engine: "Engine"
+    events: "MessengerEvents"
     limits: "Limits"
     log_handler: logs.Handler
     mailer: "Mailer | None"
@@ -55,6 +60,7 @@ class Services:
     metrics: "Metrics"
     on_block: Callable[[int, int], None]
     read_marks: "ReadMarkWriter"
+    presence: "Presence"
     realtime: "Realtime"
     socket_registry: "SocketRegistry"
     writer: "MessageWriter"

@@ -17,7 +17,8 @@ from wsproto.connection import Connection as Protocol
 from wsproto.connection import ConnectionType
 from wsproto.events import CloseConnection, Ping, Pong, TextMessage
 
-from app.realtime import Publication
+from app.realtime import Event as RealtimeEvent
+from app.realtime import EventPage, FramePage, MembershipChange, Publication
 
 Answer = TypeVar("Answer")
 
@@ -246,6 +247,120 @@ class FakeHistory:
     def after(self, room_id: int, message_id: int, limit: int) -> Sequence[tuple[int, bytes]]:
         newer = [message for message in self._rooms[room_id] if message[0] > message_id]
         return self._answered(newer[:limit])
+
+    def _answered(self, answer: Answer) -> Answer:
+        self.questions += 1
+        gevent.sleep(0)  # a query always takes a turn of the loop
+        self._open.wait()
+        if self.errors:
+            raise self.errors.pop(0)
+        return answer
+
+
+class FakeEvents:
+    """Events in memory, read like `FakeHistory`: of members of rooms, and of nothing else.
+
+    Attributes:
+        questions: How many queries were asked.
+        errors: What the next queries raise, one each.
+    """
+
+    def __init__(self) -> None:
+        self.questions = 0
+        self.errors: list[Exception] = []
+        self.newest = 0
+        self._events: list[tuple[int, int, bytes]] = []  # number, room, frame
+        self._changes: dict[int, MembershipChange] = {}  # by number
+        self._rooms: defaultdict[int, dict[int, tuple[int, int | None]]] = defaultdict(dict)
+        self._open = Event()
+        self._open.set()
+
+    def join(self, room_id: int, user_id: int) -> Publication:
+        """Let somebody become a member."""
+        self._rooms[room_id][user_id] = (self.newest + 1, None)
+        return self._change(room_id, user_id)
+
+    def leave(self, room_id: int, user_id: int) -> Publication:
+        """Let a member leave."""
+        joined_id, _ = self._rooms[room_id][user_id]
+        self._rooms[room_id][user_id] = (joined_id, self.newest + 1)
+        return self._change(room_id, user_id)
+
+    def _change(self, room_id: int, user_id: int) -> Publication:
+        self.newest += 1
+        change = MembershipChange(room_id, user_id, *self._rooms[room_id][user_id])
+        self._changes[self.newest] = change
+        return Publication(self.newest - 1, self.newest)
+
+    def commit(self, room_id: int, payload: bytes | None = None) -> Publication:
+        """Store a message."""
+        self.newest += 1
+        payload = payload or b"%d" % self.newest
+        self._events.append((self.newest, room_id, payload))
+        return Publication(self.newest - 1, self.newest, room_id, "room", 0, payload)
+
+    def skip(self) -> None:
+        """Draw a number that is never used, as a transaction does that is rolled back."""
+        self.newest += 1
+
+    def texts(self, user_id: int, after: int = 0) -> list[str]:
+        """Return what somebody has to get."""
+        return [frame.decode() for _, frame in self._frames(user_id, after)]
+
+    def _frames(self, user_id: int, after: int) -> list[tuple[int, bytes]]:
+        frames = [
+            (number, frame)
+            for number, room_id, frame in self._events
+            if self._is_told(room_id, user_id, number)
+        ]
+        frames += [
+            (number, b"joined" if change.left_id is None else b"left")
+            for number, change in self._changes.items()
+            if change.user_id == user_id
+        ]
+        return sorted(frame for frame in frames if frame[0] > after)
+
+    def _is_told(self, room_id: int, user_id: int, number: int) -> bool:
+        joined_id, left_id = self._rooms[room_id].get(user_id, (number, None))
+        return joined_id < number and (left_id is None or number < left_id)
+
+    def hang(self) -> None:
+        """Leave queries without an answer until `answer`."""
+        self._open.clear()
+
+    def answer(self) -> None:
+        """Answer what was asked, and all that will be."""
+        self._open.set()
+
+    def newest_event_id(self) -> int:
+        return self._answered(self.newest)
+
+    def epoch(self) -> str:
+        return "epoch"
+
+    def message_frame(self, publication: Publication) -> bytes | None:
+        return publication.payload
+
+    def members(self, room_id: int) -> Mapping[int, tuple[int, int | None]]:
+        return self._answered(dict(self._rooms[room_id]))
+
+    def events_after(self, user_id: int, after: int, limit: int) -> FramePage:
+        frames = self._frames(user_id, after)
+        is_last = len(frames) <= limit
+        cursor = max(self.newest, after) if is_last else frames[limit - 1][0]
+        return self._answered(FramePage(frames[:limit], cursor, is_last))
+
+    def events_between(self, after: int, limit: int, user_ids: Collection[int]) -> EventPage:
+        events = [RealtimeEvent(n, room, frame) for n, room, frame in self._events if n > after]
+        for number, change in self._changes.items():
+            if number > after:
+                frame = b"joined" if change.left_id is None else b"left"
+                frames = {change.user_id: frame} if change.user_id in user_ids else {}
+                events.append(RealtimeEvent(number, frames=frames, change=change))
+        events.sort(key=lambda event: event.id)
+        is_last = len(events) <= limit
+        cursor = self.newest if is_last else events[limit - 1].id
+        return self._answered(EventPage(events[:limit], cursor, is_last))
 
     def _answered(self, answer: Answer) -> Answer:
         self.questions += 1

@@ -127,8 +127,10 @@ LARGE = {
     "app/messenger/groups.py": "the use cases of a group",
     "app/messenger/store.py": "one transaction",
     "app/messenger/writer.py": "one queue, and who is told what became of it",
+    "app/messenger/stream.py": "one client of a stream",
     "app/operations/backups.py": "a backup and its way back",
     "app/realtime/connection.py": "the state of one socket",
+    "app/realtime/feed.py": "the order of the events of one worker",
     "app/realtime/frames.py": "RFC 6455, section 5",
 }
 
@@ -196,7 +198,7 @@ def test_only_create_app_joins_the_parts() -> None:
 
 def use_cases() -> Iterator[str]:
     """Name the modules of the domains that act: all but those that know what a request is."""
-    doors = ("routes", "schemas", "tokens", "websocket", "handshake")
+    doors = ("routes", "schemas", "tokens", "websocket", "handshake", "stream")
     for module in modules(*(f"app.{name}" for name in (*DOMAINS, "privacy", "media"))):
         if not module.endswith(doors):
             yield module

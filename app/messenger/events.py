@@ -25,15 +25,16 @@ from sqlalchemy import (
 )
 
 from app.database.prepared import AnyRow, Prepared
-from app.database.transactions import insert_once, reading, writing
+from app.database.transactions import insert_once, writing
 from app.database.types import UtcDateTime
 from app.http.json import encode
 from app.media.store import image_url
 from app.messenger import chats
 from app.messenger.chats import BLOCKED, NEWEST, UNREAD, in_words_of
+from app.messenger.history import reading_history
 from app.messenger.models import Installation, RoomMember
 from app.messenger.schemas import message_bytes
-from app.realtime import Event, EventPage, FramePage, MembershipChange
+from app.realtime import Event, EventPage, FramePage, MembershipChange, Publication
 
 RANGE = 10_000  # event ids that one page looks at
 READERS_MAX = 20  # members of a room in which everybody sees how far the others have read
@@ -234,13 +235,13 @@ class MessengerEvents:
 
     def newest_event_id(self) -> int:
         """Return the greatest event id that can be seen."""
-        with reading(self._engine) as connection:
+        with reading_history(self._engine) as connection:
             return chats.newest_event_id(connection)
 
     def epoch(self) -> str:
         """Return which life of the database it is: a restore begins another one."""
         query = select(Installation.epoch)
-        with reading(self._engine) as connection:
+        with reading_history(self._engine) as connection:
             epoch: str | None = connection.scalar(query)
         if epoch is None:
             with writing(self._engine) as connection:
@@ -248,17 +249,23 @@ class MessengerEvents:
                 epoch = connection.scalars(query).one()
         return epoch
 
+    def message_frame(self, publication: Publication) -> bytes | None:
+        """Return the frame of a new message; None if it has to be read."""
+        if publication.room_name is None or publication.payload is None:
+            return None
+        return message_frame(publication.id, publication.room_name, publication.payload)
+
     def members(self, room_id: int) -> Mapping[int, tuple[int, int | None]]:
         """Return `joined_id` and `left_id` of everybody who is or was a member of a room."""
         query = select(RoomMember.user_id, RoomMember.joined_id, RoomMember.left_id)
-        with reading(self._engine) as connection:
+        with reading_history(self._engine) as connection:
             rows = connection.execute(query.where(RoomMember.room_id == room_id)).all()
         return {user_id: (joined_id, left_id) for user_id, joined_id, left_id in rows}
 
     def events_after(self, user_id: int, after: int, limit: int) -> FramePage:
         """Return what one person is told after an event id, the oldest of it."""
         bounds = {"after": after, "most": limit, "user_id": user_id}
-        with reading(self._engine) as connection:
+        with reading_history(self._engine) as connection:
             rows = _EVENTS_OF_ONE[connection.dialect.name].all(connection, bounds)
             events = [row for row in rows if row.number is not None]
             described = chats.find_chats(
@@ -280,7 +287,7 @@ class MessengerEvents:
         """Return all events after an event id, the oldest of them, for those who are here."""
         here = frozenset(user_ids)
         bounds = {"after": after, "most": limit}
-        with reading(self._engine) as connection:
+        with reading_history(self._engine) as connection:
             rows = _EVENTS_OF_ALL[connection.dialect.name].all(connection, bounds)
             events = [row for row in rows if row.number is not None]
             told = {row.number: _told_of(connection, row, here) for row in events}

@@ -15,6 +15,23 @@ from app.messenger.models import Message
 from app.messenger.schemas import message_bytes
 from app.realtime import HistoryUnavailableError
 
+
+@contextmanager
+def reading_history(engine: Engine) -> Iterator[Connection]:
+    """Lend a connection to read for realtime.
+
+    Raises:
+        HistoryUnavailableError: The database is away.
+    """
+    try:
+        with reading(engine) as connection:
+            yield connection
+    except SQLAlchemyError as error:
+        if is_unavailable(error):
+            raise HistoryUnavailableError(type(error).__name__) from error
+        raise
+
+
 MESSAGES = select(
     Message.id,
     User.username,
@@ -53,7 +70,7 @@ class MessageHistory:
         ids = ",".join(map(str, room_ids))
         is_sqlite = self._engine.dialect.name == "sqlite"
         rooms = f"[{ids}]" if is_sqlite else f"{{{ids}}}"
-        with self._reading() as connection:
+        with reading_history(self._engine) as connection:
             return dict(_LAST_IDS[self._engine.dialect.name].all(connection, {"rooms": rooms}))
 
     def after(
@@ -64,19 +81,9 @@ class MessageHistory:
         A deleted message has none. It is there all the same, or whoever looks for what comes up
         to the room's newest id would look for ever, if that was deleted.
         """
-        with self._reading() as connection:
+        with reading_history(self._engine) as connection:
             rows = _OF_ROOM.after(connection, message_id, limit, partition=room_id)
         return [
             (message[0], None if deleted_at else message_bytes(*message))
             for *message, deleted_at in rows
         ]
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        try:
-            with reading(self._engine) as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            if is_unavailable(error):
-                raise HistoryUnavailableError(type(error).__name__) from error
-            raise

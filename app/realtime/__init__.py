@@ -22,22 +22,27 @@ from app.realtime.events import (
     FramePage,
     MembershipChange,
     Publication,
+    Signal,
 )
+from app.realtime.feed import BEAT_SECONDS, Feed
 from app.realtime.history import History, HistoryUnavailableError
 from app.realtime.hub import Hub
 from app.realtime.loop import monotonic
+from app.realtime.polls import Polls
 from app.realtime.postgres_pubsub import PostgresPubSub
 from app.realtime.redis_pubsub import RedisPubSub
 from app.realtime.stats import Stats
-from app.realtime.subscription import Subscription
+from app.realtime.subscription import StreamSubscription, Subscription
 
 __all__ = [
+    "BEAT_SECONDS",
     "Bus",
     "Close",
     "Connection",
     "Event",
     "EventPage",
     "EventSource",
+    "Feed",
     "FramePage",
     "History",
     "HistoryUnavailableError",
@@ -49,7 +54,9 @@ __all__ = [
     "Publication",
     "Realtime",
     "RedisPubSub",
+    "Signal",
     "Stats",
+    "StreamSubscription",
     "Subscription",
     "closing",
 ]
@@ -62,12 +69,14 @@ class Realtime:
 
     Args:
         history: The messages in the database, for what publications do not bring.
+        events: The events in the database, for streams.
         bus: How other workers learn of ours.
         sockets_max: How many sockets may be open here at a time.
     """
 
-    def __init__(self, history: History, bus: Bus, sockets_max: int) -> None:
-        self._hub = Hub(history, bus)
+    def __init__(self, history: History, events: EventSource, bus: Bus, sockets_max: int) -> None:
+        self._hub = Hub(history, events, bus)
+        self.polls = Polls(self._hub.feed)
         self._bus = bus
         self._sockets_max = sockets_max
         self._reserved = 0  # handshakes that may become sockets
@@ -163,6 +172,19 @@ class Realtime:
         if channel is not None:
             channel.resend(subscription, message_id, payload)
 
+    @property
+    def feed(self) -> Feed:
+        """The streams of this worker."""
+        return self._hub.feed
+
+    def on_signals(self, take: Callable[[Signal], None]) -> None:
+        """Let a function be called, in the loop's thread, with signals of the other workers."""
+        self._hub.on_signal = take
+
+    def send_signal(self, signal: Signal) -> None:
+        """Send a signal to the other workers. It may be lost."""
+        self._bus.publish([signal])
+
     def publish(self, publications: Sequence[Publication]) -> None:
         """Deliver what was committed: here at once, elsewhere by the bus."""
         self._hub.publish(publications)
@@ -188,7 +210,7 @@ class Realtime:
         if self.is_stopping:
             self._has_stopped.wait()
             return
-        self.is_stopping = True
+        self.is_stopping = self.polls.is_stopping = True
         try:
             finish()
             self._hub.close_all(close)

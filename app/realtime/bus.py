@@ -8,13 +8,12 @@ import logging
 import secrets
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Protocol, TypeAlias
 
-import orjson
-
-from app.realtime.events import Publication
+from app.realtime.events import Publication, Signal
+from app.realtime.packing import head_of, pack, unpack
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +23,7 @@ ALONE_SECONDS = 2.5  # without anything from others for so long there are none
 PAUSE_SECONDS = 0.5  # between two attempts to connect
 QUEUED_MAX = 5_000  # publications that wait to be sent; then the oldest are dropped
 
-OnPublications: TypeAlias = Callable[[Sequence[Publication]], None]
+OnPublications: TypeAlias = Callable[[Sequence[Publication | Signal]], None]
 
 
 class Bus(Protocol):
@@ -45,7 +44,7 @@ class Bus(Protocol):
                 are.
         """
 
-    def publish(self, publications: Sequence[Publication]) -> None:
+    def publish(self, publications: Sequence[Publication | Signal]) -> None:
         """Tell the others. Never waits, never raises."""
 
     def is_healthy(self) -> bool:
@@ -63,7 +62,7 @@ class MemoryBus:
     def start(self, on_publications: OnPublications, on_recovery: Callable[[], None]) -> None:
         """Nothing to begin."""
 
-    def publish(self, publications: Sequence[Publication]) -> None:
+    def publish(self, publications: Sequence[Publication | Signal]) -> None:
         """Nobody to tell."""
 
     def is_healthy(self) -> bool:
@@ -127,7 +126,7 @@ class PubSubBus:
     def __init__(self, backend: PubSubBackend) -> None:
         self._backend = backend
         self._origin = secrets.token_hex(8)
-        self._queue: deque[Publication] = deque(maxlen=QUEUED_MAX)
+        self._queue: deque[Publication | Signal] = deque(maxlen=QUEUED_MAX)
         self._wake = threading.Event()
         self._own_at = float("-inf")  # when this worker last received its own heartbeat
         self._others_at = monotonic()  # … and anything of another; there may be some at first
@@ -141,7 +140,7 @@ class PubSubBus:
         ):
             threading.Thread(target=target, name="bus", daemon=True).start()
 
-    def publish(self, publications: Sequence[Publication]) -> None:
+    def publish(self, publications: Sequence[Publication | Signal]) -> None:
         # Publishing costs the same with no listeners (a sixth of a message on PostgreSQL).
         if self._is_alone():
             return
@@ -207,7 +206,7 @@ class PubSubBus:
         on_recovery: Callable[[], None],
     ) -> None:
         since = monotonic()
-        own = _head(self._origin)
+        own = head_of(self._origin)
         while not self._stopped:
             for message in connection.receive():
                 if message.startswith(own):  # a heartbeat, whatever else it carries
@@ -243,47 +242,3 @@ class PubSubBus:
     def _pause(self) -> None:
         if not self._stopped:
             threading.Event().wait(PAUSE_SECONDS)
-
-
-def pack(origin: str, publications: Sequence[Publication], message_bytes: int) -> Iterator[bytes]:
-    """Yield messages that carry publications; one without any if there are none.
-
-    Args:
-        origin: Who sends them.
-        publications: What to carry. One whose payload does not fit goes without it.
-        message_bytes: How large a message may be.
-    """
-    head = _head(origin)
-    parts = [head]
-    size = len(head) + 1
-    for publication in publications:
-        part = _packed(publication, publication.payload)
-        if len(head) + len(part) + 2 > message_bytes:
-            part = _packed(publication, None)
-        if size + len(part) + 1 > message_bytes:
-            yield b",".join(parts) + b"]"
-            parts, size = [head], len(head) + 1
-        parts.append(part)
-        size += len(part) + 1
-    yield b",".join(parts) + b"]"
-
-
-def _head(origin: str) -> bytes:
-    return b"[" + orjson.dumps(origin)
-
-
-def _packed(publication: Publication, payload: bytes | None) -> bytes:
-    return orjson.dumps((*publication[:-1], None if payload is None else payload.decode()))
-
-
-def unpack(message: bytes) -> tuple[str, list[Publication]]:
-    """Return the origin and the publications of a message that `pack` made.
-
-    Raises:
-        ValueError: It is no such message.
-    """
-    origin, *publications = orjson.loads(message)
-    return origin, [
-        Publication(*facts, None if text is None else text.encode())  # type: ignore[call-arg]
-        for *facts, text in publications
-    ]

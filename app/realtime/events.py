@@ -6,7 +6,7 @@ order (`app/database/sequence.py`), so one number says how far anybody has been 
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 
 class Publication(NamedTuple):
@@ -32,6 +32,18 @@ class Publication(NamedTuple):
     room_name: str | None = None
     room_prev_id: int = 0
     payload: bytes | None = None
+
+
+class Signal(NamedTuple):
+    """Something that is not stored: somebody types, or is online. It may be lost.
+
+    Attributes:
+        kind: What it is.
+        values: More of it, as JSON can carry it.
+    """
+
+    kind: str
+    values: Sequence[Any]
 
 
 class MembershipChange(NamedTuple):
@@ -95,7 +107,11 @@ class FramePage:
 
 
 class EventSource(Protocol):
-    """Reads events from the database. All of it may wait and may raise."""
+    """Reads events from the database. Its methods may wait.
+
+    Raises:
+        HistoryUnavailableError: The database is away.
+    """
 
     def newest_event_id(self) -> int:
         """Return the greatest event id that can be seen."""
@@ -120,6 +136,9 @@ class EventSource(Protocol):
             limit: Events at most. A page may have fewer, even none, and not be the last one.
             user_ids: The people whose streams the worker has: for whom single frames are made.
         """
+
+    def message_frame(self, publication: Publication) -> bytes | None:
+        """Return the frame of a new message; None if it has to be read from the database."""
 
     def members(self, room_id: int) -> Mapping[int, tuple[int, int | None]]:
         """Return `joined_id` and `left_id` of everybody who is or was a member of a room.

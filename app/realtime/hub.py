@@ -5,14 +5,15 @@ Owns the only references to connections and channels. Touched in the loop's thre
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 
 from app.realtime import closing
 from app.realtime.bus import Bus
 from app.realtime.channel import Channel
 from app.realtime.closing import Close
 from app.realtime.connection import Connection, Listener
-from app.realtime.events import Publication
+from app.realtime.events import EventSource, Publication, Signal
+from app.realtime.feed import Feed
 from app.realtime.history import History, HistoryUnavailableError
 from app.realtime.loop import monotonic, sleep, spawn
 from app.realtime.stats import Stats
@@ -32,22 +33,39 @@ class Hub:
 
     Args:
         history: Where missed messages are read.
+        events: Where the events of streams are read.
         bus: Where the other workers publish.
+
+    Attributes:
+        on_signal: Is called, in the loop's thread, with signals of the other workers.
     """
 
-    def __init__(self, history: History, bus: Bus) -> None:
+    def __init__(self, history: History, events: EventSource, bus: Bus) -> None:
         self.connections: set[Connection] = set()
         self.channels: dict[int, Channel] = {}
         self.stats = Stats()
+        self.feed = Feed(events, self.stats)
+        self.on_signal: Callable[[Signal], None] = lambda _: None
         self._history = history
         self._bus = bus
         self._refused: dict[Connection, None] = {}  # the oldest first
 
     def start(self) -> None:
         """Begin to listen to the bus and to look after the sockets."""
-        self._bus.start(self.publish, lambda: spawn(self.reconcile))
+        self._bus.start(self._on_publications, self._on_recovery)
         spawn(self._beat_forever)
         spawn(self._reconcile_forever)
+        spawn(self._reconcile_feed_forever)
+
+    def _on_publications(self, parts: Sequence[Publication | Signal]) -> None:
+        self.publish([part for part in parts if isinstance(part, Publication)])
+        for part in parts:
+            if isinstance(part, Signal):
+                self.on_signal(part)
+
+    def _on_recovery(self) -> None:
+        spawn(self.reconcile)
+        spawn(self.feed.reconcile)
 
     @property
     def admitted(self) -> int:
@@ -105,8 +123,9 @@ class Hub:
             if not channel.members:
                 del self.channels[room_id]
 
-    def publish(self, publications: Iterable[Publication]) -> None:
+    def publish(self, publications: Sequence[Publication]) -> None:
         """Deliver to the sockets here what was committed."""
+        self.feed.publish(publications)
         if not self.channels:
             return
         by_room: defaultdict[int, list[Publication]] = defaultdict(list)
@@ -155,6 +174,10 @@ class Hub:
                     connection.beat(now)
                 except Exception:
                     log.exception("defect in the heartbeat of one socket; the others go on")
+            try:
+                self.feed.beat(now)
+            except Exception:
+                log.exception("defect in the heartbeat of streams")
 
     def _reconcile_forever(self) -> None:
         while True:
@@ -163,3 +186,11 @@ class Hub:
             else:
                 sleep(RECONCILE_SECONDS if self._bus.has_others else ALONE_RECONCILE_SECONDS)
             self.reconcile()
+
+    def _reconcile_feed_forever(self) -> None:
+        while True:
+            # Also where no other worker is: what an operator does from the command line is not
+            # published.
+            is_healthy = self._bus.is_healthy()
+            sleep(RECONCILE_SECONDS if is_healthy else UNHEALTHY_RECONCILE_SECONDS)
+            self.feed.reconcile()

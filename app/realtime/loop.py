@@ -10,8 +10,18 @@ from typing import Any, Protocol
 
 import gevent
 from gevent.event import Event
+from gevent.lock import Semaphore
 
-__all__ = ["Event", "Watcher", "monotonic", "sleep", "spawn", "watch_reads", "watch_writes"]
+__all__ = [
+    "Event",
+    "Semaphore",
+    "Watcher",
+    "monotonic",
+    "sleep",
+    "spawn",
+    "watch_reads",
+    "watch_writes",
+]
 
 _READ, _WRITE = 1, 2  # libev's EV_READ and EV_WRITE
 

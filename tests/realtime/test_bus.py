@@ -9,7 +9,7 @@ import pytest
 
 from app.database.engine import connector
 from app.realtime import Bus, MemoryBus, PostgresPubSub, Publication, PubSubBus, RedisPubSub
-from app.realtime.bus import pack, unpack
+from app.realtime.packing import pack, unpack
 from config_urls import database_url
 from tests.conftest import unavailable
 from tests.delivery.machines import PostgresServer, RedisServer

@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 
 from app.realtime import HistoryUnavailableError, MemoryBus, Publication, Realtime, closing
 from app.realtime.hub import Hub
-from tests.fakes import FakeHistory, FakeListener, FakeSocket, Peer, faultless_loop, settle, until
+from tests.fakes import (
+    FakeEvents,
+    FakeHistory,
+    FakeListener,
+    FakeSocket,
+    Peer,
+    faultless_loop,
+    settle,
+    until,
+)
 
 ROOM, OTHER_ROOM = 7, 8
 
@@ -60,7 +69,7 @@ def bus():
 
 @pytest.fixture
 def hub(history, bus):
-    return Hub(history, bus)
+    return Hub(history, FakeEvents(), bus)
 
 
 @pytest.fixture
@@ -396,7 +405,7 @@ class Client:
 
 @pytest.fixture
 def realtime(history, bus, greenlets):
-    realtime = Realtime(history, bus, sockets_max=3)
+    realtime = Realtime(history, FakeEvents(), bus, sockets_max=3)
     realtime.start()
     return realtime
 
@@ -459,7 +468,7 @@ def test_oldest_of_too_many_refused_sockets_goes(realtime, monkeypatch):
 
 
 def test_there_is_no_room_before_the_start(history, bus):
-    realtime = Realtime(history, bus, sockets_max=3)
+    realtime = Realtime(history, FakeEvents(), bus, sockets_max=3)
 
     assert not realtime.has_room()
     assert not realtime.reserve()
@@ -578,7 +587,7 @@ class World:
     repeats: list[tuple[FakeSocket, int]] = field(default_factory=list)
 
     def __post_init__(self):
-        self.hub = Hub(self.history, MemoryBus())
+        self.hub = Hub(self.history, FakeEvents(), MemoryBus())
 
     # Each of these is a thing that may happen; `number` decides what there is to decide.
 
