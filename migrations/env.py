@@ -20,7 +20,6 @@ from app.services import services
 _LOCK = 0x6265736564610001  # any number that nobody else uses: "beseda", 1
 
 log = logging.getLogger("alembic")
-log.setLevel(logging.INFO)
 config = context.config
 
 
@@ -72,6 +71,8 @@ if context.is_offline_mode():
     raise SystemExit("--sql is not supported: a migration may have to look at the data.")
 
 if (lent := config.attributes.get("connection")) is not None:
+    log.setLevel(logging.WARNING)
     run(lent)  # of somebody who has more to do in the same transaction
 else:
+    log.setLevel(logging.INFO)
     run_alone()

@@ -8,8 +8,10 @@ from sqlalchemy import URL
 
 from app.database import revisions
 from app.media.store import FolderStore
-from app.operations.backups import BackupError, Installation, Manifest, opened, write_backup
-from app.operations.backups import restore as restore_backup
+from app.operations.backup_format import BackupError, Installation, Manifest
+from app.operations.backup_read import opened
+from app.operations.backup_restore import restore as restore_backup
+from app.operations.backup_write import write_backup
 from app.services import services
 from config import kept_key
 
@@ -33,7 +35,7 @@ def backup(file: Path, without_key: bool) -> None:
     try:
         manifest = write_backup(source, file)
     except (BackupError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(_printable(error)) from None
     click.echo(f"{file}, {file.stat().st_size:,} bytes: {_described(manifest)}.")
     if source.pictures is None:
         click.echo("The pictures are not in it: MEDIA_URL keeps them elsewhere.")
@@ -61,7 +63,7 @@ def restore(file: Path, replace: bool) -> None:
             restore_backup(found, target, replace=replace)
             manifest = found.manifest
     except (BackupError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(_printable(error)) from None
     click.echo(f"Restored from {manifest.made_at:%Y-%m-%d %H:%M:%S} UTC: {_described(manifest)}.")
     if target.key is None:
         click.echo("JWT_SECRET_KEY is set and holds: people whose tokens it has not signed log in.")
@@ -95,3 +97,8 @@ def _described(manifest: Manifest) -> str:
     rows = [f"{count:,} {table.replace('_', ' ')}" for table, count in manifest.tables.items()]
     key = "the signing key" if manifest.has_key else "no signing key"
     return ", ".join([*rows, f"{len(manifest.pictures):,} pictures", key])
+
+
+def _printable(error: Exception) -> str:
+    # A file from somebody else may bring names that would move the cursor of the terminal.
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(error))

@@ -47,9 +47,9 @@ def is_later(found: frozenset[str]) -> bool:
     return bool(found - known())
 
 
-def upgrade(connection: Connection) -> None:
-    """Create the tables of this release, in the transaction that the connection has begun."""
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Create the tables of a revision, in the transaction that the connection has begun."""
     config = Config(MIGRATIONS / "alembic.ini")
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)

@@ -1,10 +1,15 @@
 """`backup` and `restore`: all that there was, or nothing; and nothing is lost on the way."""
 
+import hashlib
 import io
 import json
+import os
+import sqlite3
 import stat
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +20,17 @@ from click.testing import Result
 from flask import Flask
 from flask_migrate import downgrade, upgrade
 from PIL import Image
-from sqlalchemy import select, text
+from sqlalchemy import String, select, text
 
 import config
 from app import create_app
 from app.accounts.registration import register
 from app.database.transactions import reading, writing
+from app.extensions import db
 from app.media.store import FolderStore
-from app.operations.backups import Installation, opened, write_backup
+from app.operations.backup_format import Installation, count_rows
+from app.operations.backup_read import opened
+from app.operations.backup_write import MEDIA_COLUMNS, write_backup
 from app.profiles.models import Profile
 from app.profiles.services import change_profile, write_post
 from app.services import services
@@ -322,9 +330,60 @@ def smuggle(file: Path) -> None:
     rewritten(file, change)
 
 
+def alter(statement: str) -> Callable[[Path], None]:
+    """Let somebody change the database in a backup, and its manifest with it."""
+
+    def change(files: dict[str, bytes]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "beseda.db")
+            path.write_bytes(files["beseda.db"])
+            with closing(sqlite3.connect(path)) as database:
+                database.execute("PRAGMA journal_mode = DELETE")
+                database.execute(statement)
+                database.commit()
+                tables = count_rows(database)
+            files["beseda.db"] = data = path.read_bytes()
+        manifest = json.loads(files["manifest.json"])
+        digest = hashlib.sha256(data).hexdigest()
+        manifest["files"]["beseda.db"] = {"bytes": len(data), "sha256": digest}
+        files["manifest.json"] = json.dumps(manifest | {"tables": tables}).encode()
+
+    return lambda file: rewritten(file, change)
+
+
+def replace_picture(**attributes: Any) -> Callable[[Path], None]:
+    """Let a picture of a backup be a member of another kind."""
+
+    def change(file: Path) -> None:
+        with tarfile.open(file) as tar:
+            members = [(member, tar.extractfile(member).read()) for member in tar.getmembers()]
+        with tarfile.open(file, "w") as tar:
+            for member, data in members:
+                if member.name.startswith("media/"):
+                    for name, value in attributes.items():
+                        setattr(member, name, value)
+                    member.linkname = member.name
+                    member.size = 0 if "type" in attributes else member.size
+                tar.addfile(member, io.BytesIO(data))
+
+    return change
+
+
+SPARSE = {"GNU.sparse.major": "0", "GNU.sparse.size": str(2**50), "GNU.sparse.map": "0,0"}
+PROMOTE = "BEGIN UPDATE users SET is_admin = 1 WHERE id = NEW.id; END"
+
+
 @pytest.mark.parametrize(
     ("harm", "reason"),
     [
+        (alter(f"CREATE TRIGGER t AFTER INSERT ON users {PROMOTE}"), "look at trigger 't'"),
+        (alter("CREATE VIEW v AS SELECT * FROM users"), "look at view 'v'"),
+        (alter("ALTER TABLE users ADD evil DEFAULT 1"), "look at table 'users'"),
+        (alter('CREATE TABLE "x\x1b[2JEVIL" (id)'), "x\\x1b[2JEVIL"),
+        (replace_picture(type=tarfile.SYMTYPE), "there is no media/"),
+        (replace_picture(type=tarfile.LNKTYPE), "there is no media/"),
+        (replace_picture(type=tarfile.FIFOTYPE), "there is no media/"),
+        (replace_picture(pax_headers=SPARSE), "there is no media/"),
         (cut_short, "not whole"),
         (flip_a_bit, "is not what was written"),
         (lambda file: file.write_bytes(b""), "no backup"),
@@ -381,7 +440,7 @@ def test_backup_of_an_earlier_release_is_restored_and_to_be_migrated(
     done = run(app, "restore", "--replace", file)
 
     assert done.exit_code == 0
-    assert "flask --app wsgi db upgrade" in done.output
+    assert "./beseda db upgrade" in done.output
     with opened(file, tmp_path) as backup:
         assert backup.manifest.revision == "0001"
 
@@ -415,3 +474,30 @@ def test_postgresql_has_its_own_tools(tmp_path: Path, arguments: tuple[str, str]
     assert {"backup": "pg_dump", "restore": "pg_restore"}[arguments[0]] in done.output
     assert "postgresql://someone@127.0.0.1:1/beseda" in done.output
     assert "hidden" not in done.output
+
+
+def test_every_column_that_names_a_file_is_looked_at() -> None:
+    named = {
+        column.name
+        for table in db.metadata.sorted_tables
+        for column in table.columns
+        if isinstance(column.type, String) and column.type.length == 255  # as names of files are
+    }
+
+    assert named - {"password_hash"} == set(MEDIA_COLUMNS)
+
+
+def test_backup_goes_to_a_disk_without_hard_links(
+    start: Callable[..., Flask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("no hard links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    app, file = start("only"), tmp_path / "backup.tar"
+
+    first, second = run(app, "backup", file), run(app, "backup", file)
+
+    assert first.exit_code == 0, first.output
+    assert mode(file) == 0o600
+    assert "not overwritten" in second.output

@@ -1,0 +1,148 @@
+"""Puts what is in a backup in the place of an installation."""
+
+import os
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import create_engine
+
+from app.database import revisions
+from app.media.store import FolderStore
+from app.operations.backup_format import (
+    KEY,
+    MEDIA,
+    BackupError,
+    Installation,
+    count_rows,
+    open_database,
+)
+from app.operations.backup_read import Backup
+
+
+def restore(backup: Backup, target: Installation, *, replace: bool) -> None:
+    """Put what is in a backup in the place of an installation.
+
+    First the pictures, whose names are new; then the database, in one transaction; then the
+    key; then what was there before goes. Wherever it is interrupted, what is there is whole.
+
+    Args:
+        backup: A checked one.
+        target: An installation that nobody serves from.
+        replace: Whether all that is there may go.
+
+    Raises:
+        BackupError: Nothing was changed.
+    """
+    manifest = backup.manifest
+    if manifest.revision not in revisions.known():
+        raise BackupError(
+            f"The backup is of a later release than this one: nothing is known of its tables"
+            f" ({manifest.revision}). Restore it with that release."
+        )
+    _check_schema(backup.database, manifest.revision)
+    if manifest.pictures and target.pictures is None:
+        raise BackupError(
+            f"The backup has {len(manifest.pictures)} pictures, and MEDIA_URL keeps them elsewhere."
+            " Restore without MEDIA_URL, then move them as docs/data.md says."
+        )
+    is_new = not target.database.exists()
+    try:
+        with (
+            closing(open_database(backup.database)) as source,
+            closing(open_database(target.database, mode="rwc")) as database,
+        ):
+            if not replace and (there := _contents(database, target.pictures)):
+                raise BackupError(
+                    f"This installation is not empty: it has {there}. To replace all of it by what"
+                    " is in the backup, say --replace."
+                )
+            _check_alone(database)
+            for name in manifest.pictures:
+                if target.pictures:
+                    target.pictures.put(name, backup.read(MEDIA + name))
+            source.backup(database)
+    except sqlite3.Error as error:
+        raise BackupError(
+            f"The database {target.database} cannot be replaced: {error}. If it is damaged, move it"
+            " and its -wal and -shm away."
+        ) from error
+    if is_new:
+        target.database.chmod(0o600)
+    if target.key and manifest.has_key:
+        _put_key(target.key, backup.read(KEY))
+    if target.pictures:
+        for name in set(target.pictures.names()) - set(manifest.pictures):
+            target.pictures.delete(name)
+
+
+def _check_schema(database: Path, revision: str) -> None:
+    # A trigger, say, would go on working in the restored installation.
+    with closing(open_database(database)) as connection:
+        foreign = _schema_of(connection) ^ _schema_of_release(revision)
+    if foreign:
+        kind, name = min(foreign)[:2]
+        raise BackupError(
+            f"The backup has other tables than Beseda makes: look at {kind} {name!r}."
+        )
+
+
+def _schema_of(connection: sqlite3.Connection) -> set[tuple[str, str, str]]:
+    # Tables by their columns: their statements differ in how they came to be.
+    found = set()
+    for kind, name, sql in connection.execute(
+        "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~'"
+    ).fetchall():
+        described = sql
+        if kind == "table":
+            columns = connection.execute("SELECT * FROM pragma_table_xinfo(?)", (name,))
+            described = sorted(each[1:] for each in columns)
+        found.add((kind, name, re.sub(r'[\s"`]+', "", str(described)).lower()))
+    return found
+
+
+def _schema_of_release(revision: str) -> set[tuple[str, str, str]]:
+    engine = create_engine("sqlite://")
+    with engine.begin() as connection:
+        revisions.upgrade(connection, revision)
+        driver: Any = connection.connection.driver_connection
+        found = _schema_of(driver)
+    engine.dispose()
+    return found
+
+
+def _contents(database: sqlite3.Connection, pictures: FolderStore | None) -> str:
+    there = [
+        f"{count} {table.replace('_', ' ')}"
+        for table, count in count_rows(database).items()
+        if count
+    ]
+    if pictures and (count := sum(1 for _ in pictures.names())):
+        there.append(f"{count} pictures")
+    return ", ".join(there)
+
+
+def _check_alone(database: sqlite3.Connection) -> None:
+    # A database leaves the WAL mode only for somebody who is alone with it. Whoever serves from
+    # it keeps connections open, and puts it back into that mode with the next one.
+    try:
+        database.execute("PRAGMA journal_mode = DELETE")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorname != "SQLITE_BUSY":
+            raise
+        raise BackupError(
+            "The database is in use. Stop the server, and whatever else has it open, first."
+        ) from None
+
+
+def _put_key(path: Path, key: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.restored")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(key)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

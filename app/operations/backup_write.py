@@ -1,0 +1,176 @@
+"""Writes a backup, also while the installation is served from."""
+
+import io
+import os
+import sqlite3
+import tarfile
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO
+
+from app.clock import utcnow
+from app.media.store import FolderStore, is_name
+from app.operations.backup_format import (
+    DATABASE,
+    KEY,
+    MANIFEST,
+    MEDIA,
+    BackupError,
+    FileEntry,
+    Installation,
+    Manifest,
+    count_rows,
+    digest,
+    open_database,
+    quoted,
+    revision_of,
+)
+from app.operations.backup_read import opened
+
+ROUNDS_MAX = 10
+
+# Columns with the name of a file in the media store, in whatever table.
+MEDIA_COLUMNS = ("image",)
+
+
+def write_backup(source: Installation, target: Path) -> Manifest:
+    """Back up an installation, also while it is served from.
+
+    The database is taken as it is at one moment. The file appears under its name when it is
+    whole and has been read back, for its owner alone (0600).
+
+    Raises:
+        BackupError: Nothing was written.
+        OSError: Nothing was written; the disk is full, for example.
+    """
+    if not source.database.is_file():
+        raise BackupError(f"There is no database at {source.database}.")
+    if os.path.lexists(target):
+        raise _there_already(target)
+    with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        draft, snapshot = Path(folder, "draft"), Path(folder, DATABASE)
+        draft.touch(0o600)
+        with tarfile.open(draft, "w", format=tarfile.PAX_FORMAT) as tar:
+            _fill(tar, source, snapshot)
+        snapshot.unlink()  # the check needs its room
+        with opened(draft, Path(folder)) as backup:
+            manifest = backup.manifest
+        _sync(draft)
+        _put(draft, target)
+    _sync(target.parent)
+    return manifest
+
+
+def _put(draft: Path, target: Path) -> None:
+    # Neither of these replaces a file, unlike a rename alone.
+    try:
+        try:
+            target.hardlink_to(draft)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links, as on most USB sticks
+            target.touch(0o600, exist_ok=False)
+            draft.replace(target)
+    except FileExistsError:
+        raise _there_already(target) from None
+
+
+def _there_already(target: Path) -> BackupError:
+    return BackupError(f"{target} is there already, and is not overwritten.")
+
+
+def _fill(tar: tarfile.TarFile, source: Installation, snapshot: Path) -> None:
+    files: dict[str, FileEntry] = {}
+    lost: set[str] | None = None
+    # A picture that is replaced while we work is missed. Its successor is in the next snapshot,
+    # and as names are never used again, what was put in already need not be put in once more.
+    for _ in range(ROUNDS_MAX):
+        _take_snapshot(source.database, snapshot)
+        named = _pictures_in(snapshot) if source.pictures else set()
+        found = {name for name in named if _add_picture(tar, files, source.pictures, name)}
+        lost, lost_before = named - found, lost
+        if not lost or lost == lost_before:
+            break
+    named_files = {MEDIA + name for name in named}
+    entries = {
+        name: entry
+        for name, entry in files.items()
+        if name in named_files  # what else is in the tar was replaced meanwhile
+    }
+    with snapshot.open("rb") as file:
+        entries[DATABASE] = _add(tar, DATABASE, file)
+    if source.key:
+        entries[KEY] = _add(tar, KEY, io.BytesIO(source.key.read_bytes()))
+    with closing(open_database(snapshot)) as database:
+        manifest = Manifest(
+            made_at=utcnow(),
+            revision=revision_of(database),
+            tables=count_rows(database),
+            files=entries,
+            missing=sorted(lost or ()),
+        )
+    _add(tar, MANIFEST, io.BytesIO(manifest.model_dump_json(indent=1).encode()))
+
+
+def _take_snapshot(database: Path, copy: Path) -> None:
+    copy.unlink(missing_ok=True)
+    try:
+        with closing(open_database(database)) as connection:
+            # One statement sees one state, whoever writes meanwhile, and nobody has to wait for it.
+            connection.execute("VACUUM INTO ?", (str(copy),))
+    except sqlite3.Error as error:
+        raise BackupError(f"The database {database} cannot be read: {error}.") from error
+
+
+def _pictures_in(database: Path) -> set[str]:
+    with closing(open_database(database)) as connection:
+        columns = [
+            (table, column)
+            for table, column in connection.execute(
+                "SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c"
+                " WHERE m.type = 'table'"
+            )
+            if column in MEDIA_COLUMNS
+        ]
+        return {
+            name
+            for table, column in columns
+            for (name,) in connection.execute(
+                f"SELECT {quoted(column)} FROM {quoted(table)} WHERE {quoted(column)} IS NOT NULL"  # noqa: S608
+            )
+            if is_name(name)
+        }
+
+
+def _add_picture(
+    tar: tarfile.TarFile, files: dict[str, FileEntry], pictures: FolderStore | None, name: str
+) -> bool:
+    if MEDIA + name in files:
+        return True
+    path = pictures.find(name) if pictures else None
+    try:
+        data = path.read_bytes() if path else None
+    except FileNotFoundError:  # its owner has just replaced it
+        data = None
+    if data is None:
+        return False
+    files[MEDIA + name] = _add(tar, MEDIA + name, io.BytesIO(data))
+    return True
+
+
+def _add(tar: tarfile.TarFile, name: str, file: IO[bytes]) -> FileEntry:
+    entry = FileEntry(bytes=file.seek(0, os.SEEK_END), sha256=digest(file))
+    info = tarfile.TarInfo(name)
+    info.size, info.mode, info.mtime = entry.bytes, 0o600, int(utcnow().timestamp())
+    file.seek(0)
+    tar.addfile(info, file)
+    return entry
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
