@@ -102,6 +102,7 @@ Seconds = Annotated[
 LogFormat = Annotated[Literal["json", "text"], BeforeValidator(_lower)]
 Rate = Annotated[str, AfterValidator(_rate)]
 Registration = Annotated[Literal["open", "invite", "closed"], BeforeValidator(_lower)]
+Language = Annotated[Literal["ru", "en"], BeforeValidator(_lower)]
 OnOff = Annotated[Literal["on", "off"], BeforeValidator(_lower)]
 LogLevel = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)
@@ -124,7 +125,10 @@ class Config(BaseModel):
     PORT: Annotated[int, Field(ge=1, le=65535)] = 8000
     WEB_CONCURRENCY: Annotated[int, Field(ge=1, le=1000)] = 1
     SOCKETS_MAX: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000  # open WebSockets a worker
-    REQUEST_SECONDS: Annotated[int, Field(ge=1, le=86_400)] = 120  # a request with its answer
+    REQUEST_SECONDS: Annotated[int, Field(ge=1, le=86_400)] = (
+        120  # a request, a piece of its response
+    )
+    KEEPALIVE_SECONDS: Annotated[int, Field(ge=1, le=3600)] = 75  # of an idle HTTP connection
     CORS_ORIGINS: Annotated[
         tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_origins)
     ] = ()
@@ -155,6 +159,7 @@ class Config(BaseModel):
     PASSWORD_RESET_URL: Annotated[str, AfterValidator(page_url)] | None = None
     PROXY_HOPS: Annotated[int, Field(ge=0, le=10)] = 0
     WEB_CLIENT: OnOff = "on"  # off: no page at `/`
+    LANGUAGE: Language = "ru"  # of sentences where a request prefers none
     LOG_LEVEL: LogLevel = "INFO"
     METRICS_TOKEN: Annotated[SecretStr, AfterValidator(_metrics_token)] | None = None
     LOG_FORMAT: LogFormat | None = None  # None: text on a terminal, else json

@@ -15,63 +15,61 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from gevent import get_hub
 from gunicorn import glogging
-from gunicorn.workers.ggevent import GeventWorker
 
 # SIGHUP reads this file once more, and the release beside it may be a new one by then.
-for _name in ("config", "config_urls", "logs"):
+for _name in ("config", "config_urls", "logs", "worker"):
     sys.modules.pop(_name, None)
 
 import logs  # noqa: E402
 from config import Config  # noqa: E402
+from worker import BoundedWorker, expect_successors, forget_ready, note_ready  # noqa: E402
 
 _config = Config.from_env(os.environ)  # a wrong setting stops the start here
 
-bind = f"0.0.0.0:{_config.PORT}"
 
-
-class BoundedGeventWorker(GeventWorker):
-    """Serves until a client has had its time.
-
-    gunicorn gives the head of a request `keepalive` seconds, and waits for its body and for
-    whoever reads the answer for ever: some thousand clients that do nothing would be enough.
-    """
-
-    def handle_request(self, listener_name, req, sock, addr):
-        timer = get_hub().loop.timer(_config.REQUEST_SECONDS)
-        timer.start(_cut_off, sock)
+def _bind(port):
+    # One socket for IPv6 and IPv4, where the system has both; two, where it keeps them apart.
+    ipv4, ipv6 = f"0.0.0.0:{port}", f"[::]:{port}"
+    if not socket.has_ipv6:
+        return [ipv4]
+    with socket.socket(socket.AF_INET6) as first, socket.socket(socket.AF_INET) as second:
         try:
-            return super().handle_request(listener_name, req, sock, addr)
-        finally:
-            timer.stop()
-            timer.close()
+            first.bind(("::", 0))
+        except OSError:
+            return [ipv4]
+        try:
+            second.bind(("0.0.0.0", first.getsockname()[1]))  # noqa: S104
+        except OSError:
+            return [ipv6]
+    return [ipv4, ipv6]
 
 
-def _cut_off(sock):
-    # Whoever reads from it comes to an end, and whoever writes to it has nobody to write to. By
-    # another object: gevent's own (26.9) raises in those who wait as if the socket were closed.
-    with suppress(OSError), socket.socket(fileno=os.dup(sock.fileno())) as end:
-        end.shutdown(socket.SHUT_RDWR)
+bind = _bind(_config.PORT)
 
-
-worker_class = BoundedGeventWorker
+worker_class = BoundedWorker
 workers = _config.workers
 
 # A socket is a descriptor, so as many as the system permits. Where those are few, sockets and HTTP
 # share them, or sockets would leave none to accept a request with, nor to ask the database.
-_, _most = resource.getrlimit(resource.RLIMIT_NOFILE)
-resource.setrlimit(resource.RLIMIT_NOFILE, (_most, _most))
-_descriptors = 1_048_576 if _most == resource.RLIM_INFINITY else _most
+_soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+for _descriptors in (_hard, 1_048_576, 65_536, 10_240, _soft):
+    # macOS says "unlimited" and refuses it, and what is above a limit of its kernel.
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_descriptors, _hard))
+        break
+if _descriptors == resource.RLIM_INFINITY:
+    _descriptors = 1_048_576
 _own_descriptors = 64 + 3 * _config.DATABASE_POOL_SIZE  # a connection to SQLite has three files
 worker_connections = min(10_000, _descriptors // 4)  # of HTTP; open WebSockets do not count
 _sockets_most = max(1, _descriptors - worker_connections - _own_descriptors)
 
+limit_request_fields = 64  # headers; `worker.py` bounds the bytes of all
 limit_request_line = 8190  # bytes, the most: 600 letters of any script in a query are 7,200
 
 timeout = 60  # a worker that does not answer its master for so long is replaced
 graceful_timeout = 4  # within 5 s of SIGTERM the process is gone
-keepalive = 2  # seconds; an idle connection keeps a worker that has to leave for as long
+keepalive = 2  # seconds for the head of a request; `worker.py` keeps idle connections
 
 # Who may say for whom a request is, and over what, is told by PROXY_HOPS alone. Of itself
 # gunicorn believes any process of this machine, so also a proxy that hands on what it was sent.
@@ -119,6 +117,12 @@ def on_starting(server):
         )
 
 
+def on_reload(server):
+    """Let the old workers accept until the new ones have loaded."""
+    first = server.worker_age + 1
+    expect_successors(range(first, first + server.cfg.workers))
+
+
 def on_exit(_server):
     """Leave no metrics behind."""
     shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
@@ -142,6 +146,7 @@ def child_exit(_server, worker):
     """
     for file in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob(f"gauge_live*_{worker.place}.db"):
         file.unlink()
+    forget_ready(worker.age)
 
 
 def post_worker_init(worker):
@@ -160,8 +165,10 @@ def post_worker_init(worker):
         # SIGTERM only makes `alive` false, and so does a master that is gone.
         while worker.alive:
             gevent.sleep(0.1)
+        worker.close_idle()
         app.stop(application)
 
+    note_ready(worker.age)
     worker.leaving = gevent.spawn(leave)
 
 

@@ -6,6 +6,7 @@ Lanes, so that a picture does not keep people from logging in.
 """
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -84,6 +85,7 @@ def _attempt(
 
 
 def _be_nice() -> None:
-    # On Linux this lowers the calling thread only, whatever POSIX says of the whole process.
-    if hasattr(os, "setpriority"):
+    # On Linux this lowers the calling thread only, whatever POSIX says of the whole process;
+    # elsewhere the id of a thread is that of no process, or of a stranger's.
+    if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

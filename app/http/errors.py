@@ -138,6 +138,8 @@ class _HttpError(ApiError):
             "unsupported_media_type",
             _("Send JSON (application/json) or form fields."),
         ),
+        417: ("expectation_failed", _("The request cannot be understood.")),
+        501: ("not_implemented", _("The request cannot be understood.")),
         416: ("range_not_satisfiable", _("There is no such range.")),
         431: ("headers_too_large", _("The headers are too large.")),
     }

@@ -1,23 +1,51 @@
-"""Which language a sentence is said in: Russian, or English to those who prefer it.
+"""The language of sentences for people: Russian or English.
 
-Sentences stand in English in the code; `translations/` has the Russian ones.
+A request may ask for one (`Accept-Language`), the caller may have set one, and `LANGUAGE` is that
+of the installation. Sentences stand in English in the code; `translations/` has the Russian ones.
 """
 
 from pathlib import Path
 
 from flask import Flask, g, has_request_context, request
+from werkzeug.datastructures import LanguageAccept
+from werkzeug.http import parse_accept_header
 
 from app.extensions import babel
+from app.services import services
 
 LANGUAGES = ("ru", "en")
 
+HEADER_CHARS = 200  # of `Accept-Language` that are looked at; browsers send up to some 60
+
 
 def preferred() -> str:
-    """Return the language of this request's answer."""
+    """Return the language of the current response, or that of the installation."""
+    usual = services().config.LANGUAGE
     if not has_request_context():
-        return LANGUAGES[0]
-    asked = request.accept_languages.best_match(LANGUAGES)
-    return asked or g.get("language") or LANGUAGES[0]  # what the caller has set: see `tokens`
+        return usual
+    asked = _asked(request.headers.get("Accept-Language", ""), usual)
+    return asked or g.get("language") or usual  # the caller's own: see `tokens`
+
+
+def _asked(header: str, usual: str) -> str | None:
+    # The quality decides, and a regional tag counts as its language: `en-US,ru;q=0.5` is English.
+    if not header:
+        return None
+    if len(header) > HEADER_CHARS:
+        header = header[:HEADER_CHARS].rpartition(",")[0]
+    accepted = [
+        (tag.lower().partition("-")[0], quality)
+        for tag, quality in parse_accept_header(header, LanguageAccept)
+    ]
+    named = {language for language, _ in accepted}
+    for language, quality in accepted:
+        if quality <= 0:
+            continue
+        if language in LANGUAGES:
+            return language
+        if language == "*":
+            return next((each for each in (usual, *LANGUAGES) if each not in named), None)
+    return None
 
 
 def init_app(app: Flask) -> None:

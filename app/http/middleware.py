@@ -8,6 +8,9 @@ from time import perf_counter
 from typing import Any
 
 from flask import Flask, Response, g, has_request_context, request
+from werkzeug.exceptions import InternalServerError, default_exceptions
+
+from app.http.errors import as_api_error
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,24 @@ def init_app(app: Flask) -> None:
     """Add all of it to an application."""
     app.before_request(_begin)
     app.after_request(_finish)
+
+
+def refused_by_server(app: Flask, status: int) -> bytes:
+    """Return the whole response to what the HTTP server refuses before the application sees it.
+
+    Args:
+        app: Whose sentences to use.
+        status: What the server made of it: a malformed request, headers that are too large.
+    """
+    with app.app_context():
+        refused = default_exceptions.get(status, InternalServerError)()
+        response = as_api_error(refused).response()
+    headers = response.headers
+    headers.update(_HEADERS)
+    headers[REQUEST_ID] = secrets.token_hex(8)
+    headers["Connection"] = "close"
+    head = f"HTTP/1.1 {response.status}\r\n{headers}"
+    return head.encode("latin-1") + response.get_data()
 
 
 def known() -> Mapping[str, Any]:

@@ -4,12 +4,15 @@ import io
 import re
 from pathlib import Path
 
+import pytest
 from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import read_mo, write_mo
 from babel.messages.pofile import read_po
 from flask_babel import force_locale, gettext
 
+from app.http.languages import preferred
+from tests.apps import set_config
 from tests.servers import ROOT
 
 FOLDER = ROOT / "app" / "translations" / "ru" / "LC_MESSAGES"
@@ -58,6 +61,44 @@ def test_sentences_come_in_the_language_asked_for(app) -> None:
         for locale, sentence in (("ru", "Такого чата нет."), ("en", "There is no such chat.")):
             with force_locale(locale):
                 assert gettext("There is no such chat.") == sentence
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [
+        (None, "ru"),
+        ("", "ru"),
+        ("en", "en"),
+        ("en-US,ru;q=0.5", "en"),
+        ("en-GB;q=0.8, ru-RU;q=0.9", "ru"),
+        ("de, fr;q=0.9, en;q=0.1", "en"),
+        ("de", "ru"),
+        ("*", "ru"),
+        ("ru;q=0, *", "en"),
+        ("en;q=0", "ru"),
+        ("EN", "en"),
+        ("ru, en", "ru"),
+        ("en, ru", "en"),
+        ("x" * 300 + ", en", "ru"),  # only its beginning is looked at
+        ("de;q=0.9, " * 50 + "en", "ru"),
+        ("\x80;q=\x80", "ru"),
+    ],
+)
+def test_quality_decides_about_the_language(app, header: str | None, language: str) -> None:
+    headers = {} if header is None else {"Accept-Language": header}
+    with app.test_request_context(headers=headers):
+        assert preferred() == language
+
+
+def test_installation_has_a_language_of_its_own(app, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_config(app, monkeypatch, LANGUAGE="en")
+    client = app.test_client()
+
+    assert client.get("/nothing").json["detail"] == "There is no such thing here."
+    in_russian = client.get("/nothing", headers={"Accept-Language": "ru"})
+    assert in_russian.json["detail"] != "There is no such thing here."
+    with app.app_context():
+        assert preferred() == "en"
 
 
 def test_codes_are_stable() -> None:
