@@ -12,8 +12,9 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 import logs
 from app import cli
+from app.accounts import admin_routes as administration
 from app.accounts import routes as accounts
-from app.accounts import tokens
+from app.accounts import setup, tokens
 from app.database.engine import connector, engine_options, prepare
 from app.database.watchdog import start_watchdog
 from app.extensions import cors, db, migrate, sock
@@ -88,7 +89,8 @@ def create_app(config: Config) -> Flask:
         cors.init_app(app, origins=origins, expose_headers=middleware.EXPOSED, max_age=600)
     sock.init_app(app)
     for bp in (
-        *(accounts.bp, personal.bp, profiles.bp, social.bp, media, messenger.bp, chat.bp),
+        *(accounts.bp, administration.bp, personal.bp, profiles.bp, social.bp, media),
+        *(messenger.bp, chat.bp),
         *(chat_routes.bp, event_routes.bp, group_routes.bp, stream.bp),
         *(health.bp, docs.bp, web.service),
     ):
@@ -110,7 +112,7 @@ def start(app: Flask) -> None:
     parts.presence.start()
     parts.socket_registry.start()
     parts.metrics.start(app)
-    threading.Thread(target=_finish_erasures, args=(app,), name="erasures", daemon=True).start()
+    threading.Thread(target=_begin, args=(app,), name="begin", daemon=True).start()
 
 
 def stop(app: Flask) -> None:
@@ -120,8 +122,10 @@ def stop(app: Flask) -> None:
     parts.metrics.publish(app)  # for the last time
 
 
-def _finish_erasures(app: Flask) -> None:
+def _begin(app: Flask) -> None:
     with app.app_context():
+        if metrics.PLACE == "1":  # one worker of a machine is enough
+            setup.announce()
         erasures.finish()
 
 

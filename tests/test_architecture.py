@@ -190,7 +190,7 @@ def test_foundations_know_no_domain(foundation: str) -> None:
 
 def test_only_create_app_joins_the_parts() -> None:
     for module in SOURCES.keys() - {"app"}:
-        joined = [name for name in ours(module) if name.endswith((".routes", ".websocket"))]
+        joined = [name for name in ours(module) if name.endswith(("routes", ".websocket"))]
         assert not joined, module
         assert module == "wsgi" or "app" not in ours(module), module
 

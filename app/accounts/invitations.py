@@ -15,33 +15,38 @@ LIFETIME = timedelta(days=7)
 
 def invite(lifetime: timedelta = LIFETIME) -> OneTimeToken:
     """Return the code of a new invitation, which is written down nowhere else."""
-    token_row = OneTimeToken(one_time_tokens.new_secret(), utcnow() + lifetime)
     with writing() as connection:
-        one_time_tokens.delete_expired(connection, Invitation, Invitation.used_by.is_(None))
-        connection.execute(
-            insert(Invitation).values(
-                code_hash=one_time_tokens.hash_of(token_row.secret), expires_at=token_row.expires_at
-            )
-        )
-    return token_row
+        return invite_within(connection, lifetime)[1]
+
+
+def invite_within(connection: Connection, lifetime: timedelta) -> tuple[int, OneTimeToken]:
+    """Create an invitation in the caller's transaction; return its id and its code."""
+    token = one_time_tokens.new(lifetime)
+    one_time_tokens.delete_expired(connection, Invitation, Invitation.used_by.is_(None))
+    invitation_id = connection.scalar(
+        insert(Invitation)
+        .values(code_hash=one_time_tokens.hash_of(token.secret), expires_at=token.expires_at)
+        .returning(Invitation.id)
+    )
+    return int(invitation_id or 0), token
 
 
 def is_valid(code: str) -> bool:
-    """Tell whether a code is known, not used and not expired, as far as one can see now."""
+    """Tell whether a code is known, unused and not expired at this moment."""
     with reading() as connection:
-        return connection.execute(select(Invitation.id).where(*_good(code))).first() is not None
+        return connection.execute(select(Invitation.id).where(*_is_open(code))).first() is not None
 
 
 def redeem(connection: Connection, code: str, user_id: int) -> bool:
-    """Spend a code in the transaction that makes its user; tell whether it was still good.
+    """Use up a code in the transaction that creates its user; tell whether it was still valid.
 
-    Of two who have the same code the second waits for the first one's transaction here.
+    Of two transactions with the same code, the second waits here for the first.
     """
-    spent = connection.execute(update(Invitation).where(*_good(code)).values(used_by=user_id))
-    return bool(spent.rowcount)
+    used = connection.execute(update(Invitation).where(*_is_open(code)).values(used_by=user_id))
+    return bool(used.rowcount)
 
 
-def _good(code: str) -> tuple[ColumnElement[bool], ...]:
+def _is_open(code: str) -> tuple[ColumnElement[bool], ...]:
     return (
         Invitation.code_hash == one_time_tokens.hash_of(code),
         Invitation.used_by.is_(None),

@@ -1,4 +1,4 @@
-"""Use cases of those who run the server: what they do for people, and with them."""
+"""Use cases of operators, from the command line: help people with their accounts."""
 
 from sqlalchemy import select, update
 
@@ -6,29 +6,32 @@ from app.accounts import passwords
 from app.accounts.credentials import replace_password, revoke_access
 from app.accounts.models import User
 from app.accounts.services import USERS, UserNotFound
+from app.accounts.setup import delete_code
 from app.database.transactions import reading, writing
 from app.http.errors import BadInput
 
-_IS_THERE = User.deleted_at.is_(None)  # who has erased the account stays away
+_IS_THERE = User.deleted_at.is_(None)  # an erased account stays closed
 
 
 def set_admin(user_id: int, is_admin: bool) -> None:
-    """Let a user see all rooms in their list, or no longer."""
+    """Make an administrator of a user, or no longer."""
     with writing() as connection:
         connection.execute(
             update(User).where(User.id == user_id, _IS_THERE).values(is_admin=is_admin)
         )
+        if is_admin:
+            delete_code(connection)
 
 
 def set_password(user_id: int, password: str) -> None:
     """Give a user a new password, and log them out everywhere.
 
     Args:
-        user_id: Whose.
+        user_id: The user.
         password: A `strong_password`.
 
     Raises:
-        BadInput: It is their name or their address.
+        BadInput: The password is their name or their address.
         UserNotFound: They have erased their account.
     """
     with reading() as connection:
@@ -52,7 +55,7 @@ def activate(user_id: int) -> None:
 
 
 def deactivate(user_id: int) -> None:
-    """Shut a user out: of every session, and of every way to a new password."""
+    """Deactivate a user: end every session and every reset link."""
     with writing() as connection:
         connection.execute(update(User).where(User.id == user_id).values(is_active=False))
         revoke_access(connection, user_id)

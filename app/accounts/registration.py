@@ -1,9 +1,10 @@
 """Use case: create an account."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask_babel import lazy_gettext as _
+from sqlalchemy import Connection
 
 from app.accounts import invitations, passwords
 from app.accounts.models import User
@@ -47,7 +48,14 @@ def register(
     """
     if errors := find_uninvited(invitation):
         raise BadInput(errors)
-    return create_user(username, email, password, invitation if _needs_invitation() else None)
+    if invitation is None or not _needs_invitation():
+        return create_user(username, email, password)
+
+    def redeem(connection: Connection, user_id: int) -> None:
+        if not invitations.redeem(connection, invitation, user_id):
+            raise BadInput(_BAD_INVITATION)
+
+    return create_user(username, email, password, redeem)
 
 
 def find_uninvited(invitation: str | None) -> FieldErrors:
@@ -72,7 +80,12 @@ def _needs_invitation() -> bool:
 
 
 def create_user(
-    username: str, email: str, password: str, invitation: str | None = None
+    username: str,
+    email: str,
+    password: str,
+    redeem: Callable[[Connection, int], None] | None = None,
+    *,
+    is_admin: bool = False,
 ) -> Mapping[str, Any]:
     """Create an account.
 
@@ -80,14 +93,16 @@ def create_user(
         username: A `normal_username`.
         email: A `normal_email`.
         password: A `strong_password`.
-        invitation: A code to use up with it.
+        redeem: Uses up what permits it, in the same transaction and for the new user's id. What
+            it raises rolls everything back.
+        is_admin: Whether the user is an administrator.
 
     Returns:
         The new user as the API shows it: id, username, email.
 
     Raises:
         BadInput: The name or the address is taken, also by a request at the same moment; or
-            the password is one of them; or the invitation is no longer valid.
+            the password is one of them; or as `redeem` raises it.
     """
     keys = {"username_key": folded(username), "email_key": folded(email)}
     errors = dict(find_taken(username, email))
@@ -103,10 +118,11 @@ def create_user(
             username=username,
             email=email,
             password_hash=password_hash,
+            is_admin=is_admin,
             **keys,
         )
-        if user_id and invitation and not invitations.redeem(connection, invitation, user_id):
-            raise BadInput(_BAD_INVITATION)  # the transaction is rolled back, user included
+        if user_id and redeem:
+            redeem(connection, user_id)
     if user_id is None:
         raise BadInput(find_taken(username, email))
     return {"id": user_id, "username": username, "email": email}

@@ -1,7 +1,7 @@
-"""Owns the ways to a new password for those who have lost the old one.
+"""Use case: choose a new password without the old one.
 
-A token for it comes by mail, to the address that the account has, or from an operator. It is
-good once, and whatever gives an account a new password ends all of its tokens.
+It takes a token, which comes by mail to the address of the account, or from an operator. A token
+is valid once, and every change of the password ends all of the account's tokens.
 """
 
 from datetime import timedelta
@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, sel
 
 from app.accounts import one_time_tokens, passwords
 from app.accounts.credentials import replace_password
+from app.accounts.links import public_reset_link
 from app.accounts.models import PasswordReset, User
 from app.accounts.one_time_tokens import OneTimeToken
 from app.accounts.usernames import folded
@@ -23,11 +24,11 @@ from app.mail import Letter
 from app.services import services
 
 LIFETIME = timedelta(hours=1)
-OPEN_MAX = 5  # tokens of one user at a time that are sent by mail: nobody's mailbox is filled
+OPEN_MAX = 5  # tokens of one user at a time by mail, so that nobody's mailbox is flooded
 
 
 class NoMail(ApiError):
-    """This server sends no letters, so nobody should wait for one."""
+    """This server sends no mail."""
 
     status = 404
     code = "no_mail"
@@ -37,12 +38,12 @@ class NoMail(ApiError):
 def ask_by_mail(email: str, language: str) -> None:
     """Send a token to the owner of an address, if it has one.
 
-    Nothing is looked up here, only later and elsewhere: neither the answer nor its time
-    tells whether there is such an account.
+    The account is looked up later, in the thread that sends mail: neither the response nor its
+    time tells whether there is such an account.
 
     Args:
         email: A `normal_email`.
-        language: Of the letter.
+        language: The language of the letter.
 
     Raises:
         NoMail: No mail server is set.
@@ -56,7 +57,7 @@ def ask_by_mail(email: str, language: str) -> None:
 
 def _write_letter(email: str, language: str) -> Letter | None:
     whose = (User.email_key == folded(email), *_CAN_LOG_IN)
-    with reading() as connection:  # strangers' addresses do not take the turn to write
+    with reading() as connection:  # unknown addresses must not take the lock for writing
         if connection.execute(select(User.id).where(*whose)).first() is None:
             return None
     with writing() as connection:
@@ -67,12 +68,12 @@ def _write_letter(email: str, language: str) -> Letter | None:
             return None
         token_row = _issue(connection, user.id, LIFETIME)
     with force_locale(language):
-        # To the address that is stored: what was typed may only look like it, and be another's.
+        # To the stored address: the typed one may only look like it and belong to somebody else.
         return Letter(user.email, gettext("A new password"), _text(user.username, token_row.secret))
 
 
 def _text(username: str, token: str) -> str:
-    page = link(token)
+    page = public_reset_link(token)
     return "\n\n".join(
         (
             gettext("Hello, %(name)s!", name=username),
@@ -85,44 +86,41 @@ def _text(username: str, token: str) -> str:
     )
 
 
-def link(token: str) -> str | None:
-    """Return the address of the page that takes a token, if the operator has named one.
-
-    It is never made from the request, whose `Host` anybody may choose. Behind the `#` the
-    token stays in the browser: it reaches no log of a server, and no `Referer`.
-    """
-    page = services().config.PASSWORD_RESET_URL
-    return page and f"{page}#token={token}"
-
-
 def issue(user_id: int, lifetime: timedelta = LIFETIME) -> OneTimeToken | None:
-    """Return a token for an operator to hand on, or None if the user cannot log in at all."""
+    """Return a token for an operator to pass on, or None if the user cannot log in at all."""
     with writing() as connection:
-        return _issue(connection, user_id, lifetime) if _lock(connection, user_id) else None
+        return issue_within(connection, user_id, lifetime)
+
+
+def issue_within(
+    connection: Connection, user_id: int, lifetime: timedelta = LIFETIME
+) -> OneTimeToken | None:
+    """Do the same in the caller's transaction."""
+    return _issue(connection, user_id, lifetime) if _lock(connection, user_id) else None
 
 
 def reset_password(token: str, new_password: str) -> str:
     """Give the owner of a token a new password, and log them out everywhere.
 
     Args:
-        token: As it was sent to them.
+        token: The token as it was sent.
         new_password: A `strong_password`.
 
     Returns:
         The owner's name.
 
     Raises:
-        BadInput: The token is unknown, used or expired, also for who loses a race for it; or
-            the password is its owner's name or address. Then the token stays good.
+        BadInput: The token is unknown, used or expired, perhaps a moment ago; or the password is
+            its owner's name or address, and then the token stays valid.
     """
     owner = _find_owner(token)
     if owner is None:
         raise BadInput(_BAD_TOKEN)
     if passwords.is_own_name(new_password, owner.username, owner.email):
         raise BadInput({"new_password": [passwords.OWN_NAME]})
-    new_hash = passwords.hash_password(new_password)  # takes long, so it holds no connection
+    new_hash = passwords.hash_password(new_password)  # slow: hold no connection meanwhile
     with writing() as connection:
-        # First the user's row, then theirs in other tables, as everywhere: nobody waits crosswise.
+        # The user's row before rows of other tables, as everywhere, so that nothing deadlocks.
         if not (_lock(connection, owner.id) and _use_up(connection, token)):
             raise BadInput(_BAD_TOKEN)
         replace_password(connection, owner.id, new_hash)
@@ -130,7 +128,7 @@ def reset_password(token: str, new_password: str) -> str:
 
 
 def find_token_errors(token: str) -> FieldErrors:
-    """Return what stands against a token."""
+    """Return what is wrong with a token."""
     return {} if _find_owner(token) else _BAD_TOKEN
 
 
@@ -149,7 +147,7 @@ def _find_owner(token: str) -> Row[int, str, str] | None:
 
 
 def _lock(connection: Connection, user_id: int) -> bool:
-    # Until the transaction ends the user stays who can log in, and nobody else changes them.
+    # Until the transaction ends the user can log in, and nobody else changes the row.
     query = select(User.id).where(User.id == user_id, *_CAN_LOG_IN)
     return connection.execute(query.with_for_update(key_share=True)).first() is not None
 
@@ -162,16 +160,16 @@ def _count_open(connection: Connection, user_id: int) -> int:
 
 
 def _issue(connection: Connection, user_id: int, lifetime: timedelta) -> OneTimeToken:
-    token_row = OneTimeToken(one_time_tokens.new_secret(), utcnow() + lifetime)
+    token = one_time_tokens.new(lifetime)
     one_time_tokens.delete_expired(connection, PasswordReset)
     connection.execute(
         insert(PasswordReset).values(
             user_id=user_id,
-            token_hash=one_time_tokens.hash_of(token_row.secret),
-            expires_at=token_row.expires_at,
+            token_hash=one_time_tokens.hash_of(token.secret),
+            expires_at=token.expires_at,
         )
     )
-    return token_row
+    return token
 
 
 def _use_up(connection: Connection, token: str) -> bool:
@@ -179,6 +177,5 @@ def _use_up(connection: Connection, token: str) -> bool:
 
 
 def _good(token: str) -> tuple[ColumnElement[bool], ...]:
-    return PasswordReset.token_hash == one_time_tokens.hash_of(
-        token
-    ), PasswordReset.expires_at > utcnow()
+    token_hash = one_time_tokens.hash_of(token)
+    return PasswordReset.token_hash == token_hash, PasswordReset.expires_at > utcnow()

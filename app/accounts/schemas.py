@@ -1,5 +1,6 @@
 """The shapes of the wire: accounts and tokens."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -11,8 +12,9 @@ from app.accounts.passwords import PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, stron
 from app.accounts.registration import find_uninvited
 from app.accounts.resets import find_token_errors
 from app.accounts.services import find_taken
+from app.accounts.setup import find_code_errors
 from app.accounts.usernames import normal_email, normal_username
-from app.http.errors import BadInput
+from app.http.errors import BadInput, FieldErrors
 from app.http.fields import InSchema, NameText, Text, TrimmedText, trimmed
 from app.http.validation import Body
 
@@ -52,20 +54,37 @@ class AccountIn(Body):
 
     @classmethod
     def parse(cls, data: Any) -> Self:
-        """Check a body; what is taken is named as well, whatever else is wrong."""
+        """Check a body and whether it is permitted, and name everything that is wrong at once.
+
+        Names and addresses that are taken are among it, except for a visitor who may not register
+        at all: they must not learn who has an account.
+        """
+        is_object = isinstance(data, dict)
+        forbidden = cls.find_forbidden(data if is_object else {})
         try:
-            return super().parse(data)
+            body = super().parse(data)
         except BadInput as error:
-            if not isinstance(data, dict):
+            if not is_object:
                 raise
-            name, email = (
-                "" if field in error.errors else data[field] for field in ("username", "email")
-            )
-            raise BadInput({**error.errors, **find_taken(name, email)}) from None
+            errors = {**error.errors, **forbidden}
+            if not forbidden:
+                good = {
+                    name: "" if name in errors else data[name] for name in ("username", "email")
+                }
+                errors |= find_taken(**good)
+            raise BadInput(errors) from None
+        if forbidden:
+            raise BadInput(forbidden)
+        return body
+
+    @classmethod
+    def find_forbidden(cls, data: Mapping[str, Any]) -> FieldErrors:  # noqa: ARG003
+        """Return the reasons to refuse a body before looking at its fields."""
+        return {}
 
 
 class RegistrationIn(AccountIn):
-    """A new account, for who may have one."""
+    """A new account, for a visitor who may register."""
 
     invitation: Text | None = Field(
         None,
@@ -73,17 +92,22 @@ class RegistrationIn(AccountIn):
     )
 
     @classmethod
-    def parse(cls, data: Any) -> Self:
-        """Check a body; who may not register learns what is wrong, but not what is taken."""
-        invitation = data.get("invitation") if isinstance(data, dict) else None
-        errors = find_uninvited(invitation if isinstance(invitation, str) else None)
-        if not errors or not isinstance(data, dict):
-            return super().parse(data)
-        try:
-            super(AccountIn, cls).parse(data)  # without a look at what is taken
-        except BadInput as error:
-            errors = {**errors, **error.errors}
-        raise BadInput(errors)
+    def find_forbidden(cls, data: Mapping[str, Any]) -> FieldErrors:
+        """Look whether the visitor may register."""
+        invitation = data.get("invitation")
+        return find_uninvited(invitation if isinstance(invitation, str) else None)
+
+
+class SetupIn(AccountIn):
+    """The account of the first administrator."""
+
+    code: TrimmedText = Field(examples=["0f1e2d3c4b5a69788796a5b4c3d2e1f0"])
+
+    @classmethod
+    def find_forbidden(cls, data: Mapping[str, Any]) -> FieldErrors:
+        """Look whether the code is right."""
+        code = data.get("code")
+        return find_code_errors(code if isinstance(code, str) else "")
 
 
 class UsernameIn(Body):
@@ -198,14 +222,6 @@ class SettingsOut(BaseModel):
     push_text: Literal["full", "none"] = Field(examples=["full"])
 
 
-class DetailOut(BaseModel):
-    detail: str = Field(examples=["Пароль изменён."])
-
-
-class NothingOut(BaseModel):
-    """An empty object, as SimpleJWT answers."""
-
-
 class UserOut(BaseModel):
     id: int = Field(examples=[1, 2])
     username: str = Field(examples=["user1", "user2"])
@@ -214,6 +230,59 @@ class UserOut(BaseModel):
 
 class OwnUserOut(UserOut):
     is_admin: bool = Field(examples=[False])
+
+
+class AdminUsersIn(Body):
+    """Whom to look for."""
+
+    q: Annotated[Text, Field(max_length=EMAIL_CHARS)] = Field(
+        "", description="A part of the name or the address.", examples=["jane"]
+    )
+
+
+class AdminUserIn(Body):
+    """Changes of a user; what is not given stays as it is."""
+
+    is_active: bool = Field(True, description="Whether the user can log in.")
+    is_admin: bool = Field(False, description="Whether the user is an administrator.")
+
+
+class AdminUserOut(OwnUserOut):
+    is_active: bool = Field(examples=[True])
+    created_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
+    last_used_at: datetime | None = Field(
+        examples=["2024-12-12T12:00:00Z"], description="Of the newest session; null: of none."
+    )
+
+
+class LinkOut(BaseModel):
+    link: str = Field(examples=["https://chat.example.com/reset#0f1e2d3c4b5a69788796a5b4c3d2e1f0"])
+    expires_at: datetime = Field(examples=["2024-12-12T13:00:00Z"])
+
+
+class InvitationIn(Body):
+    days: Annotated[int, Field(ge=1, le=365, strict=False, description="Until it expires.")] = 7
+
+
+class InvitationOut(BaseModel):
+    id: int = Field(examples=[1])
+    created_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
+    expires_at: datetime = Field(examples=["2024-12-19T10:00:00Z"])
+    used_by: str | None = Field(
+        examples=["jane_doe"], description="Who has registered with it; null: nobody yet."
+    )
+
+
+class InvitationMadeOut(InvitationOut):
+    link: str = Field(examples=["https://chat.example.com/invite#0f1e2d3c4b5a69788796a5b4c3d2e1f0"])
+
+
+class DetailOut(BaseModel):
+    detail: str = Field(examples=["Пароль изменён."])
+
+
+class NothingOut(BaseModel):
+    """An empty object, as SimpleJWT answers."""
 
 
 class TokensOut(BaseModel):

@@ -21,7 +21,8 @@ from flask_babel import force_locale
 from sqlalchemy import Row, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.accounts import invitations, operators, registration, resets, services
+from app.accounts import invitations, links, operators, registration, resets, services
+from app.accounts.administration import UserDeactivated
 from app.accounts.models import User
 from app.accounts.one_time_tokens import OneTimeToken
 from app.accounts.schemas import AccountIn, NewPasswordIn
@@ -95,10 +96,7 @@ class _NoSuchUser(UserNotFound):
         return super().body() | {"similar": self.similar}
 
 
-class _UserDeactivated(ApiError):
-    status = 409
-    code = "user_deactivated"
-
+class _UserDeactivated(UserDeactivated):
     def __init__(self, name: str) -> None:
         super().__init__()
         self.detail = f"{name} is deactivated, and could not log in with a new password either."
@@ -268,43 +266,53 @@ def make_admin(name: str, revoke: bool) -> _CommandResult:
 @_command("invite")
 @click.option("--days", type=click.IntRange(1, 365), default=7, show_default=True)
 def invite(days: int) -> _CommandResult:
-    """Print a code with which one person may register."""
-    token_row = invitations.invite(timedelta(days=days))
-    note = f"One person may register with it, until {_spoken(token_row.expires_at)}."
+    """Print a link with which one person may register.
+
+    Without our page (WEB_CLIENT=off) it is a code for the API.
+    """
+    token = invitations.invite(timedelta(days=days))
+    link = links.link_to("invite", token.secret) if links.has_page() else None
+    note = f"One person may register with it, until {_spoken(token.expires_at)}."
     mode = app_services().config.REGISTRATION
     if mode != "invite":
         note += f" But REGISTRATION is {mode}: as long as it is, codes are not asked for."
-    return _CommandResult(
-        {"code": token_row.secret, "expires_at": token_row.expires_at}, token_row.secret, note
-    )
+    data = {"code": token.secret, "link": link, "expires_at": token.expires_at}
+    return _CommandResult(data, link or token.secret, note + _hint(link))
 
 
 @_command("reset-link")
 @click.argument("name")
 @click.option("--hours", type=click.IntRange(1, 168), default=1, show_default=True)
 def reset_link(name: str, hours: int) -> _CommandResult:
-    """Print a link to a new password for NAME.
+    """Print a link to a new password for NAME, which is valid once.
 
-    It is good once. Without PASSWORD_RESET_URL it is a token for the API.
+    It leads to PASSWORD_RESET_URL, or to our page. With neither it is a token for the API.
     """
     return _reset_link(_find(name).id, hours)
 
 
 def _reset_link(user_id: int, hours: int) -> _CommandResult:
     user = _shown(user_id)
-    token_row: OneTimeToken | None = resets.issue(user_id, timedelta(hours=hours))
-    if token_row is None:
+    token: OneTimeToken | None = resets.issue(user_id, timedelta(hours=hours))
+    if token is None:
         raise _UserDeactivated(user["username"])
-    link = resets.link(token_row.secret)
-    data = user | {"token": token_row.secret, "link": link, "expires_at": token_row.expires_at}
-    until = _spoken(token_row.expires_at)
+    has_page = links.has_page() or app_services().config.PASSWORD_RESET_URL
+    link = links.reset_link(token.secret) if has_page else None
+    data = user | {"token": token.secret, "link": link, "expires_at": token.expires_at}
+    until = _spoken(token.expires_at)
     note = f"{user['username']} chooses a password with it, once, until {until}."
     if link is None:
         note += (
             " It is the token of POST /accounts/api/password/reset/confirm/;"
             " set PASSWORD_RESET_URL to have links to a page of yours."
         )
-    return _CommandResult(data, link or token_row.secret, note)
+    return _CommandResult(data, link or token.secret, note + _hint(link))
+
+
+def _hint(link: str | None) -> str:
+    if link is None or not link.startswith("http://127.0.0.1:"):
+        return ""
+    return " Set PUBLIC_URL to have links with the address at which people reach this server."
 
 
 def _spoken(moment: datetime) -> str:

@@ -94,9 +94,10 @@ class BadInput(ApiError):
 
     def body(self) -> dict[str, Any]:
         # Once more at the top level, where Django REST Framework has them. A field named
-        # like a member of RFC 9457 replaces it: readers ignore a member of a wrong type.
+        # like a member of RFC 9457 replaces it: readers ignore a member of a wrong type. Only
+        # `code` stays, because programs go by it.
         errors = {field: [str(each) for each in said] for field, said in self.errors.items()}
-        return super().body() | {"errors": errors} | errors
+        return super().body() | {"errors": errors} | errors | {"code": self.code}
 
     def sentence(self) -> str:
         return str(next(iter(self.errors.values()))[0])

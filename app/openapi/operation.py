@@ -153,10 +153,10 @@ class Operation:
 
 
 def _refused(model: type[BaseModel]) -> BadInput:
-    # The errors of nothing at all, or, where that is allowed, of a first field that is neither a
-    # text nor a whole number from 0 on.
+    # The errors of nothing at all, or, where that is allowed, of a first field of a wrong type.
     first = next(iter(model.model_fields), "user1_user2")  # a model without fields takes any name
-    for wrong in ({}, {first: 1}, {first: -1}):
+    candidates: tuple[Json, ...] = ({}, {first: 1}, {first: -1}, {first: []})
+    for wrong in candidates:
         try:
             model.model_validate(wrong, by_alias=True, by_name=True)
         except ValidationError as error:

@@ -49,7 +49,7 @@ PUBLISH_SECONDS = 1.0
 
 # Both are set by gunicorn.conf.py; without them this process is the only one.
 FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-_PLACE = os.environ.get("BESEDA_WORKER", "1")
+PLACE = os.environ.get("BESEDA_WORKER", "1")
 
 # Fewer buckets than usual: each is a line for each route, read by every scrape.
 _REQUEST_SECONDS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0)
@@ -63,7 +63,7 @@ _CODES = _OUR_CODES | {1005, 1006}
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 if FOLDER:
-    values.ValueClass = values.MultiProcessValue(lambda: _PLACE)  # type: ignore[no-untyped-call]
+    values.ValueClass = values.MultiProcessValue(lambda: PLACE)  # type: ignore[no-untyped-call]
 
 
 class Metrics:

@@ -57,7 +57,7 @@ def post(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[MailServer]:
     with MailServer() as server:
         setting = SmtpServer("127.0.0.1", server.port, False, "", "", "b@example.org", "")  # type: ignore[arg-type]
         mailer = Mailer(setting, app.app_context)
-        monkeypatch.setitem(app.extensions, "mailer", mailer)
+        monkeypatch.setattr(services(app), "mailer", mailer)
         yield server
         wait_idle(mailer)  # or it would use the database of the next test
 
@@ -164,7 +164,7 @@ def test_token_that_is_not_good_is_refused_whatever_is_wrong_with_it(
     expired = issue(app, ann, timedelta(0))
     tokens = [
         "unknown",
-        one_time_tokens.new_secret(),
+        one_time_tokens.new(resets.LIFETIME).secret,
         used,
         expired,
         "я" * 1000,
@@ -340,7 +340,12 @@ def test_link_leads_to_the_page_of_the_operator_and_nowhere_else(
     set_config(app, monkeypatch, PASSWORD_RESET_URL="https://chat.example/new?a=b")
     ask(client, ann.email, **forged)
 
-    bare, linked = post.wait(2)
+    post.wait(2)
+    set_config(app, monkeypatch, PASSWORD_RESET_URL=None, PUBLIC_URL="https://chat.example")
+    ask(client, ann.email, **forged)
+
+    bare, linked, own = post.wait(3)
+    assert "https://chat.example/reset#" in own.text
     assert "http" not in bare.text
     assert "evil" not in bare.text + linked.text
     (link,) = [line for line in linked.text.splitlines() if "//" in line]

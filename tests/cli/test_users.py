@@ -197,7 +197,7 @@ def test_set_password_ends_sessions_and_the_old_password(
 ) -> None:
     register(client, "ann")
     headers = bearer(client, "ann")
-    token = operate("reset-link", "ann").stdout.strip()
+    token = json.loads(operate("reset-link", "ann", "--json").stdout)["token"]
 
     result = operate("set-password", "ANN", "--password-stdin", stdin=f"{NEW_PASSWORD}\r\n")
 
@@ -334,7 +334,7 @@ def test_deactivated_user_is_out_until_activated(
 ) -> None:
     register(client, "ann")
     headers = bearer(client, "ann")
-    token = operate("reset-link", "ann").stdout.strip()
+    token = json.loads(operate("reset-link", "ann", "--json").stdout)["token"]
 
     out = operate("deactivate", "ann", "--json")
     was_out = not is_in(client, headers) and log_in(client, "ann") == 401
@@ -362,23 +362,29 @@ def test_administrator_is_made_and_unmade(
 # invite, reset-link
 
 
-def test_invite_prints_a_code(
+def test_invite_prints_a_link_or_where_there_is_no_page_a_code(
     app: Flask, operate: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text, data = operate("invite"), json.loads(operate("invite", "--days", "1", "--json").stdout)
-    set_config(app, monkeypatch, REGISTRATION="invite")
+    set_config(app, monkeypatch, REGISTRATION="invite", PUBLIC_URL="https://chat.example")
     silent = operate("invite")
+    set_config(app, monkeypatch, WEB_CLIENT="off")
+    bare = operate("invite")
 
     with app.app_context():
-        assert invitations.is_valid(text.stdout)
+        assert invitations.is_valid(text.stdout.partition("http://127.0.0.1:8000/invite#")[2])
+        assert invitations.is_valid(silent.stdout.partition("https://chat.example/invite#")[2])
+        assert invitations.is_valid(bare.stdout)
         assert invitations.is_valid(data["code"])
     assert data["expires_at"] < json.loads(operate("invite", "--json").stdout)["expires_at"]
     assert "REGISTRATION is open" in text.stderr
+    assert "Set PUBLIC_URL" in text.stderr
+    assert "PUBLIC_URL" not in silent.stderr + bare.stderr
     assert "REGISTRATION" not in silent.stderr
     assert operate("invite", "--days", "0").exit_code == 2
 
 
-def test_reset_link_is_a_token_or_leads_to_the_page_of_the_operator(
+def test_reset_link_leads_to_our_page_or_that_of_the_operator_or_is_a_token(
     app: Flask,
     client: FlaskClient,
     operate: Callable[..., Result],
@@ -386,11 +392,14 @@ def test_reset_link_is_a_token_or_leads_to_the_page_of_the_operator(
 ) -> None:
     register(client, "ann")
 
+    own = operate("reset-link", "ann")
+    set_config(app, monkeypatch, WEB_CLIENT="off")
     bare = operate("reset-link", "ann")
     set_config(app, monkeypatch, PASSWORD_RESET_URL="https://chat.example/new")
     linked = operate("reset-link", "ann")
     data = json.loads(operate("reset-link", "ann", "--hours", "48", "--json").stdout)
 
+    assert own.stdout.startswith("http://127.0.0.1:8000/reset#")
     assert linked.stdout.startswith("https://chat.example/new#token=")
     assert data["link"] == f"https://chat.example/new#token={data['token']}"
     assert confirm(client, linked.stdout.strip().partition("#token=")[2]) == 200

@@ -109,6 +109,7 @@ def test_codes_are_stable() -> None:
 
     assert codes == {
         "blocked",
+        "invitation_not_found",
         "database_unavailable",
         "database_encoding",
         "draining",

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -18,11 +20,15 @@ import httpx
 import pytest
 from flask import Flask
 from openapi_spec_validator import validate
+from sqlalchemy import update
 
 from app import create_app
-from app.accounts import tokens
+from app.accounts import operators, setup, tokens
+from app.accounts.models import User
+from app.database.transactions import writing
 from app.http.errors import ApiError, BadInput
 from app.services import services
+from config import Config
 from tests.conftest import make_config, sqlite_url
 from tests.factories import PASSWORD, Person, make_person, new_name
 from tests.openapi.documented import METHODS, Document
@@ -340,7 +346,7 @@ def reset_token(server: Server, person: Person) -> str:
         text=True,
         check=True,
     )
-    return done.stdout.strip()
+    return done.stdout.strip().partition("#")[2]
 
 
 def another_session(person: Person) -> dict[str, Any]:
@@ -355,6 +361,56 @@ def latest_session(person: Person) -> int:
     another_session(person)
     sessions = person.get("/accounts/api/sessions/").json()
     return max(each["id"] for each in sessions if not each["current"])
+
+
+@contextmanager
+def inside(server: Server) -> Iterator[None]:
+    """Work on a server's database as one of its workers could."""
+    app = create_app(Config.from_env(server.env))
+    with app.app_context():
+        yield
+    services(app).engine.dispose()
+
+
+@cache
+def administrator(server: Server) -> Person:
+    """Return the person who is made an administrator where one is needed."""
+    return make_person(server.url)
+
+
+def as_admin(world: World, **request: Any) -> Request:
+    """Return a request of the only administrator."""
+    admin = administrator(world.server)
+    with inside(world.server):
+        with writing() as connection:
+            connection.execute(update(User).values(is_admin=False))
+        operators.set_admin(admin.id, is_admin=True)
+    return Request(headers=admin.bearer, **request)
+
+
+def deactivated_person(world: World) -> Person:
+    """Return somebody who can no longer log in."""
+    person = make_person(world.server.url)
+    with inside(world.server):
+        operators.deactivate(person.id)
+    return person
+
+
+def open_invitation(world: World) -> int:
+    """Return the id of an invitation."""
+    as_admin(world)
+    made = administrator(world.server).post("/accounts/api/admin/invitations/", {})
+    return int(made.json()["id"])
+
+
+def setup_code(world: World) -> str:
+    """Return the code that makes the first administrator; there is none."""
+    with inside(world.server):
+        with writing() as connection:
+            connection.execute(update(User).values(is_admin=False))
+        code = setup.make_code()
+    assert code
+    return code
 
 
 # What each operation answers well to. Whoever adds one adds a line.
@@ -403,6 +459,24 @@ GOOD: dict[str, Callable[[World], Request]] = {
     "add_friend": lambda world: Request(body={"username": world.bob.username}),
     "remove_friend": lambda world: Request(body={"username": world.bob.username}),
     "list_people": lambda world: Request(),
+    "list_all_users": lambda world: as_admin(world),
+    "update_user": lambda world: as_admin(
+        world, path={"user_id": world.bob.id}, body={"is_active": True}
+    ),
+    "create_reset_link": lambda world: as_admin(world, path={"user_id": world.bob.id}),
+    "list_invitations": lambda world: as_admin(world),
+    "create_invitation": lambda world: as_admin(world, body={"days": 7}),
+    "delete_invitation": lambda world: as_admin(
+        world, path={"invitation_id": open_invitation(world)}
+    ),
+    "set_up": lambda world: Request(
+        body={
+            "code": setup_code(world),
+            "username": new_name(),
+            "email": f"{secrets.token_hex(6)}@example.com",
+            "password": PASSWORD,
+        }
+    ),
     "list_blocks": lambda world: Request(),
     "block_user": lambda world: Request(body={"username": make_person(world.ann.url).username}),
     "unblock_user": lambda world: Request(path={"username": world.bob.username}),
@@ -515,6 +589,11 @@ def stranger_who_blocks(world: World) -> Person:
     return person
 
 
+def as_ann(_world: World) -> Request:
+    """Return a request of somebody who is no administrator."""
+    return Request(path={"user_id": 1, "invitation_id": 1})
+
+
 # What some are refused besides.
 REFUSED: dict[str, Sequence[Callable[[World], Request]]] = {
     "open_room": [lambda world: Request(body={"recipient": stranger_who_blocks(world).username})],
@@ -576,6 +655,21 @@ REFUSED: dict[str, Sequence[Callable[[World], Request]]] = {
             path={**in_group(world, of_another=True), "username": world.bob.username}
         ),
     ],
+    "update_user": [
+        as_ann,
+        lambda world: as_admin(
+            world,
+            path={"user_id": administrator(world.server).id},
+            body={"is_admin": False},
+        ),
+    ],
+    "create_reset_link": [
+        as_ann,
+        lambda world: as_admin(world, path={"user_id": deactivated_person(world).id}),
+    ],
+    **dict.fromkeys(
+        ("list_all_users", "list_invitations", "create_invitation", "delete_invitation"), [as_ann]
+    ),
 }
 
 # What is answered with other settings alone, see `test_answers_with_other_settings_…`.
@@ -620,12 +714,13 @@ def test_every_answer_is_given_as_it_says(
         if good.body is not None:
             ask(good._replace(body={**good.body, next(iter(good.body)): 1}))
             ask(good._replace(body=dict.fromkeys(good.body, NOBODY)))
-            ask(good, json=None, content=b"<a/>", headers={"Content-Type": "application/xml"})
+            xml = {**good.headers, "Content-Type": "application/xml"}
+            ask(good, json=None, content=b"<a/>", headers=xml)
             ask(
                 good,
                 json=None,
                 content=b" " * (1024 * 1024 + 1),
-                headers={"Content-Type": "application/json"},
+                headers={**good.headers, "Content-Type": "application/json"},
             )
         for refused in REFUSED.get(operation_id, ()):
             ask(refused(world))

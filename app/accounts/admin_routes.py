@@ -1,0 +1,148 @@
+"""`/accounts/api/admin/` and `/accounts/api/setup/`: what administrators do, and the first one."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from functools import wraps
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from app.accounts import administration
+from app.accounts.administration import (
+    InvitationNotFound,
+    LastAdmin,
+    NotAdmin,
+    UserDeactivated,
+)
+from app.accounts.links import link_to, reset_link
+from app.accounts.schemas import (
+    AdminUserIn,
+    AdminUserOut,
+    AdminUsersIn,
+    InvitationIn,
+    InvitationMadeOut,
+    InvitationOut,
+    LinkOut,
+    SetupIn,
+    UserOut,
+)
+from app.accounts.services import UserNotFound
+from app.accounts.setup import create_first_administrator
+from app.accounts.tokens import current_user, login_required
+from app.clock import utcnow
+from app.database.keyset import PageRequest
+from app.http.annotations import View, documents_error, documents_path, notes_of, returns
+from app.http.conditional import conditional
+from app.http.errors import Overloaded
+from app.http.fields import whole_number
+from app.http.json import json_response
+from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_USERS, link_header, paged
+from app.http.validation import takes
+from app.limits.rules import limited
+
+bp = Blueprint("administration", __name__, url_prefix="/accounts/api")
+
+
+def admin_required(view: View) -> View:
+    """Refuse everybody but administrators; includes `login_required`."""
+
+    @wraps(view)
+    def as_admin(*args: Any, **kwargs: Any) -> Any:
+        if not current_user.is_admin:
+            raise NotAdmin
+        return view(*args, **kwargs)
+
+    notes_of(as_admin).errors.append(NotAdmin)
+    guarded: Callable[..., Any] = login_required(as_admin)
+    return guarded  # type: ignore[return-value]
+
+
+@bp.get("/admin/users/")
+@admin_required
+@takes(AdminUsersIn, "query")
+@returns(list[AdminUserOut])
+@conditional
+@paged(default=MOST_USERS, most=MOST_USERS)
+def list_all_users(window: PageRequest, query: AdminUsersIn) -> Response:
+    """List the users with what an administrator needs, or those like `q`."""
+    page = administration.list_users(window, query.q)
+    return json_response([row._asdict() for row in page.rows], headers=link_header(page, window))
+
+
+@bp.patch("/admin/users/<user_id>/")
+@admin_required
+@takes(AdminUserIn)
+@returns(AdminUserOut)
+@documents_path("user_id", "The `id` of a user.", example=2)
+@documents_error(UserNotFound, LastAdmin)
+def update_user(user_id: str, body: AdminUserIn) -> Response:
+    """Activate or deactivate a user, or make an administrator of them, or no longer."""
+    changes = {name: getattr(body, name) for name in body.model_fields_set}
+    return json_response(
+        administration.change_user(current_user.id, whole_number(user_id) or 0, changes)
+    )
+
+
+@bp.post("/admin/users/<user_id>/reset-link/")
+@admin_required
+@returns(LinkOut, 201)
+@documents_path("user_id", "The `id` of a user.", example=2)
+@documents_error(UserNotFound, UserDeactivated)
+def create_reset_link(user_id: str) -> Response:
+    """Make a link with which a user chooses a new password, once and within an hour."""
+    token = administration.issue_reset(current_user.id, whole_number(user_id) or 0)
+    link = reset_link(token.secret, request.host_url)
+    return json_response({"link": link, "expires_at": token.expires_at}, 201)
+
+
+@bp.get("/admin/invitations/")
+@admin_required
+@returns(list[InvitationOut])
+@conditional
+@paged(default=DEFAULT_ITEMS, most=MOST_ITEMS)
+def list_invitations(window: PageRequest) -> Response:
+    """List the invitations that are open or used."""
+    page = administration.list_invitations(window)
+    return json_response([row._asdict() for row in page.rows], headers=link_header(page, window))
+
+
+@bp.post("/admin/invitations/")
+@admin_required
+@takes(InvitationIn)
+@returns(InvitationMadeOut, 201)
+def create_invitation(body: InvitationIn) -> Response:
+    """Invite one person. The link is shown only here."""
+    created_at = utcnow()
+    invitation_id, token = administration.invite(current_user.id, timedelta(days=body.days))
+    return json_response(
+        {
+            "id": invitation_id,
+            "created_at": created_at,
+            "expires_at": token.expires_at,
+            "used_by": None,
+            "link": link_to("invite", token.secret, request.host_url),
+        },
+        201,
+    )
+
+
+@bp.delete("/admin/invitations/<invitation_id>/")
+@admin_required
+@returns(None, 204)
+@documents_path("invitation_id", "The `id` of an invitation.", example=1)
+@documents_error(InvitationNotFound)
+def delete_invitation(invitation_id: str) -> Response:
+    """Take back an invitation, or forget a used one."""
+    administration.delete_invitation(current_user.id, whole_number(invitation_id) or 0)
+    return Response(status=204)
+
+
+@bp.post("/setup/")
+@limited("registration")
+@takes(SetupIn)
+@returns(UserOut, 201)
+@documents_error(Overloaded)
+def set_up(body: SetupIn) -> Response:
+    """Create the first administrator, with the code that the server has logged at its start."""
+    user = create_first_administrator(body.code, body.username, body.email, body.password)
+    return json_response(user, 201)
