@@ -190,7 +190,7 @@ def test_foundations_know_no_domain(foundation: str) -> None:
 
 def test_only_create_app_joins_the_parts() -> None:
     for module in SOURCES.keys() - {"app"}:
-        joined = [name for name in ours(module) if name.endswith(("routes", ".websocket"))]
+        joined = [name for name in ours(module) if name.endswith((".routes", ".websocket"))]
         assert not joined, module
         assert module == "wsgi" or "app" not in ours(module), module
 
@@ -319,6 +319,8 @@ def test_no_import_hides_inside_a_function(module: str) -> None:
 # Where the tests of a file are that has none of its own name. Models, schemas and routes are what
 # the tests of the whole application go through: test_contract, test_bad_input, test_strangers.
 TESTED_IN = {
+    "accounts/admin_routes.py": "accounts/test_administration.py",
+    "accounts/links.py": "cli/test_users.py",
     "accounts/bulk_import.py": "cli/test_import_users.py",
     "accounts/credentials.py": "accounts/test_sessions.py",
     "accounts/erasure.py": "privacy/test_erasure.py",
