@@ -35,7 +35,12 @@ from tests.openapi.documented import METHODS, Document
 from tests.servers import ROOT, Server
 
 # What OpenAPI cannot say, or no program asks for.
-UNLISTED = {"/messenger/ws/ws/chat/<room_name>/", "/api/docs/<name>", "/metrics"}
+UNLISTED = {
+    "/messenger/ws/ws/chat/<room_name>/",
+    "/messenger/ws/events/",
+    "/api/docs/<name>",
+    "/metrics",
+}
 
 WITHOUT_EXAMPLE = {"show_document", "show_page"}
 
@@ -496,6 +501,8 @@ GOOD: dict[str, Callable[[World], Request]] = {
     "edit_post": lambda world: Request(path={"post_id": written(world.ann)}, body={"title": "T"}),
     "delete_post": lambda world: Request(path={"post_id": written(world.ann)}),
     "list_chats": lambda world: Request(),
+    "list_events": lambda world: Request(query={"after": 0}),
+    "list_present": lambda world: Request(),
     "mark_read": lambda world: Request(path=in_room(world), body={"read_id": 1}),
     "mark_unread": lambda world: Request(path=in_room(world), body={"from_id": 1}),
     "mark_many_read": lambda world: Request(body={world.room["name"]: 1}),
