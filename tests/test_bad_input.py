@@ -672,6 +672,8 @@ ODD_NAMES = [
     ],
 )
 def test_finds_nothing_under_odd_names(place: Place, path: str, name: str) -> None:
+    if (path, name) == ("/{}", "%2f"):
+        path = "/a{}"  # without a letter it is `/` with one slash more
     answer = raw(place.server, "GET", path.format(name), place.ann.bearer)
 
     check_problem(answer, 404)

@@ -343,7 +343,7 @@ class TestInProcess(Races):
     def site(self, app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InProcess:
         # The application lives longer than a test, so its pictures go where only this one looks.
         folder = tmp_path / "pictures"
-        monkeypatch.setitem(app.extensions, "media", FolderStore(folder))
+        monkeypatch.setattr(services(app), "media", FolderStore(folder))
         return InProcess(app, folder)
 
     def test_transactions_at_once_in_one_room_follow_one_another(

@@ -186,7 +186,7 @@ def test_other_revisions_are_refused(start: Callable[..., Flask], postgresql: st
     assert from_earlier.exit_code == not_migrated.exit_code == DatabaseFailure.exit_code
     assert "its revision: 0001" in to_earlier.output
     for done in (from_earlier, not_migrated):
-        assert "flask --app wsgi db upgrade" in done.output
+        assert "./beseda db upgrade" in done.output
 
 
 def test_tables_of_somebody_else_are_not_touched(

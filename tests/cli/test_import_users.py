@@ -189,6 +189,6 @@ def test_database_that_is_not_migrated_is_told_in_a_sentence(tmp_path: Path) -> 
     )
 
     assert done.returncode == DatabaseFailure.exit_code
-    assert b"flask --app wsgi db upgrade" in done.stderr
+    assert b"./beseda db upgrade" in done.stderr
     assert b"Traceback" not in done.stderr
     assert PBKDF2.encode() not in done.stderr

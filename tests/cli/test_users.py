@@ -504,7 +504,7 @@ def test_commands_go_beside_a_server_that_writes(server: Server) -> None:
 def test_command_waits_for_a_server_that_writes_much(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.database.transactions.BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("app.database.transactions.TURN_SECONDS", 0.01)
     config = make_config(tmp_path, sqlite_url(tmp_path))
     with create_app(config).app_context():
         upgrade()
@@ -547,4 +547,4 @@ def test_database_that_is_not_migrated_is_told_with_what_to_do(tmp_path: Path) -
 
     assert isinstance(result.exception, SystemExit)
     assert (result.exit_code, result.stdout) == (3, "")
-    assert "flask --app wsgi db upgrade" in result.stderr
+    assert "./beseda db upgrade" in result.stderr

@@ -575,11 +575,11 @@ def test_one_socket_too_many_is_accepted_and_closed(limited, somebody) -> None:
             assert hear(again)["content"] == "there is room again"
 
 
-def test_twenty_sockets_are_allowed_by_default(default_app) -> None:
+def test_hundred_sockets_are_allowed_by_default(default_app) -> None:
     limits = services(default_app).limits
 
-    assert limits.may_open_socket(19)
-    assert not limits.may_open_socket(20)
+    assert limits.may_open_socket(99)
+    assert not limits.may_open_socket(100)
 
 
 def test_handshakes_of_one_address_are_refused_before_the_upgrade(limited, somebody) -> None:

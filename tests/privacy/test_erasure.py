@@ -106,7 +106,7 @@ def engine(app: Flask) -> Engine:
 def site(app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InProcess:
     # The application lives longer than a test, so its pictures go where only this one looks.
     folder = tmp_path / "media"
-    monkeypatch.setitem(app.extensions, "media", FolderStore(folder))
+    monkeypatch.setattr(services_of(app), "media", FolderStore(folder))
     return InProcess(app, folder)
 
 
