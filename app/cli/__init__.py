@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from app.cli import backup, copy_database, demo, import_users, users
+from app.cli import backup, copy_database, demo, epoch, import_users, users
 
 
 def init_app(app: Flask) -> None:
@@ -12,6 +12,7 @@ def init_app(app: Flask) -> None:
         backup.backup,
         backup.restore,
         demo.demo,
+        epoch.new_epoch,
         import_users.import_users,
         users.users,
     ):

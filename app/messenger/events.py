@@ -20,6 +20,7 @@ from sqlalchemy import (
     String,
     Text,
     column,
+    delete,
     select,
     text,
 )
@@ -219,6 +220,14 @@ _EVENTS_OF_ONE = {
     dialect: _prepared(dialect, [messages, *_OF_ONE])
     for dialect, messages in _MESSAGES_OF_OWN.items()
 }
+
+
+def begin_epoch(engine: Engine) -> None:
+    """Begin another life of the database, after it has gone back in time."""
+    with writing(engine) as connection:
+        connection.execute(delete(Installation))
+        insert_once(connection, Installation, id=1, epoch=secrets.token_hex(8))
+
 
 _Chats: TypeAlias = Mapping[tuple[int, int, int], Mapping[str, Any]]
 

@@ -97,6 +97,13 @@ OWN_ROOMS = KeysetQuery(
     partition=RoomMember.user_id,
     partition_value=_VIEWER,
 )
+# Those that they have left as well, where they may read nothing, and what they wrote still is.
+ROOMS_WRITTEN_IN = KeysetQuery(
+    _ROOMS.join(RoomMember, RoomMember.room_id == Room.id),
+    RoomMember.room_id,
+    partition=RoomMember.user_id,
+    partition_value=_VIEWER,
+)
 
 _OF_PAIR = Prepared(
     _ROOMS.join(RoomMember, _IS_OWN).where(

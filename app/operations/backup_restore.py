@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -64,6 +65,7 @@ def restore(backup: Backup, target: Installation, *, replace: bool) -> None:
                 if target.pictures:
                     target.pictures.put(name, backup.read(MEDIA + name))
             source.backup(database)
+            _begin_epoch(database)
     except sqlite3.Error as error:
         raise BackupError(
             f"The database {target.database} cannot be replaced: {error}. If it is damaged, move it"
@@ -76,6 +78,15 @@ def restore(backup: Backup, target: Installation, *, replace: bool) -> None:
     if target.pictures:
         for name in set(target.pictures.names()) - set(manifest.pictures):
             target.pictures.delete(name)
+
+
+def _begin_epoch(database: sqlite3.Connection) -> None:
+    # Clients that have seen what came after the backup must not go on from there: event ids that
+    # they know will be drawn once more. A backup of an earlier release has no epoch.
+    query = "SELECT 1 FROM sqlite_master WHERE name = 'installation'"
+    if database.execute(query).fetchone() is not None:
+        epoch = secrets.token_hex(8)
+        database.execute("INSERT OR REPLACE INTO installation (id, epoch) VALUES (1, ?)", (epoch,))
 
 
 def _check_schema(database: Path, revision: str) -> None:

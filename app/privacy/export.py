@@ -20,7 +20,7 @@ from app.database.transactions import reading
 from app.http.json import encode
 from app.media.store import MediaStore, read_picture
 from app.messenger.models import Message
-from app.messenger.rooms import OWN_ROOMS, room_out
+from app.messenger.rooms import OWN_ROOMS, ROOMS_WRITTEN_IN, room_out
 from app.profiles.models import Post, Profile
 from app.profiles.services import POSTS
 from app.social.models import Friendship
@@ -44,6 +44,8 @@ _MESSAGES = KeysetQuery(
         Message.timestamp,
         case((_is_own, Message.content)).label("content"),
         case((_is_own, Message.client_id)).label("client_id"),
+        Message.edited_at,
+        Message.deleted_at,
     ),
     Message.id,
     partition=Message.room_id,
@@ -142,7 +144,7 @@ def _rooms(engine: Engine, user_id: int) -> Iterator[_Items]:
 
 
 def _messages(engine: Engine, user_id: int) -> Iterator[_Items]:
-    for of_rooms in _pages(engine, OWN_ROOMS, user_id=user_id):
+    for of_rooms in _pages(engine, ROOMS_WRITTEN_IN, user_id=user_id):
         for room in of_rooms:
             for rows in _pages(engine, _MESSAGES, partition=room.id, user_id=user_id):
                 yield [
@@ -152,9 +154,10 @@ def _messages(engine: Engine, user_id: int) -> Iterator[_Items]:
                         "content": row.content,
                         "timestamp": row.timestamp,
                         "client_id": row.client_id,
+                        "edited_at": row.edited_at,
                     }
                     for row in rows
-                    if row.user_id == user_id
+                    if row.user_id == user_id and row.deleted_at is None
                 ]
 
 

@@ -69,6 +69,7 @@ class OwnMessageOut(BaseModel):
     content: str = Field(examples=["Привет!"])
     timestamp: datetime = Field(examples=["2024-12-12T10:00:00Z"])
     client_id: str | None
+    edited_at: datetime | None
 
 
 class ExportOut(BaseModel):

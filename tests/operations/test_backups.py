@@ -20,14 +20,18 @@ from click.testing import Result
 from flask import Flask
 from flask_migrate import downgrade, upgrade
 from PIL import Image
-from sqlalchemy import String, select, text
+from sqlalchemy import String, select, text, update
 
 import config
 from app import create_app
 from app.accounts.registration import register
 from app.database.transactions import reading, writing
 from app.extensions import db
+from app.media.avatars import avatar_from
 from app.media.store import FolderStore
+from app.messenger.events import MessengerEvents
+from app.messenger.groups import create_group
+from app.messenger.models import Room
 from app.operations.backup_format import Installation, count_rows
 from app.operations.backup_read import opened
 from app.operations.backup_write import MEDIA_COLUMNS, write_backup
@@ -83,18 +87,52 @@ def run(app: Flask, *args: str | Path) -> Result:
 
 
 def content(app: Flask) -> dict[str, Any]:
-    """Return all rows, all pictures and the key of an installation."""
+    """Return all rows but the epoch, which a restore draws anew, all pictures and the key."""
     engine = services(app).engine
     with reading(engine) as connection:
         tables = connection.scalars(text("SELECT name FROM sqlite_master WHERE type = 'table'"))
         found: dict[str, Any] = {
             table: connection.execute(text(f"SELECT * FROM {table} ORDER BY 1")).all()
             for table in tables.all()
+            if table != "installation"
         }
     engine.dispose()
     folder = Path(engine.url.database).parent
     files = [path for path in folder.rglob("*") if path.suffix in (".jpg", "") and path.is_file()]
     return found | {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def test_a_restored_database_is_in_another_epoch(
+    start: Callable[..., Flask], tmp_path: Path
+) -> None:
+    old, file = start("old"), tmp_path / "backup.tar"
+    epoch = MessengerEvents(services(old).engine).epoch()
+    run(old, "backup", file)
+    new = start("new", is_migrated=False)
+
+    run(new, "restore", file)
+
+    restored = MessengerEvents(services(new).engine).epoch()
+    services(new).engine.dispose()
+    assert restored not in (epoch, "")
+
+
+def test_the_picture_of_a_group_is_in_the_backup(
+    start: Callable[..., Flask], tmp_path: Path
+) -> None:
+    old, file = start("old"), tmp_path / "backup.tar"
+    fill(old, "ann")
+    with old.app_context():
+        image = services().media.save(avatar_from(picture("green")))
+        room_id, _ = create_group(1, "Team", [], "all")
+        with writing() as connection:
+            connection.execute(update(Room).where(Room.id == room_id).values(image=image))
+    run(old, "backup", file)
+    new = start("new", is_migrated=False)
+
+    run(new, "restore", file)
+
+    assert services(new).media.find(image) is not None
 
 
 def mode(path: Path) -> int:

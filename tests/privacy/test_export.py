@@ -99,6 +99,7 @@ def test_everything_that_is_somebodys_is_in_it(server: Server) -> None:
             "content": message["content"],
             "timestamp": message["timestamp"],
             "client_id": message.get("client_id"),
+            "edited_at": None,
         }
         for message, room in zip(said, [room for room in rooms for _ in "12"], strict=True)
     ]
