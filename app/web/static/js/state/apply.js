@@ -11,7 +11,8 @@
  * A window is a piece of a room's history, oldest first. `older`, `newer`: whether there is more.
  * `pending` are the events that came while it was asked for; `stale` is one that may have gaps.
  * @typedef {{list: Message[], older: boolean, newer: boolean, stale?: boolean, pending?: any[]}} Window
- * @typedef {{me: string, epoch?: string, cursor: number, chats: Record<number, Chat>, ids: Record<string, number>,
+ * `isListed`: whether `chats` is what the server said, and not what this device kept or nothing.
+ * @typedef {{me: string, epoch?: string, cursor: number, isListed: boolean, chats: Record<number, Chat>, ids: Record<string, number>,
  *   windows: Record<number, Window>, typing: Record<number, Record<string, number>>, online: Record<string, boolean>,
  *   people: Record<string, {id: number, username: string, image: string | null}>}} State
  */
@@ -20,7 +21,7 @@ export const WINDOW_MAX = 300; // messages that a window keeps, and so rows on t
 
 /** @returns {State} */
 export const empty = (me = "") => ({
-  me, epoch: undefined, cursor: 0, chats: {}, ids: {}, windows: {}, typing: {}, online: {}, people: {},
+  me, epoch: undefined, cursor: 0, isListed: false, chats: {}, ids: {}, windows: {}, typing: {}, online: {}, people: {},
 });
 
 /**
@@ -174,6 +175,7 @@ function snapshotSet(state, chats, cursor) {
   return {
     ...kept,
     cursor,
+    isListed: true,
     chats: Object.fromEntries(known),
     ids: Object.fromEntries(chats.map((chat) => [chat.name, chat.id])),
     windows: Object.fromEntries(windows),

@@ -28,7 +28,7 @@ const FAR = 40; // unread messages beyond which the history begins at the first 
 export function ChatView({ name, target }) {
   const chat = chatNamed(name);
   if (chat) return html`<${OpenChat} key=${chat.id} chat=${chat} target=${target} />`;
-  if (!world.value.cursor) return html`<main class="main" id="main"></main>`;
+  if (!world.value.isListed) return html`<main class="main" id="main"></main>`;
   return html`
     <main class="main" id="main">
       <header class="bar phone-only"><${IconButton} icon="back" label=${t("back")} onClick=${() => back("/")} /></header>
@@ -131,13 +131,13 @@ function Head({ chat }) {
   return html`
     <header class="bar">
       <${IconButton} icon="back" label=${t("back")} extra="bar__back" onClick=${() => go("/")} />
-      <button class="bar__who" type="button" onClick=${() => go(about)}>
+      <h1 class="contents"><button class="bar__who" type="button" onClick=${() => go(about)}>
         <${ChatAvatar} chat=${chat} size="36" />
         <span class="grow">
           <span class="bar__name one-line block-line" dir="auto"><bdi>${chat.display_name}</bdi></span>
           <span class=${classes("bar__state one-line", isLive && "bar__state--live")}>${state}</span>
         </span>
-      </button>
+      </button></h1>
       <${IconButton} icon="dots" label=${t("more")} aria-haspopup="menu"
         onClick=${(event) => showMenu(event.currentTarget, chatMenu(chat), t("chat_menu"), chat.display_name)} />
     </header>`;

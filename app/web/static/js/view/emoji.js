@@ -44,7 +44,7 @@ export function EmojiPanel({ onChoose, onClose }) {
       </div>
       <div class="scroll" tabindex="-1">
         ${groups.map(({ group, items }) => html`
-          <h3 class="emoji__head" id=${`emoji-${group}`}>${items.length ? t(`emoji_${group}`) : t("nothing_found")}</h3>
+          <h2 class="emoji__head" id=${`emoji-${group}`}>${items.length ? t(`emoji_${group}`) : t("nothing_found")}</h2>
           <div class="emoji__grid">
             ${items.map(({ sign, words }) => html`
               <button type="button" aria-label=${words} onClick=${() => choose(sign)}>${sign}</button>`)}

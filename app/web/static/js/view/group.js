@@ -32,7 +32,7 @@ export function GroupSide({ chat }) {
     <${Side} title=${t("about_group")} up=${chatPath(chat.name)}>
       <div class="who who--center">
         <${ChatAvatar} chat=${chat} size="96" />
-        <div><h3 class="who__name"><bdi>${chat.display_name}</bdi></h3><p class="who__state">${t("group")} · ${count}</p></div>
+        <div><h2 class="who__name"><bdi>${chat.display_name}</bdi></h2><p class="who__state">${t("group")} · ${count}</p></div>
         <div class="acts">
           <${Act} icon=${chat.muted ? "bell" : "bell-off"} label=${chat.muted ? t("unmute") : t("mute")} onClick=${() => mute(chat)} />
           <${Act} icon="person-plus" label=${t("add")} onClick=${() => showDialog(html`<${AddMembers} chat=${chat} present=${people} onAdded=${reload} />`)} />
@@ -43,7 +43,7 @@ export function GroupSide({ chat }) {
         <label class="line slim"><${Icon} name="clock" /><span class="line__text">${t("history_for_new")}<span class="line__hint">${chat.history === "all" ? t("history_all") : t("history_joined")}</span></span>
           <input class="switch" type="checkbox" role="switch" checked=${chat.history === "all"} onChange=${(event) => attempt(() => change(chat, { history: event.target.checked ? "all" : "joined" }))} /></label>
       </div>`}
-      <h3 class="rows__head pad">${t("members")}<span class="tnum">${chat.members_count}</span></h3>
+      <h2 class="rows__head pad">${t("members")}<span class="tnum">${chat.members_count}</span></h2>
       ${people.length > MANY && html`<${Find} label=${t("find_member")} value=${text} onInput=${setText} />`}
       <ul class="rows">
         ${shown.map((person) => html`<${PersonRow} key=${person.id} person=${person} mark=${html`<${Role} chat=${chat} person=${person} isAdmin=${isAdmin} onChanged=${reload} />`} />`)}

@@ -9,12 +9,13 @@ const GROUPS = [
   ["keys_messages", [["keys_move", "↑ ↓"], ["keys_ends", "Home End"], ["reply", "R"], ["copy_text", "Ctrl C"], ["unread_from_here", "U"], ["message_menu", "Enter"], ["keys_to_field", "Esc"]]],
 ];
 
-export const Keys = () => html`
-  <div class="keys">
-    ${GROUPS.map(([head, pairs]) => html`
-      <h3 class="keys__head">${t(head)}</h3>
+/** @param {{head?: string}} props The tag of the headings. */
+export const Keys = ({ head = "h2" }) => html`
+  <div class="keys" tabindex="0">
+    ${GROUPS.map(([title, pairs]) => html`
+      <${head} class="keys__head">${t(title)}<//>
       ${pairs.map(([key, keys]) => html`<div class="keys__one">${t(key)}<span>${keys.split(" ").map((each) => html`<kbd>${each}</kbd>`)}</span></div>`)}`)}
   </div>`;
 
 export const showKeys = () => showDialog(html`
-  <${TitledDialog} title=${t("settings_keys")} extra="dialog--wide"><div class="scroll" tabindex="0"><div class="dialog__body"><${Keys} /></div></div><//>`);
+  <${TitledDialog} title=${t("settings_keys")} extra="dialog--wide"><div class="scroll"><div class="dialog__body"><${Keys} head="h3" /></div></div><//>`);

@@ -21,7 +21,7 @@ const STEP = 60; // rows that are drawn; more while somebody scrolls
 export function ChatList({ current }) {
   const [count, setCount] = useState(STEP);
   const all = chats.value;
-  const isLoading = !all.length && !world.value.cursor;
+  const isLoading = !all.length && !world.value.isListed;
   const onScroll = ({ currentTarget: box }) => {
     if (box.scrollHeight - box.scrollTop - box.clientHeight < 600 && count < all.length) setCount(count + STEP);
   };
@@ -53,10 +53,9 @@ const ChatRow = memo(function ChatRow({ chat, isCurrent, draft }) {
   const refused = letters.find((each) => each.state === "refused");
   const { last_message: last } = chat;
   const time = letters.at(-1)?.created_at ?? last?.timestamp;
-  const label = chat.unread ? `${chat.display_name}, ${t("unread_count", { n: chat.unread })}` : chat.display_name;
   return html`
     <li>
-      <a class="row" href=${chatPath(chat.name)} aria-current=${isCurrent ? "page" : undefined} aria-label=${label}>
+      <a class="row" href=${chatPath(chat.name)} aria-current=${isCurrent ? "page" : undefined}>
         <span class="row__pic"><${ChatAvatar} chat=${chat} /></span>
         <span class="row__line">
           <span class="row__name"><bdi class="one-line">${chat.display_name}</bdi>${chat.muted && html`<${Icon} name="bell-off" size="16" />`}</span>
@@ -67,7 +66,8 @@ const ChatRow = memo(function ChatRow({ chat, isCurrent, draft }) {
           <span class="row__mark">
             ${refused
               ? html`<${Icon} name="alert" size="20" />`
-              : chat.unread > 0 && html`<span class=${classes("badge", chat.muted && "badge--muted")}>${badgeText(chat.unread)}</span>`}
+              : chat.unread > 0 && html`<span class=${classes("badge", chat.muted && "badge--muted")} aria-hidden="true">${badgeText(chat.unread)}</span>
+                  <span class="off-screen">${t("unread_count", { n: chat.unread })}</span>`}
           </span>
         </span>
       </a>

@@ -44,13 +44,13 @@ export function PersonRow({ person, text, mark, onClick, href }) {
   return html`<li><label class=${name}>${inside}</label></li>`;
 }
 
-/** People in two parts: friends first. `row` draws one. */
-export function PeopleParts({ people, row }) {
+/** People in two parts: friends first. `row` draws one, `head` is the tag of the headings. */
+export function PeopleParts({ people, row, head = "h3" }) {
   const close = people.filter(({ id }) => friends.value.has(id));
   const others = people.filter(({ id }) => !friends.value.has(id));
   return html`
-    ${close.length > 0 && html`<h3 class="rows__head pad">${t("friends")}</h3><ul class="rows">${close.map(row)}</ul>`}
-    ${others.length > 0 && html`<h3 class="rows__head pad">${close.length ? t("all_others") : t("everybody")}</h3><ul class="rows">${others.map(row)}</ul>`}`;
+    ${close.length > 0 && html`<${head} class="rows__head pad">${t("friends")}<//><ul class="rows">${close.map(row)}</ul>`}
+    ${others.length > 0 && html`<${head} class="rows__head pad">${close.length ? t("all_others") : t("everybody")}<//><ul class="rows">${others.map(row)}</ul>`}`;
 }
 
 function NewChat() {

@@ -69,7 +69,7 @@ export const Side = ({ title, up, children }) => html`
   <aside class="side" aria-label=${title}>
     <header class="bar bar--top">
       <${IconButton} icon="back" label=${t("back")} extra="phone-only" onClick=${() => back(up)} />
-      <h2 class="bar__title">${title}</h2>
+      <h1 class="bar__title">${title}</h1>
       <${IconButton} icon="close" label=${t("close")} extra="wide-only" onClick=${() => go(up)} />
     </header>
     <div class="scroll" tabindex="-1">${children}</div>

@@ -25,7 +25,7 @@ export function People() {
     <${Page} title=${t("people")}>
       <div class="sheet people">
         <${Find} label=${t("name")} value=${text} onInput=${setText} />
-        ${people && html`<${PeopleParts} people=${people} row=${row} />`}
+        ${people && html`<${PeopleParts} people=${people} row=${row} head="h2" />`}
         ${people?.length === 0 && html`<div class="empty"><p class="empty__text" role="status">${text ? t("nothing_found") : t("nobody_else")}</p></div>`}
       </div>
     <//>`;
@@ -45,7 +45,7 @@ export function Profile({ username, up }) {
     <${Side} title=${t("profile")} up=${up}>
       <div class="who who--center">
         <${PersonAvatar} name=${username} image=${profile?.profile.image} size="96" still />
-        <div><h3 class="who__name"><bdi>${username}</bdi></h3><p class="who__state">${online.value[username] ? t("online") : ""}</p></div>
+        <div><h2 class="who__name"><bdi>${username}</bdi></h2><p class="who__state">${online.value[username] ? t("online") : ""}</p></div>
         ${!isMe(username) && html`<${Acts} username=${username} profile=${profile} chat=${chat} />`}
       </div>
       ${profile?.profile.bio && html`<div class="pad-x stack"><p class="who__bio" dir="auto">${profile.profile.bio}</p></div>`}

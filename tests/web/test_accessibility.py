@@ -1,0 +1,75 @@
+"""axe finds nothing wrong (WCAG 2 A, AA), on any screen, in both themes and languages."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.servers import ROOT, Server
+from tests.talk import SECONDS
+from tests.web.pictures import SIZES, shoot
+
+AXE = Path(__file__).with_name("vendor") / "axe.min.js"
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
+# On a phone the list of chats stands alone, and a menu stands over everything: neither is `main`.
+RUN = """async (runOnly) => {
+    const rules = {"landmark-one-main": {enabled: false}, region: {enabled: false}};
+    const {violations} = await axe.run(document, {runOnly, rules, resultTypes: ["violations"]});
+    return violations.map(({id, nodes}) => `${id}: ${nodes.map((node) => node.html.slice(0, 160)).join(" | ")}`);
+}"""
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the demo's lively team, which every screen has something of."""
+    server = Server(tmp_path_factory.mktemp("team"))
+    server.migrate()
+    demo = [sys.executable, "-m", "flask", "--app", "wsgi", "demo"]
+    subprocess.run(demo, cwd=ROOT, env=server.env, check=True, stdout=subprocess.DEVNULL)
+    with server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("width", "theme", "locale"), [(1440, "light", "ru-RU"), (360, "dark", "en-GB")]
+)
+def test_no_screen_has_a_barrier(
+    browser: Browser, team: Server, width: int, theme: Any, locale: str
+) -> None:
+    context = browser.new_context(
+        viewport={"width": width, "height": SIZES[width]},
+        color_scheme=theme,
+        locale=locale,
+        reduced_motion="reduce",
+    )
+    context.set_default_timeout(SECONDS * 1000)
+    page = context.new_page()
+    axe = AXE.read_text()
+    barriers: list[str] = []
+    seen: list[str] = []
+
+    def look(name: str, page: Page = page) -> None:
+        page.evaluate(axe)
+        seen.append(name)
+        barriers.extend(f"{name}: {each}" for each in page.evaluate(RUN, RULES))
+
+    shoot(page, team.url, [], look)
+    context.close()
+
+    assert len(seen) > 30
+    assert barriers == [], "\n".join(barriers)
+
+
+def test_a_barrier_is_found(browser: Browser, team: Server) -> None:
+    page = browser.new_page()
+    page.goto(f"{team.url}/login")
+    page.locator("form.card").wait_for()
+    page.evaluate("document.querySelector('label').remove()")
+    page.evaluate(AXE.read_text())
+
+    assert any(each.startswith("label: ") for each in page.evaluate(RUN, RULES))
+    page.close()
