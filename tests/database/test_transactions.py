@@ -225,6 +225,7 @@ def test_table_that_is_locked_for_too_long_is_no_defect(
     assert again.status_code == 201
 
 
+@pytest.mark.alone
 @pytest.mark.server
 def test_process_that_keeps_the_file_of_sqlite_holds_up_no_reader(tmp_path: Path) -> None:
     with (

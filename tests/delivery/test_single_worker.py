@@ -288,6 +288,7 @@ def test_clients_who_stop_for_a_while_miss_nothing(stage: Stage) -> None:
     assert load.problems(farewells={4408}) == []
 
 
+@pytest.mark.alone
 def test_readers_who_stop_cost_others_neither_time_nor_memory(stage: Stage) -> None:
     (server,) = stage.servers
     (worker,) = workers(server)

@@ -91,6 +91,7 @@ def echo_seconds(ws: ClientConnection) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_others_talk_on_while_one_socket_is_misused(server: Server, attack: str) -> None:
     ann, bob, eve = (make_person(server.url) for _ in range(3))
