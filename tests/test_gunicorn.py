@@ -70,6 +70,7 @@ def test_lowers_no_priority_but_on_linux(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(lowered) == 1
 
 
+@pytest.mark.alone
 @pytest.mark.server
 def test_reload_makes_nobody_wait(tmp_path: Path) -> None:
     with Server(tmp_path) as server:

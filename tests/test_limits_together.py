@@ -82,6 +82,7 @@ def test_two_workers_count_together(server) -> None:
     assert counted_together(statuses), statuses
 
 
+@pytest.mark.alone
 def test_redis_that_is_killed_costs_nobody_an_answer_and_comes_back(server, redis) -> None:
     redis.kill()
     try:
@@ -100,6 +101,7 @@ def test_redis_that_is_killed_costs_nobody_an_answer_and_comes_back(server, redi
         time.sleep(0.3)
 
 
+@pytest.mark.alone
 def test_redis_that_hangs_costs_nobody_an_answer(server, redis) -> None:
     redis.pause()
     try:

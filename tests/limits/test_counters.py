@@ -182,6 +182,7 @@ def test_redis_that_hangs_is_waited_for_once_and_shortly(redis, shared) -> None:
     wait_for(lambda: counting._is_well, BACK_SECONDS, "it counts in Redis again")
 
 
+@pytest.mark.alone
 def test_all_who_wait_for_a_redis_that_hangs_are_served(redis, shared) -> None:
     counting = Counters(shared)
     waited: list[float] = []

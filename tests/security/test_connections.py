@@ -42,6 +42,7 @@ def worst_of_health(server: Server) -> Iterator[Callable[[], float]]:
         thread.join()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("count", [3000])
 def test_pipelined_requests_take_turns_with_others(server: Server, count: int) -> None:
     with worst_of_health(server) as worst, closing(dial(server)) as connection:
@@ -66,6 +67,7 @@ UNREAD = {
 }
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("name", UNREAD)
 def test_body_that_nobody_reads_ends_the_connection(server: Server, name: str) -> None:
     with worst_of_health(server) as worst, closing(dial(server)) as connection:
@@ -174,6 +176,7 @@ def test_what_is_refused_before_the_application_looks_like_all_errors(
     assert ("errors" in problem) is (status == 400)
 
 
+@pytest.mark.alone
 def test_head_of_many_languages_costs_little(server: Server) -> None:
     head = b"GET /nothing HTTP/1.1\r\nHost: x\r\n"
     languages = (b"Accept-Language: " + b"a," * 3900 + b"\r\n") * 4

@@ -96,6 +96,7 @@ HARMFUL = {
 }
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("harmful", HARMFUL)
 @pytest.mark.parametrize("kind", ["image/png", "image/svg+xml", "text/html"])
 def test_harmful_picture_is_refused_soon_and_leaves_nothing(
@@ -127,6 +128,7 @@ ODD = {
 }
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("odd", ODD)
 def test_odd_picture_is_drawn_anew_or_refused_and_soon(
     server: Server, ann: Person, odd: str
