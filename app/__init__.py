@@ -119,6 +119,7 @@ def stop(app: Flask) -> None:
     """Let a worker leave: what was taken in is stored and told, then every socket hears goodbye."""
     parts = services(app)
     parts.realtime.stop(finish=parts.writer.finish)
+    parts.read_marks.finish()
     parts.metrics.publish(app)  # for the last time
 
 

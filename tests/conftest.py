@@ -176,6 +176,7 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Flask]:
         app = request.getfixturevalue("postgresql_app")
         delete_rows(services_of(app).engine)
         yield app
+        services_of(app).read_marks.finish()  # or they would be stored for the people of the next
         return
     app = make_app(tmp_path)
     yield app

@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, Engine, select, text, tuple_
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 STORE_SECONDS = 0.25  # between two transactions
 SENT_SECONDS = 1.0  # … if nobody waits: a message that was sent marks those before it as read
 MARKS_MAX = 1_000  # of one transaction
+FINISH_SECONDS = 1.0  # what a worker that leaves may wait for the database
 PATIENCE_SECONDS = 4.0  # after which whoever waits is told that the database does not answer
 
 Place: TypeAlias = tuple[int, int]  # ids of a room and of a user
@@ -109,6 +110,7 @@ class ReadMarkWriter:
         self._wake = threading.Event()
         self._is_started = False
         self._is_awaited = False
+        self._is_storing = False
 
     def start(self) -> None:
         """Begin to store; a second call does nothing. Not from a callback of the event loop."""
@@ -155,6 +157,17 @@ class ReadMarkWriter:
             raise waiter.error
         return waiter.marks
 
+    def finish(self) -> None:
+        """Store what is noted, and wait until that is done, for `FINISH_SECONDS` at most."""
+        with self._turn:
+            if not self._is_started:
+                self._pending.clear()
+            self._is_awaited = True
+        self._wake.set()
+        deadline = monotonic() + FINISH_SECONDS
+        while (self._pending or self._is_storing) and monotonic() < deadline:
+            sleep(0.01)
+
     def _store_forever(self) -> None:
         stored_at = float("-inf")
         while True:
@@ -167,7 +180,11 @@ class ReadMarkWriter:
                     self._wake.clear()
                     continue
                 stored_at = monotonic()
-                self._store_some()
+                self._is_storing = True
+                try:
+                    self._store_some()
+                finally:
+                    self._is_storing = False
 
     def _store_some(self) -> None:
         with self._turn:
