@@ -35,7 +35,7 @@ _NOBODYS_HASH = (
 # How Django's hashes begin; behind `argon2` stands what everybody writes.
 _PBKDF2 = "pbkdf2_sha256$"
 _DJANGOS_ARGON2 = "argon2$"
-_UNUSABLE = "!"  # in Django, and here: no password is right
+UNUSABLE = "!"  # in Django, and here: no password is right
 
 # What a check may cost, so that no hash from elsewhere stalls those who log in behind its owner.
 # About 1 s, twice to three times what Django 5.2 asks for.
@@ -106,8 +106,8 @@ def hash_of_django(encoded: str) -> str:
         RefusedField: It is no hash that `check_password` could compare with a password. For
             operators, who read English.
     """
-    if encoded.startswith(_UNUSABLE):
-        return _UNUSABLE
+    if encoded.startswith(UNUSABLE):
+        return UNUSABLE
     try:
         if encoded.startswith(_PBKDF2):
             _Pbkdf2.parse(encoded)

@@ -1,17 +1,25 @@
 """`flask --app wsgi import-users`: takes over the people of a Django project."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, BinaryIO
 
 import click
 from flask.cli import with_appcontext
 from flask_babel import force_locale
 
-from app.accounts import bulk_import
+from app.accounts import bulk_import, links, resets
 from app.accounts.bulk_import import ImportedUser, ImportRefused
+from app.accounts.passwords import UNUSABLE
+from app.accounts.services import get_user_by_name
 from app.cli.errors import report_errors
+from app.cli.output import log_on_stderr
+from app.database.engine import be_patient
 from app.http.json import encode
 from app.operations.django_dump import Dump, Refusal, UnreadableDump, read_dump
+from app.services import services
+
+LINK_LIFETIME = timedelta(days=7)
 
 
 @click.command("import-users")
@@ -26,12 +34,14 @@ def import_users(file: BinaryIO, dry_run: bool, as_json: bool) -> None:
     names, or as the JSON or JSON lines that `manage.py dumpdata auth.user` writes. What counts
     is username, email, password (the hash: pbkdf2_sha256 or argon2), is_active, date_joined, and
     is_superuser or is_staff, either of which makes an administrator. People keep their passwords;
-    their ids are new.
+    their ids are new. For each person without one a line with name, address and a link is printed,
+    with which they choose a password within a week.
 
     If somebody cannot be let in, nobody is; the report says who, where and why, and the command
     fails.
     """
-    with force_locale("en"), report_errors():
+    be_patient(services().engine)
+    with log_on_stderr(), force_locale("en"), report_errors():
         try:
             dump = read_dump(file.read())
         except UnreadableDump as error:
@@ -40,10 +50,13 @@ def import_users(file: BinaryIO, dry_run: bool, as_json: bool) -> None:
             raise click.ClickException(f"{file.name}: there are no users in it.")
         refusals = [*dump.refusals, *_let_in(dump, is_rehearsal=dry_run or bool(dump.refusals))]
         refusals.sort(key=lambda each: each.place.record)
+        invited = [] if dry_run or refusals else _invite(dump)
         if as_json:
-            click.echo(encode(_report(dump, refusals, dry_run)))
+            click.echo(encode(_report(dump, refusals, dry_run) | {"invited": invited}))
         else:
             _tell(dump, refusals, dry_run)
+            for each in invited:
+                click.echo(f"{each['username']},{each['email']},{each['link'] or each['token']}")
     if refusals:
         raise SystemExit(1)
 
@@ -70,6 +83,25 @@ def _let_in(dump: Dump, *, is_rehearsal: bool) -> list[Refusal]:
             for sentence in sentences
         ]
     return []
+
+
+def _invite(dump: Dump) -> list[dict[str, str | None]]:
+    """Return links to a new password for the people who have none."""
+    has_page = links.has_page() or services().config.PASSWORD_RESET_URL
+    invited: list[dict[str, str | None]] = []
+    for _, user in dump.users:
+        if user.password == UNUSABLE and user.is_active:
+            reset = resets.issue(get_user_by_name(user.username).id, LINK_LIFETIME)
+            token = reset.secret if reset else None
+            invited.append(
+                {
+                    "username": user.username,
+                    "email": user.email,
+                    "token": token,
+                    "link": links.reset_link(token) if token and has_page else None,
+                }
+            )
+    return invited
 
 
 def _report(dump: Dump, refusals: Sequence[Refusal], dry_run: bool) -> dict[str, Any]:

@@ -1,44 +1,31 @@
-"""`flask --app wsgi users …`: how an operator helps people with their accounts.
-
-What a command prints on stdout is what a script wants to have, and all of it with `--json`;
-what is said besides goes to stderr. It ends with 1 if it was refused (then nothing is
-changed), 2 if it was called wrongly, 3 if the database is away or not migrated.
-"""
+"""`./beseda users …`: how an operator helps people with their accounts."""
 
 import secrets
 import sys
-from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
-from functools import wraps
+from functools import partial
 from typing import Any
 
 import click
 from flask.cli import AppGroup
-from flask_babel import force_locale
 from sqlalchemy import Row, select
-from sqlalchemy.exc import SQLAlchemyError
 
-from app.accounts import invitations, links, operators, registration, resets, services
+from app.accounts import invitations, links, operators, registration, resets
 from app.accounts.administration import UserDeactivated
 from app.accounts.models import User
 from app.accounts.one_time_tokens import OneTimeToken
 from app.accounts.schemas import AccountIn, NewPasswordIn
-from app.accounts.services import UserNotFound
+from app.accounts.services import UserNotFound, get_user_by_name
 from app.accounts.usernames import folded
-from app.cli.errors import DatabaseFailure
-from app.database.engine import be_patient
-from app.database.errors import first_line_of, is_unavailable
+from app.cli.output import CommandResult, command
 from app.database.transactions import reading
-from app.http.errors import ApiError, BadInput, DatabaseUnavailable
-from app.http.json import encode
-from app.operations.health import check_tables
-from app.privacy import erasure as personal
-from app.services import services as app_services
+from app.privacy import erasure
+from app.services import services
 
 users = AppGroup("users", help="Help people with their accounts.")
+_command = partial(command, users)
 
 _SHOWN = (
     User.id,
@@ -48,41 +35,6 @@ _SHOWN = (
     User.is_admin,
     User.created_at,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _CommandResult:
-    """What a command has to say.
-
-    Attributes:
-        data: For programs.
-        text: For people, and for `$(…)`.
-        note: For people alone.
-    """
-
-    data: Any
-    text: str = ""
-    note: str = ""
-
-
-class _Refusal(click.ClickException):
-    def __init__(self, error: ApiError, cause: BaseException | None, as_json: bool) -> None:
-        text = str(error.detail)
-        if isinstance(error, BadInput):
-            said = ((field, each) for field, all_of in error.errors.items() for each in all_of)
-            text = "\n".join(f"{field}: {sentence}" for field, sentence in said)
-        if isinstance(error, DatabaseUnavailable) and cause:
-            text += f"\n{first_line_of(cause)}"
-        super().__init__(text)
-        if error.status == DatabaseUnavailable.status:
-            self.exit_code = DatabaseFailure.exit_code  # type: ignore[misc]
-        self._problem = error.body() if as_json else None
-
-    def show(self, file: Any = None) -> None:
-        if self._problem is None:
-            super().show(file)
-        else:
-            click.echo(encode(self._problem), err=True)
 
 
 class _NoSuchUser(UserNotFound):
@@ -102,48 +54,8 @@ class _UserDeactivated(UserDeactivated):
         self.detail = f"{name} is deactivated, and could not log in with a new password either."
 
 
-def _command(name: str) -> Callable[[Callable[..., _CommandResult]], Callable[..., None]]:
-    """Make a command of a function that says what came of it, or raises an `ApiError`."""
-
-    def register(function: Callable[..., _CommandResult]) -> Callable[..., None]:
-        @users.command(name)
-        @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-        @wraps(function)
-        def run(as_json: bool, **arguments: Any) -> None:
-            with force_locale("en"):  # as the rest of this command line
-                said = _attempt(function, arguments, as_json)
-            if as_json:
-                click.echo(encode(said.data))
-                return
-            if said.text:
-                click.echo(said.text)
-            if said.note:
-                click.echo(said.note, err=True)
-
-        return run
-
-    return register
-
-
-def _attempt(
-    function: Callable[..., _CommandResult], arguments: Mapping[str, Any], as_json: bool
-) -> _CommandResult:
-    problem: ApiError
-    try:
-        be_patient(app_services().engine)
-        check_tables()
-        return function(**arguments)
-    except ApiError as error:
-        problem, cause = error, error.__cause__
-    except SQLAlchemyError as error:
-        if not is_unavailable(error):
-            raise
-        problem, cause = DatabaseUnavailable(), error
-    raise _Refusal(problem, cause, as_json)
-
-
 @_command("list")
-def list_users() -> _CommandResult:
+def list_users() -> CommandResult:
     """List everybody who has an account."""
     query = select(*_SHOWN).where(User.deleted_at.is_(None)).order_by(User.id)
     with reading() as connection:
@@ -164,7 +76,7 @@ def list_users() -> _CommandResult:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         for line in table
     )
-    return _CommandResult(
+    return CommandResult(
         [row._asdict() for row in rows], "\n".join(line.rstrip() for line in lines)
     )
 
@@ -184,7 +96,7 @@ def _remarks(is_active: bool, is_admin: bool) -> str:
 )
 def create(
     name: str, email: str, password_stdin: bool, password_prompt: bool, hours: int
-) -> _CommandResult:
+) -> CommandResult:
     """Make an account, whatever REGISTRATION says.
 
     Without a password it prints a link, or a token, with which its owner chooses one.
@@ -194,51 +106,51 @@ def create(
     account = AccountIn.parse({"username": name, "email": email, "password": password})
     user = registration.create_user(account.username, account.email, account.password)
     if has_password:
-        return _CommandResult(_shown(user["id"]), note=f"{account.username} can log in.")
+        return CommandResult(_shown(user["id"]), note=f"{account.username} can log in.")
     return _reset_link(user["id"], hours)
 
 
 @_command("set-password")
 @click.argument("name")
 @click.option("--password-stdin", is_flag=True, help="Read it from the standard input.")
-def set_password(name: str, password_stdin: bool) -> _CommandResult:
+def set_password(name: str, password_stdin: bool) -> CommandResult:
     """Give NAME a new password, and end their sessions.
 
-    The password is asked for on the terminal, or read from the standard input; never is it
-    an argument, which everybody on this machine could see.
+    The command asks for it on the terminal, or reads it from the standard input. It is never an
+    argument, which everybody on this machine could see.
     """
     user = _find(name)
     new = NewPasswordIn.parse({"password": _read_password(password_stdin)})
     operators.set_password(user.id, new.password)
-    return _CommandResult(
+    return CommandResult(
         _shown(user.id), note=f"{user.username} has a new password; every session has ended."
     )
 
 
 @_command("deactivate")
 @click.argument("name")
-def deactivate(name: str) -> _CommandResult:
-    """Shut NAME out, at once and of every session."""
+def deactivate(name: str) -> CommandResult:
+    """Log NAME out everywhere, and let them log in no more."""
     user = _find(name)
     operators.deactivate(user.id)
-    return _CommandResult(
+    return CommandResult(
         _shown(user.id), note=f"{user.username} is deactivated; every session has ended."
     )
 
 
 @_command("activate")
 @click.argument("name")
-def activate(name: str) -> _CommandResult:
+def activate(name: str) -> CommandResult:
     """Let NAME log in again."""
     user = _find(name)
     operators.activate(user.id)
-    return _CommandResult(_shown(user.id), note=f"{user.username} can log in.")
+    return CommandResult(_shown(user.id), note=f"{user.username} can log in.")
 
 
 @_command("delete")
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def delete(name: str, yes: bool) -> _CommandResult:
+def delete(name: str, yes: bool) -> CommandResult:
     """Erase the account of NAME, as its owner could; nothing brings it back.
 
     What they said to others stays with those, as from a deleted user.
@@ -248,24 +160,24 @@ def delete(name: str, yes: bool) -> _CommandResult:
         if not sys.stdin.isatty():
             raise click.UsageError("There is no terminal to ask on: use --yes.")
         click.confirm(f"Erase the account of {user.username} for ever?", abort=True, err=True)
-    personal.erase(user.id)
-    return _CommandResult({"id": user.id}, note=f"The account of {user.username} is erased.")
+    erasure.erase(user.id)
+    return CommandResult({"id": user.id}, note=f"The account of {user.username} is erased.")
 
 
 @_command("make-admin")
 @click.argument("name")
 @click.option("--revoke", is_flag=True, help="Make an ordinary user of them again.")
-def make_admin(name: str, revoke: bool) -> _CommandResult:
+def make_admin(name: str, revoke: bool) -> CommandResult:
     """Let NAME see all chat rooms in their list."""
     user = _find(name)
     operators.set_admin(user.id, is_admin=not revoke)
     state = "no administrator any more" if revoke else "an administrator now"
-    return _CommandResult(_shown(user.id), note=f"{user.username} is {state}.")
+    return CommandResult(_shown(user.id), note=f"{user.username} is {state}.")
 
 
 @_command("invite")
 @click.option("--days", type=click.IntRange(1, 365), default=7, show_default=True)
-def invite(days: int) -> _CommandResult:
+def invite(days: int) -> CommandResult:
     """Print a link with which one person may register.
 
     Without our page (WEB_CLIENT=off) it is a code for the API.
@@ -273,17 +185,17 @@ def invite(days: int) -> _CommandResult:
     token = invitations.invite(timedelta(days=days))
     link = links.link_to("invite", token.secret) if links.has_page() else None
     note = f"One person may register with it, until {_spoken(token.expires_at)}."
-    mode = app_services().config.REGISTRATION
+    mode = services().config.REGISTRATION
     if mode != "invite":
         note += f" But REGISTRATION is {mode}: as long as it is, codes are not asked for."
     data = {"code": token.secret, "link": link, "expires_at": token.expires_at}
-    return _CommandResult(data, link or token.secret, note + _hint(link))
+    return CommandResult(data, link or token.secret, note + _hint(link))
 
 
 @_command("reset-link")
 @click.argument("name")
 @click.option("--hours", type=click.IntRange(1, 168), default=1, show_default=True)
-def reset_link(name: str, hours: int) -> _CommandResult:
+def reset_link(name: str, hours: int) -> CommandResult:
     """Print a link to a new password for NAME, which is valid once.
 
     It leads to PASSWORD_RESET_URL, or to our page. With neither it is a token for the API.
@@ -291,12 +203,12 @@ def reset_link(name: str, hours: int) -> _CommandResult:
     return _reset_link(_find(name).id, hours)
 
 
-def _reset_link(user_id: int, hours: int) -> _CommandResult:
+def _reset_link(user_id: int, hours: int) -> CommandResult:
     user = _shown(user_id)
     token: OneTimeToken | None = resets.issue(user_id, timedelta(hours=hours))
     if token is None:
         raise _UserDeactivated(user["username"])
-    has_page = links.has_page() or app_services().config.PASSWORD_RESET_URL
+    has_page = links.has_page() or services().config.PASSWORD_RESET_URL
     link = links.reset_link(token.secret) if has_page else None
     data = user | {"token": token.secret, "link": link, "expires_at": token.expires_at}
     until = _spoken(token.expires_at)
@@ -306,7 +218,7 @@ def _reset_link(user_id: int, hours: int) -> _CommandResult:
             " It is the token of POST /accounts/api/password/reset/confirm/;"
             " set PASSWORD_RESET_URL to have links to a page of yours."
         )
-    return _CommandResult(data, link or token.secret, note + _hint(link))
+    return CommandResult(data, link or token.secret, note + _hint(link))
 
 
 def _hint(link: str | None) -> str:
@@ -321,7 +233,7 @@ def _spoken(moment: datetime) -> str:
 
 def _find(name: str) -> Row[int, str, str]:
     with suppress(UserNotFound, UnicodeEncodeError):  # the latter: what was typed is no UTF-8
-        return services.get_user_by_name(name)
+        return get_user_by_name(name)
     with reading() as connection:
         rows = connection.execute(
             select(User.username, User.username_key, User.email_key).where(

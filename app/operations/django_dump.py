@@ -16,6 +16,7 @@ from typing import Annotated, Any, NamedTuple
 from flask_babel import LazyString
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from app.accounts import passwords
 from app.accounts.models import User
 from app.accounts.passwords import hash_of_django
 from app.accounts.usernames import folded, normal_email, normal_username
@@ -24,7 +25,7 @@ from app.http.errors import NON_FIELD, BadInput
 from app.http.fields import NameText, RefusedField, Text
 from app.http.validation import Body
 
-_NEEDED = ("username", "email", "password")
+_NEEDED = ("username", "email")
 _USER_MODEL = "auth.user"
 _HASH_CHARS: int = User.password_hash.type.length
 _EXTRA_CELLS = "extra cells"
@@ -64,12 +65,14 @@ class DjangoUser(Body):
     """A row of `auth_user`, as far as we have a use for it.
 
     Attributes:
-        password: The encoded hash.
+        password: The encoded hash; without one its owner is invited to choose a password.
     """
 
     username: Annotated[NameText, AfterValidator(normal_username)]
     email: Annotated[NameText, AfterValidator(normal_email)]
-    password: Annotated[Text, Field(max_length=_HASH_CHARS), AfterValidator(hash_of_django)]
+    password: Annotated[Text, Field(max_length=_HASH_CHARS), AfterValidator(hash_of_django)] = (
+        passwords.UNUSABLE
+    )
     is_active: bool = True
     is_superuser: bool = False
     is_staff: bool = False
@@ -157,7 +160,7 @@ def _users_of(
 
 
 def _looks_like_user(fields: Mapping[str, Any]) -> bool:
-    return "username" in fields and "password" in fields
+    return "username" in fields and "email" in fields
 
 
 def _model_of(record: Any) -> str | None:

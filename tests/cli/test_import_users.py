@@ -192,3 +192,20 @@ def test_database_that_is_not_migrated_is_told_in_a_sentence(tmp_path: Path) -> 
     assert b"./beseda db upgrade" in done.stderr
     assert b"Traceback" not in done.stderr
     assert PBKDF2.encode() not in done.stderr
+
+
+def test_people_without_a_password_are_invited_to_choose_one(
+    app: Flask, client: FlaskClient
+) -> None:
+    file = b"username,email\nann,ann@example.com\nbob,bob@example.com\n"
+
+    rehearsed = app.test_cli_runner().invoke(args=["import-users", "-", "--dry-run"], input=file)
+    done = app.test_cli_runner().invoke(args=["import-users", "-"], input=file)
+
+    assert "/reset#" not in rehearsed.stdout
+    lines = [line.split(",") for line in done.stdout.splitlines() if "/reset#" in line]
+    assert [line[:2] for line in lines] == [["ann", "ann@example.com"], ["bob", "bob@example.com"]]
+    assert log_in(client, "ann") == 401
+    body = {"token": lines[0][2].partition("#")[2], "new_password": PASSWORD + "s"}
+    assert client.post("/accounts/api/password/reset/confirm/", json=body).status_code == 200
+    assert log_in(client, "ann", PASSWORD + "s") == 200

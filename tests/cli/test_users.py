@@ -1,6 +1,7 @@
 """What an operator does for people from the command line."""
 
 import json
+import logging
 import os
 import pty
 import re
@@ -358,6 +359,21 @@ def test_administrator_is_made_and_unmade(
     unmade = json.loads(operate("make-admin", "ann", "--revoke", "--json").stdout)
 
     assert (made["is_admin"], unmade["is_admin"]) == (True, False)
+
+
+@pytest.mark.parametrize("app", ["sqlite"], indirect=True)
+def test_log_of_a_command_is_no_part_of_its_json(
+    client: FlaskClient, operate: Callable[..., Result]
+) -> None:
+    register(client, "ann")
+    logging.getLogger("app.privacy.erasure").setLevel(logging.INFO)
+    try:
+        done = operate("delete", "ann", "--yes", "--json")
+    finally:
+        logging.getLogger("app.privacy.erasure").setLevel(logging.NOTSET)
+
+    assert json.loads(done.stdout)["id"]
+    assert "account erased" in done.stderr
 
 
 # invite, reset-link
