@@ -40,7 +40,7 @@ from app.http.annotations import undocumented
 from app.http.errors import ApiError, DatabaseUnavailable, Overloaded
 from app.http.middleware import elapsed, status_of
 from app.messenger.writer import OutcomeUnknown
-from app.realtime import closing
+from app.realtime import Realtime, closing
 from app.services import services
 
 bp = Blueprint("metrics", __name__)
@@ -106,6 +106,27 @@ class Metrics:
         )
         self._reconciled = self._counter(
             "reconciled_rooms", "Rooms in which the database was ahead of the publications."
+        )
+        # Streams
+        self._streams = self._gauge("streams_open", "Open streams, among the open WebSockets.")
+        self._polls = self._gauge("polls_waiting", "Long-poll requests that wait for an event.")
+        self._events_delivered = self._counter(
+            "events_delivered", "Events sent to live streams, counted per stream."
+        )
+        self._events_replayed = self._counter(
+            "events_replayed", "Events sent to streams that resumed after an absence."
+        )
+        self._events_filled = self._counter(
+            "events_filled", "Events read because no publication brought them, or could."
+        )
+        self._feed_reconciled = self._counter(
+            "reconciled_feeds", "Times when the database was ahead of the publications to streams."
+        )
+        self._resets = self._counter(
+            "stream_resets", "Streams that had missed more than they wanted to have replayed."
+        )
+        self._signals = self._counter(
+            "signals", "Signs of typing and presence to streams, by what became of them.", "outcome"
         )
         # Sockets
         self._sockets = self._gauge("sockets_open", "Open WebSockets.")
@@ -185,6 +206,7 @@ class Metrics:
         self._raise_to(self._replayed, realtime.stats.replayed)
         self._raise_to(self._filled, realtime.stats.filled)
         self._raise_to(self._reconciled, realtime.stats.reconciled)
+        self._publish_streams(realtime)
         for (code, by), times in _known_closes(realtime.stats.closes).items():
             self._raise_to(self._closes.labels(code, by), times)
         self._sockets.set(realtime.sockets)
@@ -195,6 +217,18 @@ class Metrics:
         self._connections_max.set(pool.size)
         self._workers.set(1)
         self._raise_to(self._errors, handler.errors)
+
+    def _publish_streams(self, realtime: Realtime) -> None:
+        stats = realtime.stats
+        self._streams.set(len(realtime.feed.streams) - realtime.polls.waiting)
+        self._polls.set(realtime.polls.waiting)
+        self._raise_to(self._events_delivered, stats.events_delivered)
+        self._raise_to(self._events_replayed, stats.events_replayed)
+        self._raise_to(self._events_filled, stats.events_filled)
+        self._raise_to(self._feed_reconciled, stats.feed_reconciled)
+        self._raise_to(self._resets, stats.resets)
+        self._raise_to(self._signals.labels("sent"), stats.signals)
+        self._raise_to(self._signals.labels("dropped"), stats.signals_dropped)
 
     def _raise_to(self, counter: Counter, total: float) -> None:
         counter.inc(self._news_of(counter, total))

@@ -183,7 +183,9 @@ class Connection:
         self._reads.close()
         self._outbox = None
         self._stop_writing()
-        os.close(self._descriptor)
+        # gevent's own os.close waits for the next turn of the loop that has a timer, up to 100 ms.
+        # Both watchers are closed, so nothing is left that it would have to wait for.
+        socket.close(self._descriptor)
         self._descriptor = -1
         try:
             self.listener.closed(self._code)

@@ -1,0 +1,202 @@
+"""`python -m bench.streams latency|idle|resume`: what streams cost, on a server of our own.
+
+latency: the same messages to sockets of rooms and to streams, with several workers.
+idle: the memory of thousands of streams in which nothing happens.
+resume: thousands of clients that come back at once, and a chat beside them.
+
+The server stands in a folder of its own; `DATABASE_URL` and `REDIS_URL` are taken from the
+environment, and the database should be empty.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+from websockets.asyncio.client import ClientConnection, connect
+
+from tests.delivery.machines import children
+from tests.factories import Person, make_person
+from tests.servers import Server
+
+STREAM = "/messenger/ws/events/"
+
+
+def quantiles(seconds: Sequence[float]) -> str:
+    """Return the middle and the tail of some times, in milliseconds."""
+    ordered = sorted(seconds)
+    shown = [f"{share} {1000 * ordered[int(len(ordered) * share / 100)]:.1f}" for share in (50, 99)]
+    return f"p{' p'.join(shown)} max {1000 * ordered[-1]:.1f} ms of {len(ordered)}"
+
+
+def dial(person: Person, path: str) -> Any:
+    """Open a socket of somebody."""
+    return connect(
+        person.url.replace("http", "ws", 1) + path,
+        additional_headers=person.bearer,
+        compression=None,
+        ping_interval=None,
+        max_queue=None,
+        open_timeout=60,
+        proxy=None,
+    )
+
+
+async def latency(server: Server, pairs: int, seconds: float, pause: float) -> None:
+    """Compare what sockets of rooms and streams take for the same messages."""
+    took: dict[str, list[float]] = {"room": [], "stream": []}
+    sent: dict[str, float] = {}
+
+    async def listen(person: Person, path: str, kind: str) -> None:
+        async with dial(person, path) as ws:
+            async for text in ws:
+                frame = json.loads(text)
+                message = frame.get("message") if kind == "stream" else frame
+                if message and (began := sent.get(message.get("client_id", ""))):
+                    took[kind].append(time.monotonic() - began)
+
+    async def write(person: Person, path: str, stem: str) -> None:
+        async with dial(person, path) as ws:
+            echo = asyncio.create_task(drain(ws))
+            until = time.monotonic() + seconds
+            number = 0
+            await asyncio.sleep(pause * (hash(stem) % 100) / 100)
+            while time.monotonic() < until:
+                number += 1
+                client_id = f"{stem}-{number}"
+                sent[client_id] = time.monotonic()
+                await ws.send(json.dumps({"message": "Привет!", "client_id": client_id}))
+                await asyncio.sleep(pause)
+            await asyncio.sleep(1)
+            echo.cancel()
+
+    listeners, writers = [], []
+    for number in range(pairs):
+        ann, bob = make_person(server.url), make_person(server.url)
+        name = quote(ann.open_room(bob)["name"])
+        room = f"/messenger/ws/ws/chat/{name}/"
+        listeners += [listen(bob, room, "room"), listen(bob, STREAM, "stream")]
+        writers.append(write(ann, room, f"w{number}"))
+    tasks = [asyncio.create_task(each) for each in listeners]
+    await asyncio.sleep(2)
+    await asyncio.gather(*writers)
+    for task in tasks:
+        task.cancel()
+    for kind, each in took.items():
+        print(f"{kind:7} {quantiles(each)}")
+
+
+async def drain(ws: ClientConnection) -> None:
+    """Read what comes."""
+    async for _ in ws:
+        pass
+
+
+def memory_of(server: Server) -> int:
+    """Return the resident bytes of the one worker."""
+    assert server.process
+    (worker,) = children(server.process.pid)
+    return int(Path(f"/proc/{worker}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+async def idle(server: Server, streams: int, people: int, rooms: int) -> None:
+    """Measure what an idle stream costs; each person is in some rooms."""
+    crowd = [make_person(server.url) for _ in range(people)]
+    for number, person in enumerate(crowd):
+        for step in range(1, rooms // 2 + 1):
+            person.open_room(crowd[(number + step) % people])
+    held: list[ClientConnection] = []
+    for warm_up in (200, streams):
+        before = memory_of(server)
+        while len(held) < warm_up:
+            batch = [dial(crowd[(len(held) + n) % people], STREAM) for n in range(50)]
+            held += await asyncio.gather(*batch)
+        await asyncio.sleep(5)
+        grown = memory_of(server) - before
+        print(f"{len(held)} streams: +{grown / 2**20:.1f} MiB")
+    print(f"{grown / (streams - 200) / 1024:.2f} KiB a stream")
+
+
+async def resume(server: Server, clients: int, messages: int) -> None:
+    """Restart the server under clients that have missed messages, and chat beside them."""
+    ann, bob = make_person(server.url), make_person(server.url)
+    group = ann.post("/messenger/api/groups/", {"title": "Team", "members": [bob.username]}).json()
+    path = f"/messenger/api/chatrooms/{quote(group['name'])}/messages/"
+    after = int(ann.get("/messenger/api/chats/").headers["X-Event-ID"])
+    for _ in range(messages):
+        assert ann.post(path, {"content": "missed " * 10}).status_code == 201
+    echoes: list[float] = []
+    is_over = False
+
+    async def chat() -> None:
+        async with httpx.AsyncClient(base_url=ann.url, headers=ann.bearer) as http:
+            while not is_over:
+                began = time.monotonic()
+                await http.post(path, json={"content": "beside"})
+                echoes.append(time.monotonic() - began)
+                await asyncio.sleep(0.02)
+
+    async def come_back() -> float:
+        async with dial(bob, f"{STREAM}?after={after}") as ws:
+            missed = 0
+            while True:
+                kind = json.loads(await ws.recv())["type"]
+                missed += kind == "message"
+                if kind == "ready":
+                    assert missed >= messages
+                    return time.monotonic()
+
+    beside = asyncio.create_task(chat())
+    await asyncio.sleep(2)
+    print(f"chat alone:  {quantiles(echoes)}")
+    echoes.clear()
+    began = time.monotonic()
+    done = await asyncio.gather(*(come_back() for _ in range(clients)))
+    is_over = True
+    await beside
+    print(
+        f"all {clients} live after {max(done) - began:.1f} s, half after "
+        f"{sorted(done)[clients // 2] - began:.1f} s"
+    )
+    print(f"chat beside: {quantiles(echoes)}")
+
+
+def main() -> None:
+    """Run one of them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["latency", "idle", "resume"])
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--count", type=int, help="pairs, streams or clients")
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--pause", type=float, default=0.1, help="between two messages of a writer")
+    asked = parser.parse_args()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    settings = {
+        "WEB_CONCURRENCY": str(asked.workers),
+        "RATELIMIT_ENABLED": "false",
+        "SOCKETS_MAX": "20000",
+    }
+    for name in ("DATABASE_URL", "REDIS_URL"):
+        if name in os.environ:
+            settings[name] = os.environ[name]
+    with tempfile.TemporaryDirectory() as folder, Server(Path(folder), settings) as server:
+        if asked.what == "latency":
+            run = latency(server, asked.count or 20, asked.seconds, asked.pause)
+        elif asked.what == "idle":
+            run = idle(server, asked.count or 10_000, 100, 20)
+        else:
+            run = resume(server, asked.count or 1_000, 100)
+        asyncio.run(run)
+
+
+if __name__ == "__main__":
+    main()
