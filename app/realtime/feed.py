@@ -9,6 +9,7 @@ gets nothing after it.
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from time import thread_time
 
 from app.realtime.events import Event, EventSource, FramePage, Publication
 from app.realtime.frames import text_frame
@@ -27,6 +28,7 @@ REPLAY_BYTES = 64 * 1024  # that may wait for the reader of a replay before more
 SIGNAL_BYTES = 64 * 1024  # … before typing and presence are dropped
 EARLY_SECONDS = 0.05  # a publication waits so long for those before it
 EARLY_MAX = 1_000  # publications that may wait
+PAGE_SECONDS_MAX = 0.02  # that the loop is taken to have spent on a page of a replay
 RETRY_SECONDS = 1.0  # between two attempts to read for a stream that resumes
 
 
@@ -56,6 +58,8 @@ class Feed:
         self.rooms = RoomMembers(source)
         self._out_of_order: dict[int, Publication] = {}  # by id
         self._replays = Semaphore(REPLAYS_MAX)
+        self._page_at = 0.0  # when the next page of a replay may be read
+        self._page_seconds = 0.0  # what the last one took of the loop
         self._is_awaiting = False
         self._filling = False
         self._stale = False  # there is more than the cursor knows
@@ -93,6 +97,7 @@ class Feed:
         while stream.connection.is_open:
             try:
                 with self._replays:
+                    self._await_turn()
                     self._skip_too_many(stream)
                     is_live = self._catch_up(stream)
             except HistoryUnavailableError as error:
@@ -106,6 +111,14 @@ class Feed:
                     return
                 stream.connection.wait_drained()
                 sleep(0)  # SQLite does not wait, and others have to be served in between
+
+    def _await_turn(self) -> None:
+        # After a restart everybody comes back at once. Replays get half of the loop's time, so
+        # that those who chat notice little of it.
+        now = monotonic()
+        start = max(now, self._page_at)
+        self._page_at = start + 2 * self._page_seconds
+        sleep(start - now)
 
     def _skip_too_many(self, stream: StreamSubscription) -> None:
         if stream.most is not None:
@@ -122,9 +135,11 @@ class Feed:
         stream.backlog, before = [], self.cursor
         self.live.setdefault(stream.user_id, []).append(stream)
         is_live = False
+        began = thread_time()
         try:
             page = self._source.events_after(stream.user_id, stream.cursor, PAGE)
             is_complete = self._send_page(stream, page) and page.is_last
+            self._page_seconds = min(thread_time() - began, PAGE_SECONDS_MAX)
             is_live = is_complete and stream.cursor >= before and stream in self.streams
         finally:
             backlog, stream.backlog = stream.backlog, None

@@ -116,6 +116,7 @@ class Load:
         self.closers: set[str] = set()
         self.echo_seconds: list[float] = []
         self.heard_seconds: list[tuple[float, float, str]] = []
+        self.stream_problems: list[str] = []
         self.is_ending = False
         self._said: dict[str, Said] = {}
         self._numbers = itertools.count(1)
@@ -135,6 +136,8 @@ class Load:
                 self.devices.append(Ear(self, next(spread), person, room))
             self.devices.append(FickleEar(self, next(spread), one, room, after=0))
             self.devices.append(ForgetfulEar(self, next(spread), other, room))
+            self.devices.append(StreamEar(self, next(spread), one, room, after=0))
+            self.devices.append(FickleStreamEar(self, next(spread), other, room, after=0))
         self._tasks: list[asyncio.Task[None]] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="load", daemon=True)
@@ -224,6 +227,7 @@ class Load:
         rude = {code: times for code, times in self.farewells.items() if code not in farewells}
         return [
             *map(str, check(self.history)),
+            *self.stream_problems,
             *(f"refused with {code}: {times} times" for code, times in unexcused.items()),
             *(
                 f"  {times} of {why}"
@@ -307,6 +311,23 @@ class Load:
         self.history.stored = {
             room: list_messages(owner, room) for room, owner in self.owners.items()
         }
+        for device in self.devices:
+            if isinstance(device, StreamEar):
+                self.stream_problems += [*device.problems, *self._wrong_unread(device)]
+
+    def _wrong_unread(self, device: "StreamEar") -> list[str]:
+        # Marks are stored some time after what they mark.
+        def wrong() -> str | None:
+            (chat,) = [
+                chat
+                for chat in device.person.get("/messenger/api/chats/").json()
+                if chat["name"] == device.room
+            ]
+            is_right = device.unread == chat["unread"]
+            return None if is_right else f"{device}: {device.unread} unread, not {chat['unread']}"
+
+        problem = self.wait(wrong, SETTLE_SECONDS)
+        return [problem] if problem else []
 
     def _say_last(self, room: str) -> int:
         owner = self.owners[room]
@@ -467,7 +488,7 @@ class Ear(Device):
         dialed_at = monotonic()
         try:
             ws = await connect(
-                socket_url(self.url, self.room, self.after),
+                self._address(),
                 additional_headers=self._person.bearer,
                 compression=None,
                 ping_interval=None,
@@ -498,6 +519,9 @@ class Ear(Device):
                 self.is_open = view.is_open = False
             await ws.close()
         return True
+
+    def _address(self) -> str:
+        return socket_url(self.url, self.room, self.after)
 
     def hang_up(self, resets: bool = False) -> None:
         """Leave without a goodbye; `run` comes back.
@@ -559,6 +583,63 @@ class ForgetfulEar(FickleEar):
         if not self._load.is_ending:
             self.after = None
         return await super()._stay()
+
+
+class StreamEar(Ear):
+    """Hears of one room on the stream of its user, and comes back with the last event id.
+
+    Attributes:
+        event_id: The last event that it has.
+        unread: What it takes for unread in its room, once it was told.
+        problems: What no stream may do.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.event_id = 0
+        self.unread: int | None = None
+        self.problems: list[str] = []
+
+    @property
+    def person(self) -> Person:
+        """Whose stream it is."""
+        return self._person
+
+    def _address(self) -> str:
+        return f"{self.url.replace('http', 'ws', 1)}/messenger/ws/events/?after={self.event_id}"
+
+    def _hear(self, view: Socket, text: str | bytes) -> None:
+        frame = orjson.loads(text)
+        kind = frame["type"]
+        if kind == "reset":
+            self.problems.append(f"{self}: {frame}")
+        is_event = kind not in ("hello", "ready", "beat", "typing", "presence", "reset")
+        if is_event and frame["id"] <= self.event_id:
+            self.problems.append(f"{self}: {frame} after {self.event_id}")
+        if "id" in frame:
+            self.event_id = max(self.event_id, frame["id"])
+        if frame.get("room") != self.room:
+            return
+        if kind == "message":
+            self._hear_message(view, Message(**frame["message"]))
+        elif kind == "read" and "unread" in frame:
+            self.unread = frame["unread"]
+
+    def _hear_message(self, view: Socket, message: Message) -> None:
+        view.received.append(message)
+        self.after = max(self.after or 0, message.id)
+        self.freshest = max(self.freshest, self._load.note_heard(view, message))
+        if self.unread is not None and message.user != self.user:
+            self.unread += 1
+
+
+class FickleStreamEar(StreamEar):
+    """Leaves every now and then without a goodbye, and comes back to where it was."""
+
+    async def _live(self, ws: ClientConnection, view: Socket) -> None:
+        while len(view.received) < FICKLE_MESSAGES or self._load.is_ending:
+            self._hear(view, await ws.recv())
+        self.hang_up()
 
 
 class SocketWriter(Ear, Writer):

@@ -266,11 +266,13 @@ def test_slow_reader_of_a_replay_keeps_nobody_waiting(feed, events):
     until(lambda: bob.ready is not None)
 
     assert all(client.socket.waiting < 200_000 for client in slow)
-    for _ in range(30):
+
+    def are_ready() -> bool:
         for client in slow:
             client.socket.drain()
-        settle()
-    until(lambda: all(client.ready is not None for client in slow))
+        return all(client.ready is not None for client in slow)
+
+    until(are_ready)
     assert all(client.texts == events.texts(ANN) for client in slow)
 
 
