@@ -332,6 +332,7 @@ TESTED_IN = {
     "accounts/tokens.py": "security/test_tokens.py",
     "cli/backup.py": "operations/test_backups.py",
     "cli/errors.py": "cli/test_users.py",
+    "cli/output.py": "cli/test_users.py",
     "clock.py": "test_architecture.py",
     "database/engine.py": "database/test_transactions.py",
     "database/errors.py": "database/test_transactions.py",
