@@ -15,6 +15,7 @@ from app import cli
 from app.accounts import admin_routes as administration
 from app.accounts import routes as accounts
 from app.accounts import setup, tokens
+from app.database.capacity import warn_of_too_many_connections
 from app.database.engine import connector, engine_options, prepare
 from app.database.watchdog import start_watchdog
 from app.extensions import cors, db, migrate, sock
@@ -127,6 +128,8 @@ def _begin(app: Flask) -> None:
     with app.app_context():
         if metrics.PLACE == "1":  # one worker of a machine is enough
             setup.announce()
+            parts = services(app)
+            warn_of_too_many_connections(parts.engine, parts.config.workers)
         erasures.finish()
 
 
