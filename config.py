@@ -137,6 +137,8 @@ class Config(BaseModel):
     RATELIMIT_ENABLED: bool = True
     RATELIMIT_LOGIN: Rate = "200/minute"
     RATELIMIT_LOGIN_ACCOUNT: Rate = "20/hour"
+    RATELIMIT_REFRESHES: Rate = "1000/minute"  # and other requests that bring a refresh token
+    RATELIMIT_PASSWORDS: Rate = "30/hour"  # of one's own, to change or erase the account
     RATELIMIT_REGISTRATION: Rate = "300/hour"
     RATELIMIT_RESET: Rate = "100/hour"
     RATELIMIT_RESET_ACCOUNT: Rate = "5/hour"

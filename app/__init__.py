@@ -87,7 +87,13 @@ def create_app(config: Config) -> Flask:
     if config.CORS_ORIGINS:
         # As patterns, because flask-cors takes `http://[::1]:3000` for one.
         origins = [re.compile(re.escape(origin) + r"\Z") for origin in config.CORS_ORIGINS]
-        cors.init_app(app, origins=origins, expose_headers=middleware.EXPOSED, max_age=600)
+        cors.init_app(
+            app,
+            origins=origins,
+            expose_headers=middleware.EXPOSED,
+            supports_credentials=True,  # cookies, for pages of these origins
+            max_age=600,
+        )
     sock.init_app(app)
     for bp in (
         *(accounts.bp, administration.bp, personal.bp, profiles.bp, social.bp, media),

@@ -234,7 +234,7 @@ def test_no_query_no_token_no_password_and_no_cookie_is_in_it(
 
 
 def test_gunicorn_writes_the_same_lines(own_server: Server) -> None:
-    wait_for_line(own_server, logger="gunicorn.error", message="Using worker: BoundedGeventWorker")
+    wait_for_line(own_server, logger="gunicorn.error", message="Using worker: BoundedWorker")
 
 
 def test_on_a_terminal_it_is_text(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ def show_self() -> Response:
 
 @bp.patch("/users/me/")
 @login_required
+@limited("passwords")
 @takes(EmailChangeIn)
 @returns(OwnUserOut)
 @documents_error(WrongPassword("password"), Overloaded)
@@ -119,6 +120,7 @@ def _account(email: str) -> Response:
 
 @bp.post("/password/")
 @login_required
+@limited("passwords")
 @takes(PasswordChangeIn)
 @returns(TokensOut)
 @documents_header(**_CHAT_COOKIE)
@@ -223,6 +225,7 @@ def create_token(body: CredentialsIn) -> Response:
 
 
 @bp.post("/token/refresh/")
+@limited("refreshes")
 @takes(RefreshIn)
 @returns(AccessOut)
 @documents_header(**_CHAT_COOKIE)
@@ -236,6 +239,7 @@ def refresh_token(body: RefreshIn) -> Response:
 
 
 @bp.post("/token/verify/")
+@limited("refreshes")
 @takes(TokenIn)
 @returns(NothingOut)
 @documents_error(TokenNotValid)
@@ -246,6 +250,7 @@ def verify_token(body: TokenIn) -> Response:
 
 
 @bp.post("/token/blacklist/")
+@limited("refreshes")
 @takes(RefreshIn)
 @returns(NothingOut)
 @documents_header("Set-Cookie", "Deletes the cookies of the session.")

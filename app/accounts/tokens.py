@@ -21,6 +21,7 @@ from sqlalchemy import bindparam, select
 from werkzeug.datastructures import Headers
 from werkzeug.local import LocalProxy
 
+from app import threads
 from app.accounts.models import Session, User
 from app.clock import utcnow
 from app.database.prepared import Prepared
@@ -119,6 +120,7 @@ def login_required(view: View) -> View:
             raise NotAuthenticated
         g.caller = caller_of(token)
         g.user_id = g.caller.id  # for the access log and for limits by user
+        threads.acting_for.set(f"user {g.user_id}")
         return view(*args, **kwargs)
 
     notes = notes_of(as_caller)

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Connection,
     Select,
     SQLColumnExpression,
+    String,
     bindparam,
     tuple_,
 )
@@ -21,6 +22,11 @@ from app.database.prepared import AnyRow, Prepared
 from app.database.types import LARGEST_ID
 
 AnySelect: TypeAlias = Select[*tuple[Any, ...]]
+
+
+PAGE_BYTES = 1024 * 1024  # of text on one page; it ends behind the row that exceeds them
+ROWS_AT_ONCE = 101  # one question for a usual page, and no more than some megabytes for any
+_LONG_TEXT = 1000  # letters that a column may have for its rows to be read by so few
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,43 @@ def key_range(
     return row > tuple_(value, above), row <= tuple_(value, up_to)
 
 
+def _bounded(
+    query: Prepared,
+    connection: Connection,
+    parameters: dict[str, Any],
+    cursor: str,
+    *,
+    limit: int,
+    at_once: int,
+) -> tuple[list[AnyRow], bool]:
+    """Read rows until there are enough of them, or of their bytes.
+
+    Args:
+        query: Which rows, in the order in which they are wanted.
+        connection: Where from.
+        parameters: Of the query.
+        cursor: The parameter that moves on with what was read: `above` or `up_to`.
+        limit: The most rows.
+        at_once: The most rows of one question.
+
+    Returns:
+        The rows, and whether there are more.
+    """
+    rows: list[AnyRow] = []
+    size = 0
+    while True:
+        asked = min(limit + 1 - len(rows), at_once)
+        found = query.all(connection, parameters | {"limit": asked})
+        for row in found:
+            if len(rows) == limit or size > PAGE_BYTES:
+                return rows, True
+            rows.append(row)
+            size += sum(len(value.encode()) for value in row if isinstance(value, str))
+        if len(found) < asked:
+            return rows, False
+        parameters[cursor] = rows[-1][0] - (cursor == "up_to")
+
+
 class KeysetQuery:
     """A list that is read page by page.
 
@@ -95,6 +138,9 @@ class KeysetQuery:
         partition: SQLColumnExpression[int] | None = None,
         partition_value: SQLColumnExpression[int] | None = None,
     ) -> None:
+        texts = [each.type for each in query.selected_columns if isinstance(each.type, String)]
+        is_long = any((each.length or _LONG_TEXT) >= _LONG_TEXT for each in texts)
+        self._at_once = ROWS_AT_ONCE if is_long else LARGEST_ID
         above, up_to = bindparam("above", type_=BigInteger), bindparam("up_to", type_=BigInteger)
         order = (identity,) if partition is None else (partition, identity)
         if partition is None:
@@ -116,14 +162,19 @@ class KeysetQuery:
             parameters: Of the query; `partition` among them, if the list has one.
         """
         if page.after is not None:
-            rows = self.after(connection, page.after, page.limit + 1, **parameters)
+            bounds = parameters | {"above": page.after, "up_to": LARGEST_ID}
+            rows, is_more = _bounded(
+                self._oldest, connection, bounds, "above", limit=page.limit, at_once=self._at_once
+            )
             older = self._any(connection, 0, page.after, parameters)
-            return Page(rows[: page.limit], older, newer=len(rows) > page.limit)
+            return Page(rows, older, newer=is_more)
         up_to = LARGEST_ID if page.before is None else page.before - 1
-        bounds = {"above": 0, "up_to": up_to, "limit": page.limit + 1}
-        rows = self._newest.all(connection, parameters | bounds)
+        bounds = parameters | {"above": 0, "up_to": up_to}
+        rows, is_more = _bounded(
+            self._newest, connection, bounds, "up_to", limit=page.limit, at_once=self._at_once
+        )
         newer = up_to < LARGEST_ID and self._any(connection, up_to, LARGEST_ID, parameters)
-        return Page(rows[: page.limit][::-1], older=len(rows) > page.limit, newer=newer)
+        return Page(rows[::-1], older=is_more, newer=newer)
 
     def after(
         self, connection: Connection, item_id: int, limit: int, **parameters: Any

@@ -55,8 +55,8 @@ def decode_json(raw: bytes | str) -> Any:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
         pass
-    # orjson refuses a lone surrogate (`"\ud800"`) together with the whole text. The standard
-    # library lets it pass, so that the error can name the field.
+    # orjson refuses a lone surrogate (`"\ud800"`) and a huge number together with the whole text.
+    # The standard library lets them pass, so that the error can name the field.
     try:
         return json.loads(
             raw if isinstance(raw, str) else raw.decode(), parse_constant=_no_constant

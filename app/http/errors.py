@@ -5,15 +5,21 @@ raises it, and raised, never returned.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response
+from flask import Flask, Response, current_app, request
 from flask_babel import LazyString
 from flask_babel import lazy_gettext as _
 from gunicorn.http.errors import ParseException
-from werkzeug.exceptions import BadRequest, HTTPException, PreconditionFailed
+from werkzeug.exceptions import (
+    BadRequest,
+    HTTPException,
+    MethodNotAllowed,
+    NotFound,
+    PreconditionFailed,
+)
 
 from app.clock import utcnow
 from app.database.errors import is_unavailable
@@ -103,26 +109,27 @@ class BadInput(ApiError):
         return str(next(iter(self.errors.values()))[0])
 
 
-class DatabaseUnavailable(ApiError):
-    """The database is away, read-only, full or out of connections: later it may work."""
+class TemporarilyUnavailable(ApiError):
+    """It cannot be done now, and may be soon."""
 
     status = 503
+
+    def __init__(self) -> None:
+        super().__init__({"Retry-After": str(RETRY_SECONDS)})
+
+
+class DatabaseUnavailable(TemporarilyUnavailable):
+    """The database is away, read-only, full or out of connections: later it may work."""
+
     code = "database_unavailable"
     detail = _("The database cannot be reached at the moment. Please try again soon.")
 
-    def __init__(self) -> None:
-        super().__init__({"Retry-After": str(RETRY_SECONDS)})
 
-
-class Overloaded(ApiError):
+class Overloaded(TemporarilyUnavailable):
     """More slow work is waiting than would be done in time."""
 
-    status = 503
     code = "overloaded"
     detail = _("The server has too much to do at the moment. Please try again soon.")
-
-    def __init__(self) -> None:
-        super().__init__({"Retry-After": str(RETRY_SECONDS)})
 
 
 class _HttpError(ApiError):
@@ -177,10 +184,20 @@ def as_api_error(error: Exception) -> ApiError:
     return ApiError()
 
 
+def _methods_with_slash() -> Iterable[str]:
+    # A path is the same without its last slash, but Werkzeug then calls a wrong method "not found".
+    adapter = current_app.create_url_adapter(request)
+    if request.url_rule or adapter is None or request.path.endswith("/"):
+        return ()
+    return adapter.allowed_methods(request.path + "/")
+
+
 def init_app(app: Flask) -> None:
     """Let every error of an application leave it as problem+json."""
 
     def render(error: Exception) -> Response:
+        if isinstance(error, NotFound) and (methods := _methods_with_slash()):
+            error = MethodNotAllowed(methods)
         return as_api_error(error).response()
 
     def render_unmet(response: Response) -> Response:

@@ -10,6 +10,8 @@ from typing import Any
 from flask import Flask, Response, g, has_request_context, request
 from werkzeug.exceptions import InternalServerError, default_exceptions
 
+from app import threads
+from app.http.addresses import client_network
 from app.http.errors import as_api_error
 
 log = logging.getLogger(__name__)
@@ -27,6 +29,7 @@ EXPOSED = [
     REQUEST_ID,
 ]
 
+_UNKNOWN_PATH_CHARS = 32  # of a path that leads nowhere; a token is longer
 _PLAIN = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -80,6 +83,7 @@ def elapsed() -> float:
 
 def _begin() -> None:
     g.began = perf_counter()
+    threads.acting_for.set(client_network())
     given = request.headers.get(REQUEST_ID, "")
     g.request_id = given if _PLAIN.match(given) else secrets.token_hex(8)
 
@@ -115,7 +119,9 @@ def _log(response: Response) -> None:
 
 
 def _shown_path() -> str:
-    # Without its query, which may hold a token; and with `<room_name>` in the place of the
-    # name, which is made of two people's names.
-    rule = request.url_rule
-    return rule.rule if rule and "room_name" in rule.arguments else request.path
+    # Neither the query nor what a variable part is: a token may be there, or people's names. Of a
+    # path that leads nowhere, only its beginning.
+    if request.url_rule:
+        return request.url_rule.rule
+    first, _, rest = request.path.lstrip("/")[:_UNKNOWN_PATH_CHARS].partition("/")
+    return f"/{first}/…" if rest else f"/{first}"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, Self
 
-from flask import request
+from flask import g, request
 from flask_babel import LazyString
 from flask_babel import lazy_gettext as _
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,6 +19,7 @@ from app.http.errors import NON_FIELD, BadInput
 from app.http.fields import SENTENCES, ClientId, RefusedField
 
 BODY_BYTES = 1024 * 1024  # of a request
+STRANGER_FORM_BYTES = 256 * 1024  # … of a form, which takes longer, where no token is needed
 
 _WRONG = _("This value is not right.")
 
@@ -41,8 +42,10 @@ class Body(BaseModel):
         """
         if not isinstance(data, dict):
             raise BadInput({NON_FIELD: [_("Send an object with fields.")]})
+        # pydantic looks at each key, and there may be a hundred thousand.
+        known = (field.alias or name for name, field in cls.model_fields.items())
         try:
-            return cls.model_validate(data)
+            return cls.model_validate({name: data[name] for name in known if name in data})
         except ValidationError as error:
             raise BadInput(field_errors(error)) from None
 
@@ -67,7 +70,9 @@ def takes(
     def decorate(view: View) -> View:
         @wraps(view)
         def with_input(*args: Any, **kwargs: Any) -> Any:
-            if request.mimetype == "multipart/form-data":
+            if "caller" not in g and not request.is_json:
+                request.max_content_length = STRANGER_FORM_BYTES
+            elif request.mimetype == "multipart/form-data":
                 request.max_content_length = max_bytes
             kwargs[source] = model.parse(_READERS[source]())
             return view(*args, **kwargs)

@@ -23,6 +23,8 @@ Rule = Literal[
     "login",
     "login_account",
     "registration",
+    "refreshes",
+    "passwords",
     "reset",
     "reset_account",
     "search",
@@ -34,7 +36,9 @@ Rule = Literal[
     "handshakes",
 ]
 
-BY_USER: frozenset[Rule] = frozenset(("search", "people", "posts", "uploads", "groups", "messages"))
+BY_USER: frozenset[Rule] = frozenset(
+    ("passwords", "search", "people", "posts", "uploads", "groups", "messages")
+)
 
 # Refusals sent to one user per minute. A client that keeps sending after that is closed.
 REFUSALS_MAX = 60

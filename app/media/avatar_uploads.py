@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 from werkzeug.datastructures import FileStorage
 
 from app import threads
-from app.http.errors import RETRY_SECONDS, ApiError, BadInput
+from app.http.errors import BadInput, TemporarilyUnavailable
 from app.http.fields import InSchema, RefusedField
 from app.media.avatars import InvalidPicture, avatar_from
 from app.media.store import MediaStore
@@ -18,22 +18,17 @@ log = logging.getLogger(__name__)
 UPLOAD_BYTES = 6 * 1024 * 1024  # a picture of 5 MB, and the form around it
 
 
-class StorageUnavailable(ApiError):
+class StorageUnavailable(TemporarilyUnavailable):
     """The disk takes no picture: full, or not writable."""
 
-    status = 503
     code = "storage_unavailable"
     detail = _("The picture cannot be stored at the moment.")
 
-    def __init__(self) -> None:
-        super().__init__({"Retry-After": str(RETRY_SECONDS)})
-
 
 def _uploaded(value: Any) -> FileStorage | None:
-    # A form has no null: an empty field, or a file field left empty, stands for it.
-    if value is None or value == "" or (isinstance(value, FileStorage) and not value.filename):
-        return None
-    if not isinstance(value, FileStorage):
+    # Only null goes back to the default picture: a file input in which nothing was chosen is not
+    # there at all (`app/http/body.py`), and an empty text is a mistake.
+    if value is not None and not isinstance(value, FileStorage):
         raise RefusedField(_("Send the picture as a file (multipart/form-data), or null."))
     return value
 

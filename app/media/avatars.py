@@ -27,6 +27,18 @@ _WORKING_SIDE = 4 * PICTURE_SIDE
 # as the film behind a phone's picture, have the marker 76 times.
 _SCAN = b"\xff\xda"
 _SCANS_MAX = 250
+_SCAN_PIXELS_MAX = 400_000_000  # scans × pixels: some three seconds
+
+# Pillow (13.0) joins Exif segments one by one, in quadratic time. Cameras write one; 5 MB of film
+# behind a picture have these two bytes some 80 times.
+_EXIF_SEGMENT = b"\xff\xe1"
+_EXIF_SEGMENTS_MAX = 300
+
+# What a decoder takes beside the picture itself. Pillow's for WebP holds four canvases of 4 bytes a
+# pixel, even of a still picture; that of a progressive JPEG all coefficients of all components.
+_WEBP_PIXELS = 12_000_000
+_CMYK_PIXELS = 20_000_000
+_SIDE_MAX = 20_000
 
 # What Pillow finds odd in a file is its sender's affair. It would be told in a line for each of
 # up to 65,535 Exif tags, and Python remembers every line that it has not seen before.
@@ -49,6 +61,8 @@ def avatar_from(data: bytes) -> bytes:
     """
     if len(data) > PICTURE_BYTES:
         raise InvalidPicture(_("The picture is larger than 5 MB."))
+    if data.startswith(b"\xff\xd8") and data.count(_EXIF_SEGMENT) > _EXIF_SEGMENTS_MAX:
+        raise _no_picture()
     try:
         # Only the header is read here; Pillow itself refuses, or warns of, far more pixels.
         with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
@@ -65,10 +79,18 @@ def avatar_from(data: bytes) -> bytes:
 
 def _check_effort(picture: Image.Image, data: bytes) -> None:
     width, height = picture.size
-    if width * height > PICTURE_PIXELS:
+    pixels = width * height
+    if pixels > PICTURE_PIXELS or max(width, height) > _SIDE_MAX:
         raise _too_many_pixels()
-    if picture.format in ("JPEG", "MPO") and data.count(_SCAN) > _SCANS_MAX:
-        raise _no_picture()
+    if picture.format == "WEBP" and pixels > _WEBP_PIXELS:
+        raise InvalidPicture(_("A WebP picture may have 12 megapixels."))
+    if picture.format in ("JPEG", "MPO"):
+        if picture.mode == "CMYK" and pixels > _CMYK_PIXELS:
+            raise _too_many_pixels()
+        scans = data.count(_SCAN)
+        is_progressive = bool(picture.info.get("progressive"))
+        if scans > _SCANS_MAX or (is_progressive and scans * pixels > _SCAN_PIXELS_MAX):
+            raise _no_picture()
 
 
 def _square(picture: Image.Image) -> Image.Image:
@@ -85,11 +107,20 @@ def _square(picture: Image.Image) -> Image.Image:
         # Converted, 16 bits would not be scaled to 8 but cut off: all but the darkest is white.
         square = square.convert("I").point(lambda value: value / 256).convert("L")
     # A square has the same centre whichever way it is turned, so this can wait until it is small.
-    upright = ImageOps.exif_transpose(square.convert("RGBA"))
+    upright = _upright(square.convert("RGBA"))
     scaled = upright.resize((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.LANCZOS)
     on_white = Image.new("RGB", scaled.size, "white")
     on_white.paste(scaled, mask=scaled.getchannel("A"))
     return on_white
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    # Of the metadata only the orientation is wanted. Where it cannot be read, browsers show the
+    # picture as it lies, too.
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # Pillow raises whatever it stumbles over
+        return picture
 
 
 def _encoded(picture: Image.Image) -> bytes:

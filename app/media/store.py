@@ -19,7 +19,7 @@ from flask_babel import lazy_gettext as _
 
 from app.http.annotations import documents_error, documents_path, documents_response
 from app.http.conditional import has_validator
-from app.http.errors import RETRY_SECONDS, ApiError
+from app.http.errors import ApiError, TemporarilyUnavailable
 from app.services import services
 
 MEDIA_URL = "/media/"
@@ -45,15 +45,11 @@ class PictureNotFound(ApiError):
     detail = _("There is no such picture.")
 
 
-class PicturesUnavailable(ApiError):
+class PicturesUnavailable(TemporarilyUnavailable):
     """The store of pictures is away."""
 
-    status = 503
     code = "storage_unavailable"
     detail = _("Pictures cannot be shown at the moment.")
-
-    def __init__(self) -> None:
-        super().__init__({"Retry-After": str(RETRY_SECONDS)})
 
 
 class Fetched(NamedTuple):

@@ -22,7 +22,7 @@ from simple_websocket import Server
 from app.accounts import tokens
 from app.extensions import sock
 from app.http.addresses import client_network
-from app.http.errors import NON_FIELD, RETRY_SECONDS, ApiError, BadInput
+from app.http.errors import NON_FIELD, ApiError, BadInput, TemporarilyUnavailable
 from app.http.fields import whole_number
 from app.http.languages import preferred
 from app.http.origins import is_known_origin
@@ -49,15 +49,11 @@ class UpgradeRequired(ApiError):
         )
 
 
-class TooManySockets(ApiError):
+class TooManySockets(TemporarilyUnavailable):
     """The worker has as many sockets as it may have, or is about to stop."""
 
-    status = 503
     code = "too_many_sockets"
     detail = _("The server cannot take more connections at the moment.")
-
-    def __init__(self) -> None:
-        super().__init__({"Retry-After": str(RETRY_SECONDS)})
 
 
 class NotServedHere(ApiError):

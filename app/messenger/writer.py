@@ -22,10 +22,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.clock import utcnow
 from app.database.errors import is_unavailable
 from app.http.errors import (
-    RETRY_SECONDS,
     ApiError,
     DatabaseUnavailable,
     Overloaded,
+    TemporarilyUnavailable,
     as_api_error,
 )
 from app.messenger.store import Draft, OutcomeUnknownError, Stored, store
@@ -59,18 +59,14 @@ def _publications(new: Sequence[tuple[int, Stored, Draft]]) -> Sequence[Publicat
     return publications
 
 
-class OutcomeUnknown(ApiError):
+class OutcomeUnknown(TemporarilyUnavailable):
     """The database went away while it stored the message: it may be stored, or not.
 
     Whoever gave a `client_id` may send again without fear; others should look first.
     """
 
-    status = 503
     code = "outcome_unknown"
     detail = _("It is not known whether the message was stored. Please look before you repeat it.")
-
-    def __init__(self) -> None:
-        super().__init__({"Retry-After": str(RETRY_SECONDS)})
 
 
 class _Entry:

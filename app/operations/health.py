@@ -11,7 +11,7 @@ from app.database import revisions
 from app.database.errors import UnsupportedEncoding, is_unavailable
 from app.database.transactions import reading
 from app.http.annotations import documents_error, returns
-from app.http.errors import RETRY_SECONDS, ApiError, DatabaseUnavailable
+from app.http.errors import ApiError, DatabaseUnavailable, TemporarilyUnavailable
 from app.http.json import json_response
 from app.services import services
 
@@ -37,15 +37,11 @@ class WrongEncoding(ApiError):
     )
 
 
-class Draining(ApiError):
+class Draining(TemporarilyUnavailable):
     """The process is about to stop."""
 
-    status = 503
     code = "draining"
     detail = _("The server is stopping.")
-
-    def __init__(self) -> None:
-        super().__init__({"Retry-After": str(RETRY_SECONDS)})
 
 
 class StatusOut(BaseModel):

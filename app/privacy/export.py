@@ -25,7 +25,7 @@ from app.profiles.models import Post, Profile
 from app.profiles.services import POSTS
 from app.social.models import Friendship
 
-PAGE_ROWS = 200
+PAGE_ROWS = 25  # a reader who stops holds one page of them, up to 2 MB
 EXPORT_SECONDS = 600.0  # that all of it may take
 
 _SESSIONS = KeysetQuery(

@@ -10,7 +10,8 @@ from app.http.annotations import documents_error, documents_header, returns
 from app.http.errors import Overloaded
 from app.http.validation import takes
 from app.limits.password_guesses import limit_password_guesses
-from app.limits.status import may_throttle
+from app.limits.rules import limited
+from app.limits.status import RateLimitStatus, Throttled, may_throttle
 from app.media.store import PicturesUnavailable
 from app.privacy import erasure
 from app.privacy.export import export
@@ -19,11 +20,14 @@ from app.services import services
 
 bp = Blueprint("personal", __name__, url_prefix="/accounts/api/users/me")
 
+_exporting: set[int] = set()  # users whose export a client of this worker reads
+
 STALLED_SECONDS = 30  # that a reader may take for one piece of an export
 
 
 @bp.delete("/")
 @login_required
+@limited("passwords")
 @takes(ErasureIn)
 @returns(None, 204)
 @may_throttle
@@ -40,10 +44,16 @@ def erase_self(body: ErasureIn) -> Response:
 @returns(ExportOut)
 @documents_header("Content-Disposition", "A name for the file.")
 @documents_error(PicturesUnavailable)
+@may_throttle
 def export_self() -> Response:
     """Give the caller all that is theirs, as one JSON document."""
-    pieces = export(current_engine(), services().media, current_user.id)
+    user_id = current_user.id
+    if user_id in _exporting:
+        raise Throttled(RateLimitStatus(amount=1, remaining=0, seconds=STALLED_SECONDS))
+    pieces = export(current_engine(), services().media, user_id)
     response = Response(pieces, mimetype="application/json")
+    _exporting.add(user_id)
+    response.call_on_close(lambda: _exporting.discard(user_id))
     response.headers["Content-Disposition"] = (
         f'attachment; filename="beseda-{current_user.id}.json"'
     )
