@@ -47,7 +47,7 @@ def _packed(publication: Publication, payload: bytes | None) -> bytes:
 
 def _packed_whole(part: Publication | Signal) -> bytes:
     if isinstance(part, Signal):
-        return orjson.dumps(part)
+        return orjson.dumps(tuple(part))
     return _packed(part, part.payload)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from app.database.engine import connector
-from app.realtime import Bus, MemoryBus, PostgresPubSub, Publication, PubSubBus, RedisPubSub
+from app.realtime import Bus, MemoryBus, PostgresPubSub, Publication, PubSubBus, RedisPubSub, Signal
 from app.realtime.packing import pack, unpack
 from config_urls import database_url
 from tests.conftest import unavailable
@@ -35,7 +35,7 @@ class Ear:
 
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
-        self.publications: list[Publication] = []
+        self.publications: list[Publication | Signal] = []
         self.recoveries = 0
         bus.start(self.publications.extend, self._recovered)
 
@@ -178,6 +178,21 @@ def test_becoming_well_is_told_once(new_bus: Callable[[], Bus]) -> None:
     until(ear.bus.is_healthy)
 
     until(lambda: ear.recoveries == 1)
+
+
+@among_others
+def test_signals_arrive_among_publications_and_large_ones_are_dropped(
+    new_bus: Callable[[], Bus],
+) -> None:
+    one, two = Ear(new_bus()), Ear(new_bus())
+    until(lambda: one.bus.is_healthy() and two.bus.is_healthy())
+    signal = Signal("presence", ["origin", True, [1, 2, 3]])
+    change = Publication(8, 9)
+
+    one.bus.publish([signal, Signal("large", ["x" * 2_000_000]), publication(1), change])
+
+    until(lambda: len(two.publications) == 3)
+    assert two.publications == [signal, publication(1), change]
 
 
 @among_others
