@@ -1,8 +1,8 @@
-"""Sends letters, from a thread of its own: nobody waits for a mail server.
+"""Sends letters from a thread of its own, so that nobody waits for a mail server.
 
-What is to be sent is handed in as a function that writes the letter. It is called in that
-thread too, so that an answer tells nothing of what was looked up for it, in its time either.
-Letters live in memory: what a worker has not sent when it leaves is lost, and asked for again.
+A caller passes a function that writes the letter. It runs in that thread too: neither a response
+nor its time tells what the function has looked up. Letters are kept in memory: those that a worker
+has not sent when it stops are lost, and people ask again.
 """
 
 import logging
@@ -19,20 +19,21 @@ from queue import Full, Queue
 from time import perf_counter, sleep
 
 from email_validator import EmailNotValidError, validate_email
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.http.errors import Overloaded
 from config_urls import SmtpServer
 
 log = logging.getLogger(__name__)
 
-WAITING_MAX = 100  # letters; after more than that an ill mail server would be asked for too long
-SMTP_SECONDS = 10.0  # how long the mail server may take for each of its answers
+WAITING_MAX = 100  # queued letters; a slow mail server would not take more in reasonable time
+SMTP_SECONDS = 10.0  # how long the mail server may take for each reply
 PAUSES_SECONDS = (1.0, 5.0)  # between one attempt and the next
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """What is sent to somebody. Its text may hold a secret, so it is not in its representation."""
+    """A letter to somebody. Its text may hold a secret, so `repr` does not show it."""
 
     to: str = field(repr=False)
     subject: str
@@ -40,15 +41,19 @@ class Letter:
 
 
 class PlainConnectionError(Exception):
-    """The mail server offers no encryption, and a password would be read on the way."""
+    """The mail server offers no encryption, so others could read the password."""
+
+
+# What passes or lies with the mail server or the database; anything else is a defect.
+_EXPECTED = (OSError, smtplib.SMTPException, PlainConnectionError, SQLAlchemyError)
 
 
 class Mailer:
     """Sends the letters of one worker, one after the other.
 
     Args:
-        server: Who takes them.
-        context: In which they are written: that of the application.
+        server: The mail server.
+        context: The context of the application, in which letters are written.
     """
 
     def __init__(
@@ -59,16 +64,16 @@ class Mailer:
         self._waiting: Queue[Callable[[], Letter | None]] = Queue(WAITING_MAX)
         self._start_once = threading.Lock()
         self._is_started = False
-        self._tls = ssl.create_default_context()  # slow, so it is made here and not under way
+        self._tls = ssl.create_default_context()  # slow, so it is made once
 
     def submit(self, write: Callable[[], Letter | None]) -> None:
-        """Have a letter written and sent, later, and return at once.
+        """Write and send a letter later; return at once.
 
         Args:
-            write: Returns the letter, or None if there is none to be sent after all.
+            write: Returns the letter, or None if there is nothing to send.
 
         Raises:
-            Overloaded: Too many are waiting.
+            Overloaded: Too many letters are waiting.
         """
         self._start()
         try:
@@ -99,13 +104,16 @@ class Mailer:
                     self._send(letter)
                     _log("a letter was sent", began)
                 return
-            except Exception as error:
-                # Never the text of an error: a mail server may quote in it what it was sent.
+            except _EXPECTED as error:
+                # Never the text of an error: a mail server may quote the letter in it.
                 what = f"{type(error).__name__} {getattr(error, 'smtp_code', '')}".rstrip()
                 if pause is None or _is_final(error):
                     _log(f"a letter was given up: {what}", began, logging.ERROR)
                     return
                 _log(f"a letter was not sent yet: {what}", began, logging.WARNING)
+            except Exception:  # a defect of ours, which no attempt mends
+                log.exception("a letter was given up")
+                return
             sleep(pause)
 
     def _send(self, letter: Letter) -> None:
@@ -122,7 +130,7 @@ class Mailer:
 
     def _connect(self) -> smtplib.SMTP:
         server = self._server
-        # The name of this machine is nobody's business, and looking it up would take its time.
+        # The name of this machine concerns nobody, and looking it up may take long.
         name = server.sender.rpartition("@")[2]
         if server.is_tls:
             return smtplib.SMTP_SSL(
@@ -163,7 +171,7 @@ def _on_the_wire(address: str) -> str:
 
 
 def _is_final(error: Exception) -> bool:
-    """Tell whether a mail server would say the same the next time (RFC 5321, section 4.2.1)."""
+    """Tell whether a mail server would refuse again the next time (RFC 5321, section 4.2.1)."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         return all(code >= 500 for code, _ in error.recipients.values())
     if isinstance(error, smtplib.SMTPResponseException):

@@ -1,8 +1,8 @@
 """Runs slow functions off the event loop: hashes, pictures, sums of metrics, files of SQLite.
 
-One thread a lane and worker, at a low priority: with more threads, or in the loop itself,
-a crowd that logs in was measured to stall chat 15 to 350 fold; with this one, not at all.
-Lanes, so that a picture does not keep people from logging in.
+Each worker has one thread of low priority for each kind of work (a lane). With more threads, or in
+the loop itself, a crowd that logs in slowed chat down 15 to 350 times; with one thread, not at all.
+There are several lanes, so that a picture does not keep people from logging in.
 """
 
 import os

@@ -307,3 +307,20 @@ def test_log_tells_neither_text_nor_address_nor_password(
     for private in ("secret-token", "ann@", PASSWORD, quote(PASSWORD, safe="")):
         assert private not in said
     assert "secret-token" not in repr(LETTER)
+
+
+def test_defect_in_what_writes_a_letter_is_logged_with_its_traceback_and_not_repeated(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    calls = []
+
+    def write() -> Letter:
+        calls.append(1)
+        raise KeyError("a defect")
+
+    server = Config.from_env({"SMTP_URL": "smtp://127.0.0.1:1?from=b@c.example"}).SMTP_URL
+    assert server is not None
+    Mailer(server, nullcontext)._deliver(write)
+
+    assert calls == [1]
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [KeyError]

@@ -1,4 +1,4 @@
-"""`flask --app wsgi …`: what an operator does from the command line, a file for each family."""
+"""`./beseda …`: what an operator does from the command line, a file for each family."""
 
 from flask import Flask
 

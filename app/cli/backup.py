@@ -1,4 +1,4 @@
-"""`flask --app wsgi backup`, `restore`: keeps what people have said safe."""
+"""`./beseda backup` and `./beseda restore`: all data of an installation in one file."""
 
 from pathlib import Path
 

@@ -28,8 +28,9 @@ def copy_database(context: click.Context, target_url: str) -> None:
     tables of this release. A password must not stand on the command line, where everybody on the
     machine can see it: set PGPASSWORD, or put the whole URL into the variable.
 
-    Stop the server first, so that nothing is said that is not copied. Ids are kept, and none that
-    was ever given is given again. All is read back and compared before it is committed.
+    Stop the server first, so that no message is missing from the copy. Ids stay as they are, and
+    those of deleted rows are not used again. All rows are read back and compared before anything
+    is committed.
     """
     try:
         url = database_url(target_url)

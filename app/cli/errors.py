@@ -1,4 +1,4 @@
-"""What an operator is told when a command fails: a sentence, never a traceback."""
+"""Errors of commands: a sentence, never a traceback."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,14 +10,14 @@ from app.database.errors import first_line_of, is_unavailable
 
 
 class DatabaseFailure(click.ClickException):
-    """Nothing was done; when the database is well again, it may be."""
+    """The database cannot be used, and nothing was done."""
 
     exit_code = 3
 
 
 @contextmanager
 def report_errors() -> Iterator[None]:
-    """Tell of a database that cannot be used, without the statement and the data in it."""
+    """Report a database that cannot be used, without the statement and its data."""
     try:
         yield
     except SQLAlchemyError as error:

@@ -26,24 +26,24 @@ _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class BackupError(Exception):
-    """It cannot be done; the text says why, and what to do."""
+    """Nothing was done; the text says why, and what to do."""
 
 
 class FileEntry(BaseModel):
-    """What is known of a file in a backup."""
+    """Size and digest of a file in a backup."""
 
     bytes: int
     sha256: _Sha256
 
 
 class Manifest(BaseModel):
-    """What is in a backup.
+    """The contents of a backup.
 
     Attributes:
         revision: Of the tables.
         tables: How many rows each has.
         files: All others in the backup, by their names there.
-        missing: Pictures that the database names and that were nowhere to be found.
+        missing: Files that the database names and that the media store does not have.
     """
 
     format: Literal[1] = 1
@@ -66,7 +66,7 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Installation:
-    """What is backed up, or restored to.
+    """The files of an installation.
 
     Attributes:
         database: The file of SQLite.

@@ -27,12 +27,12 @@ def restore(backup: Backup, target: Installation, *, replace: bool) -> None:
     """Put what is in a backup in the place of an installation.
 
     First the pictures, whose names are new; then the database, in one transaction; then the
-    key; then what was there before goes. Wherever it is interrupted, what is there is whole.
+    key; last it deletes the old pictures. Wherever it is interrupted, the installation is whole.
 
     Args:
         backup: A checked one.
-        target: An installation that nobody serves from.
-        replace: Whether all that is there may go.
+        target: An installation whose server is stopped.
+        replace: Whether to replace what is there.
 
     Raises:
         BackupError: Nothing was changed.

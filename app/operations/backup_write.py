@@ -37,8 +37,8 @@ MEDIA_COLUMNS = ("image",)
 def write_backup(source: Installation, target: Path) -> Manifest:
     """Back up an installation, also while it is served from.
 
-    The database is taken as it is at one moment. The file appears under its name when it is
-    whole and has been read back, for its owner alone (0600).
+    The database is copied as it is at one moment. The backup gets its name once it is whole and
+    has been read back; only its owner can read it (0600).
 
     Raises:
         BackupError: Nothing was written.
@@ -83,8 +83,8 @@ def _there_already(target: Path) -> BackupError:
 def _fill(tar: tarfile.TarFile, source: Installation, snapshot: Path) -> None:
     files: dict[str, FileEntry] = {}
     lost: set[str] | None = None
-    # A picture that is replaced while we work is missed. Its successor is in the next snapshot,
-    # and as names are never used again, what was put in already need not be put in once more.
+    # A picture that is replaced meanwhile is missing. The next snapshot names its successor. Names
+    # are never used again, so a file that is in the tar is not added twice.
     for _ in range(ROUNDS_MAX):
         _take_snapshot(source.database, snapshot)
         named = _pictures_in(snapshot) if source.pictures else set()
@@ -117,7 +117,7 @@ def _take_snapshot(database: Path, copy: Path) -> None:
     copy.unlink(missing_ok=True)
     try:
         with closing(open_database(database)) as connection:
-            # One statement sees one state, whoever writes meanwhile, and nobody has to wait for it.
+            # One statement sees one state, and no writer has to wait for it.
             connection.execute("VACUUM INTO ?", (str(copy),))
     except sqlite3.Error as error:
         raise BackupError(f"The database {database} cannot be read: {error}.") from error

@@ -1,6 +1,6 @@
-"""Copies one database into another, of whichever kind: every row of every table, or nothing.
+"""Copies one database into another of either kind: every row of every table, or nothing.
 
-Knows tables and no meaning: whatever `db.metadata` has is copied.
+It knows tables, not what they mean: it copies whatever `db.metadata` has.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ ROWS_AT_ONCE = 1000
 
 
 class CopyError(Exception):
-    """It cannot be done, and nothing was; the text says why, and what to do."""
+    """Nothing was copied; the text says why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Copied:
 
     Attributes:
         tables: How many rows of each.
-        is_outdated: Whether somebody has added something to the source meanwhile.
+        is_outdated: Whether somebody has added to the source meanwhile.
     """
 
     tables: dict[str, int]
@@ -37,7 +37,7 @@ class Copied:
 
 
 def rows_in(source: Engine) -> int:
-    """Return how many rows there are to be copied."""
+    """Return how many rows will be copied."""
     with _snapshot(source) as connection:
         return sum(_counts(connection).values())
 
@@ -45,14 +45,14 @@ def rows_in(source: Engine) -> int:
 def copy_database(source: Engine, target: Engine, progress: Callable[[int], object]) -> Copied:
     """Copy all rows, with their ids, into a database that has none, in one transaction.
 
-    The tables are made if they are not there. Ids that were drawn once, by whatever is deleted
-    since, are not drawn again in the target either. Before anything is committed it is read back
-    and compared, row for row.
+    Missing tables are created. Ids of deleted rows are not used again in the target either. All
+    rows are read back and compared before the transaction is committed.
 
     Args:
-        source: Is read as it is at one moment, also while somebody writes to it.
+        source: It is read as it is at one moment, also while somebody writes to it.
         target: An empty database, or one with the tables of this release and nothing in them.
-        progress: Is told of rows that are done: of each when it is copied, and when it is compared.
+        progress: It gets numbers of rows, each row once when it is copied and once when it is
+            compared.
 
     Raises:
         CopyError: Nothing was copied.
@@ -79,7 +79,7 @@ def copy_database(source: Engine, target: Engine, progress: Callable[[int], obje
 
 @contextmanager
 def _snapshot(engine: Engine) -> Iterator[Connection]:
-    # All questions are answered from one state, and nobody is kept from writing.
+    # All reads see one state, and nobody has to wait with a write.
     level = "" if engine.dialect.name == "sqlite" else "ISOLATION LEVEL REPEATABLE READ"
     with reading(engine) as connection:
         connection.exec_driver_sql(f"BEGIN {level}")
@@ -91,7 +91,7 @@ def _check_source(connection: Connection) -> None:
         revisions.found_in(connection) != revisions.heads()
     ):
         raise CopyError(
-            "The database to copy has not the tables of this release."
+            "The database to copy does not have the tables of this release."
             " Run first: ./beseda db upgrade"
         )
 
@@ -149,7 +149,7 @@ def _digest(parts: Iterable[Sequence[Row[Any]]], progress: Callable[[int], objec
 
 
 def _comparable(value: Any) -> Any:
-    # One moment has several zones that are UTC.
+    # The same moment may carry different objects for UTC.
     return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
 
 
@@ -157,7 +157,7 @@ def _comparable(value: Any) -> Any:
 
 
 def _last_ids(connection: Connection) -> dict[str, int]:
-    """Return the highest id that each table has ever given, whether its row is still there."""
+    """Return the highest id of each table, also where its row was deleted."""
     return {
         table.name: max(
             _last_drawn(connection, table),
@@ -194,7 +194,7 @@ def _set_last_ids(connection: Connection, last_ids: dict[str, int]) -> None:
 
 
 def _sequence(connection: Connection, table: Table) -> str | None:
-    (column,) = table.primary_key  # it has one if it is drawn by the database
+    (column,) = table.primary_key  # one, where the database draws it
     query = text("SELECT pg_get_serial_sequence(:table, :column)")
     name: str | None = connection.scalar(query, {"table": table.name, "column": column.name})
     return name
