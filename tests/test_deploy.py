@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 from websocket import ABNF, WebSocket, WebSocketBadStatusException
 
 from config import Config
@@ -273,3 +274,36 @@ def test_every_setting_of_the_example_is_one() -> None:
 
     assert named
     assert set(named) <= set(Config.model_fields)
+
+
+def test_platforms_are_described_with_settings_that_exist() -> None:
+    described = json.loads((ROOT / "app.json").read_text())
+    blueprint = yaml.safe_load((ROOT / "render.yaml").read_text())
+    (service,) = blueprint["services"]
+    named = set(described["env"]) | {each["key"] for each in service["envVars"]}
+
+    assert named - {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= set(Config.model_fields)
+    pool, workers = (
+        int(described["env"][name]["value"]) for name in ("DATABASE_POOL_SIZE", "WEB_CONCURRENCY")
+    )
+    assert 2 * workers * (pool + 2) + 3 <= 20  # connections of the smallest plan
+
+
+def test_connections_of_the_table_fit_into_the_plans() -> None:
+    page = (ROOT / "docs" / "deploy.md").read_text()
+    rows = re.findall(r"^ *\| (\d+) \| (\d+) \| (\d+) \|$", page, re.M)
+
+    assert rows
+    for plan, workers, pool in rows:
+        assert 2 * int(workers) * (int(pool) + 2) + 3 <= int(plan)
+    assert "2 × machines × WEB_CONCURRENCY × (DATABASE_POOL_SIZE + 2) + 3" in page
+
+
+def test_proxies_give_up_idle_connections_before_the_server_does() -> None:
+    nginx = re.search(r"keepalive_timeout (\d+)s;", (ROOT / "deploy" / "nginx.conf").read_text())
+    caddy = re.search(r"keepalive (\d+)s", (ROOT / "deploy" / "Caddyfile").read_text())
+
+    assert nginx
+    assert caddy
+    kept = Config.model_fields["KEEPALIVE_SECONDS"].default
+    assert max(int(nginx[1]), int(caddy[1])) < kept
