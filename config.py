@@ -144,6 +144,7 @@ class Config(BaseModel):
     RATELIMIT_RESET_ACCOUNT: Rate = "5/hour"
     RATELIMIT_SEARCH: Rate = "300/minute"
     RATELIMIT_PEOPLE: Rate = "60/minute"
+    RATELIMIT_MESSAGE_SEARCH: Rate = "60/minute"
     RATELIMIT_POSTS: Rate = "60/minute"
     RATELIMIT_UPLOADS: Rate = "60/hour"
     RATELIMIT_GROUPS: Rate = "20/day"

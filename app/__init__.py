@@ -34,6 +34,8 @@ from app.messenger.history import MessageHistory
 from app.messenger.pair_access import check_writers_anew
 from app.messenger.presence import Presence
 from app.messenger.read_marks import ReadMarkWriter
+from app.messenger.search import routes as search
+from app.messenger.search.index import start_indexer
 from app.messenger.socket_registry import SocketRegistry
 from app.messenger.writer import MessageWriter
 from app.openapi import routes as docs
@@ -98,7 +100,7 @@ def create_app(config: Config) -> Flask:
     for bp in (
         *(accounts.bp, administration.bp, personal.bp, profiles.bp, social.bp, media),
         *(messenger.bp, chat.bp),
-        *(chat_routes.bp, event_routes.bp, group_routes.bp, stream.bp),
+        *(chat_routes.bp, event_routes.bp, group_routes.bp, search.bp, stream.bp),
         *(health.bp, docs.bp, web.service),
     ):
         app.register_blueprint(bp)
@@ -119,6 +121,7 @@ def start(app: Flask) -> None:
     parts.presence.start()
     parts.socket_registry.start()
     parts.metrics.start(app)
+    start_indexer(parts.engine)
     threading.Thread(target=_begin, args=(app,), name="begin", daemon=True).start()
 
 

@@ -33,6 +33,7 @@ from sqlalchemy import Engine, text
 from app import create_app
 from app.extensions import db
 from app.http.json import encode
+from app.messenger.search import index as search_index
 from app.openapi.document import build
 from app.services import services as services_of
 from tests import processes, servers, services
@@ -192,6 +193,7 @@ def delete_rows(engine: Engine) -> None:
         connection.execute(text("SET LOCAL synchronous_commit TO off"))
         for table in reversed(db.metadata.sorted_tables):
             connection.execute(table.delete())
+        search_index.clear(connection)
         connection.execute(
             text(
                 "SELECT setval(format('%I.%I', schemaname, sequencename), start_value, false)"

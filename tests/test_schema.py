@@ -33,13 +33,23 @@ def engine(app: Flask) -> Engine:
     return services(app).engine
 
 
+def is_of_search(table: str) -> bool:
+    """Tell whether a table is one of the search, which have no models."""
+    return table.startswith(("message_words", "search_state"))
+
+
 # Models and migrations
 
 
 def test_migrations_make_what_the_models_say(engine: Engine) -> None:
     with reading(engine) as connection:
         context = MigrationContext.configure(
-            connection, opts={"compare_type": True, "compare_server_default": True}
+            connection,
+            opts={
+                "compare_type": True,
+                "compare_server_default": True,
+                "include_name": lambda name, kind, _: kind != "table" or not is_of_search(name),
+            },
         )
         assert compare_metadata(context, db.metadata) == []
 
@@ -52,6 +62,7 @@ def test_migrations_make_the_tables_that_the_models_would_make(engine: Engine) -
         of_migrations = description(connection)
 
     del of_migrations["alembic_version"]
+    of_migrations = {name: each for name, each in of_migrations.items() if not is_of_search(name)}
     assert of_migrations == of_models
 
 

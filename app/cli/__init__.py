@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from app.cli import backup, copy_database, demo, epoch, import_users, users
+from app.cli import backup, copy_database, demo, epoch, import_users, search, users
 
 
 def init_app(app: Flask) -> None:
@@ -14,6 +14,7 @@ def init_app(app: Flask) -> None:
         demo.demo,
         epoch.new_epoch,
         import_users.import_users,
+        search.search,
         users.users,
     ):
         app.cli.add_command(command)

@@ -29,6 +29,7 @@ Rule = Literal[
     "reset_account",
     "search",
     "people",
+    "message_search",
     "posts",
     "uploads",
     "groups",
@@ -37,7 +38,7 @@ Rule = Literal[
 ]
 
 BY_USER: frozenset[Rule] = frozenset(
-    ("passwords", "search", "people", "posts", "uploads", "groups", "messages")
+    ("passwords", "search", "people", "message_search", "posts", "uploads", "groups", "messages")
 )
 
 # Refusals sent to one user per minute. A client that keeps sending after that is closed.

@@ -1,0 +1,167 @@
+"""The index of the search: the words of every message that is there, on either database.
+
+It is a reader of the sequence. `search_state.indexed_to` is an event id: whatever has this number
+or a smaller one is in the index. So the writer of messages pays nothing, and an indexer that was
+killed goes on where it was. Edits and deletions take the old words out in their own transaction
+(`forget`); the new words of an edit come in by its `changed_id`.
+
+Each word has its room before it, as `term` says: what a question costs depends on the rooms of
+whoever asks, and not on what is said in all others. The index knows no rights beside that; who may
+see what is for `services.py` to say.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from time import sleep
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, text
+
+from app.database.errors import is_unavailable
+from app.database.transactions import reading, writing
+from app.messenger.search.words import words_of
+
+log = logging.getLogger(__name__)
+
+PAUSE_SECONDS = 0.5  # between two looks for new messages
+# Of one transaction. SQLite has one writer, and words are cut while the loop waits: 10 ms at most.
+BATCH_MESSAGES = 100
+BATCH_CHARS = 32 * 1024
+
+# One indexer works, whichever comes first ("beseda", 3).
+_LOCK = 0x6265736564610003
+
+# A message has the number of its newest state, so one that was edited meanwhile comes once.
+_NEXT = text("""
+    SELECT id, room_id, content, deleted_at, number FROM (
+        SELECT * FROM (
+            SELECT id, room_id, content, deleted_at, id AS number FROM messages
+            WHERE id > :after AND changed_id IS NULL ORDER BY id LIMIT :most
+        ) AS new
+        UNION ALL
+        SELECT * FROM (
+            SELECT id, room_id, content, deleted_at, changed_id AS number FROM messages
+            WHERE changed_id > :after ORDER BY changed_id LIMIT :most
+        ) AS changed
+    ) AS states
+    ORDER BY number LIMIT :most
+""")
+_INDEXED_TO = text("SELECT indexed_to FROM search_state")
+_MOVE = text("UPDATE search_state SET indexed_to = :number")
+_TRY_LOCK = text(f"SELECT pg_try_advisory_xact_lock({_LOCK})")
+
+_FORGET = {
+    "sqlite": text("DELETE FROM message_words WHERE rowid = :id"),
+    "postgresql": text("DELETE FROM message_words WHERE message_id = :id"),
+}
+_ADD = {
+    "sqlite": text("INSERT INTO message_words (rowid, words) VALUES (:id, :words)"),
+    "postgresql": text(
+        "INSERT INTO message_words VALUES (:id, CAST(CAST(:words AS text) AS tsvector))"
+    ),
+}
+
+
+def forget(connection: Connection, message_id: int) -> None:
+    """Take the words of a message out of the index, in the transaction that changes its text."""
+    connection.execute(_FORGET[connection.dialect.name], {"id": message_id})
+
+
+def clear(connection: Connection) -> None:
+    """Empty the index; it is built again from the first message on."""
+    connection.execute(text("DELETE FROM message_words"))
+    connection.execute(text("UPDATE search_state SET indexed_to = 0"))
+
+
+def index_batch(engine: Engine) -> int:
+    """Put the next messages into the index.
+
+    Returns:
+        How many messages were looked at; 0 if there are none, or if another process works.
+    """
+    with reading(engine) as connection:
+        if not _next(connection):
+            return 0
+    with writing(engine) as connection:
+        if connection.dialect.name == "postgresql" and not connection.scalar(_TRY_LOCK):
+            return 0
+        states = _within_batch(_next(connection))
+        if not states:
+            return 0
+        # An edit may have been indexed in its earlier state.
+        ids = [{"id": each.id} for each in states]
+        connection.execute(_FORGET[connection.dialect.name], ids)
+        rows = [
+            {"id": each.id, "words": _indexed(connection.dialect.name, each.room_id, each.content)}
+            for each in states
+            if each.deleted_at is None
+        ]
+        if rows:
+            connection.execute(_ADD[connection.dialect.name], rows)
+        connection.execute(_MOVE, {"number": states[-1].number})
+    return len(states)
+
+
+def _next(connection: Connection) -> Sequence[Row[Any]]:
+    after = connection.scalar(_INDEXED_TO)
+    return connection.execute(_NEXT, {"after": after, "most": BATCH_MESSAGES}).all()
+
+
+def _within_batch(states: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
+    chars = 0
+    for position, each in enumerate(states):
+        chars += len(each.content)
+        if chars > BATCH_CHARS:
+            return states[: position + 1]
+    return states
+
+
+def term(room_id: int, word: str) -> str:
+    """Return how a word stands in the index; the beginning of a word makes a beginning of it."""
+    return f"{room_id}_{word}"
+
+
+def _indexed(dialect: str, room_id: int, content: str) -> str:
+    terms = (term(room_id, word) for word in words_of(content))
+    if dialect == "sqlite":
+        return " ".join(terms)
+    # As PostgreSQL writes a tsvector (manual, 8.11.1), so that its parser, which knows host names
+    # and numbers, does not cut the words otherwise.
+    return " ".join(f"'{each}':{place}" for place, each in enumerate(terms, 1))
+
+
+def index_all(engine: Engine, progress: Callable[[int], Any]) -> None:
+    """Put all messages into the index that are not there; `progress` is told how many each time."""
+    while count := index_batch(engine):
+        progress(count)
+
+
+def rebuild(engine: Engine, progress: Callable[[int], Any]) -> None:
+    """Empty the index and build it again; a server may go on meanwhile."""
+    with writing(engine) as connection:
+        clear(connection)
+    index_all(engine, progress)
+
+
+def start_indexer(engine: Engine) -> None:
+    """Keep the index up to date, in a thread of this worker; one worker works at a time."""
+    threading.Thread(
+        target=_index_forever, args=(engine,), name="search index", daemon=True
+    ).start()
+
+
+def _index_forever(engine: Engine) -> None:
+    is_away = False
+    while True:
+        sleep(PAUSE_SECONDS)
+        try:
+            while index_batch(engine):
+                sleep(0)  # let the worker do what waits
+            is_away = False
+        except Exception as error:
+            if not is_unavailable(error):
+                log.exception("search: the index could not be written")
+            elif not is_away:
+                log.warning("search: the index waits for the database")
+            is_away = is_unavailable(error)
