@@ -26,6 +26,7 @@ EXPOSED = [
     "X-RateLimit-Limit",
     "X-RateLimit-Remaining",
     "X-RateLimit-Reset",
+    "X-Search-As",
     REQUEST_ID,
 ]
 
