@@ -21,6 +21,7 @@ from app.messenger.announcements import announce
 from app.messenger.members import Membership, lock_membership
 from app.messenger.models import Message
 from app.messenger.schemas import message_out
+from app.messenger.search.index import forget
 from app.social.blocks import Blocked
 
 
@@ -94,6 +95,7 @@ def edit_message(
             raise EditTooLate
         if row.content == content:
             return _out(row)
+        forget(connection, message_id)
         numbers = write_changes(
             connection,
             [
@@ -123,6 +125,7 @@ def delete_message(member: Membership, message_id: int) -> None:
             raise NotYours
         if row.deleted_at is not None:
             return
+        forget(connection, message_id)
         numbers = write_changes(
             connection,
             [

@@ -22,6 +22,9 @@ from app.operations.backup_format import (
 )
 from app.operations.backup_read import Backup
 
+# Tables that have rows before anybody has said anything.
+_NOBODYS = ("installation", "message_words", "search_state", "setup")
+
 
 def restore(backup: Backup, target: Installation, *, replace: bool) -> None:
     """Put what is in a backup in the place of an installation.
@@ -66,6 +69,7 @@ def restore(backup: Backup, target: Installation, *, replace: bool) -> None:
                     target.pictures.put(name, backup.read(MEDIA + name))
             source.backup(database)
             _begin_epoch(database)
+            _empty_search_index(database)
     except sqlite3.Error as error:
         raise BackupError(
             f"The database {target.database} cannot be replaced: {error}. If it is damaged, move it"
@@ -87,6 +91,14 @@ def _begin_epoch(database: sqlite3.Connection) -> None:
     if database.execute(query).fetchone() is not None:
         epoch = secrets.token_hex(8)
         database.execute("INSERT OR REPLACE INTO installation (id, epoch) VALUES (1, ?)", (epoch,))
+
+
+def _empty_search_index(database: sqlite3.Connection) -> None:
+    # The server builds it again.
+    query = "SELECT 1 FROM sqlite_master WHERE name = 'search_state'"
+    if database.execute(query).fetchone() is not None:
+        database.execute("DELETE FROM message_words")
+        database.execute("UPDATE search_state SET indexed_to = 0")
 
 
 def _check_schema(database: Path, revision: str) -> None:
@@ -128,7 +140,7 @@ def _contents(database: sqlite3.Connection, pictures: FolderStore | None) -> str
     there = [
         f"{count} {table.replace('_', ' ')}"
         for table, count in count_rows(database).items()
-        if count
+        if count and not table.startswith(_NOBODYS)
     ]
     if pictures and (count := sum(1 for _ in pictures.names())):
         there.append(f"{count} pictures")

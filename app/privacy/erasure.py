@@ -14,13 +14,14 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from app.accounts import sessions
 from app.accounts.credentials import confirm_password
 from app.accounts.erasure import erase_account, lock_user
-from app.database.transactions import writing
+from app.database.transactions import current_engine, writing
 from app.database.vacuum import purge_deleted_pages
 from app.http.errors import Overloaded
 from app.messenger.announcements import announce
 from app.messenger.groups import leave_rooms
 from app.messenger.messages import forget_client_ids, forget_last_client_ids
 from app.messenger.rooms import has_other_rooms, lock_rooms, rename_rooms
+from app.messenger.search.index import forget_traces
 from app.profiles.services import (
     delete_posts,
     erase_profile,
@@ -102,6 +103,7 @@ def finish() -> None:
         left = find_erased()
         if left:
             remove_pictures(row.image for row in left)
+            forget_traces(current_engine())
             if purge_deleted_pages():
                 forget_profiles([row.user_id for row in left])
     except (OSError, SQLAlchemyError, sqlite3.Error) as error:

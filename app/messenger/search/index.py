@@ -28,6 +28,7 @@ PAUSE_SECONDS = 0.5  # between two looks for new messages
 # Of one transaction. SQLite has one writer, and words are cut while the loop waits: 10 ms at most.
 BATCH_MESSAGES = 100
 BATCH_CHARS = 32 * 1024
+MERGED_PAGES = 500  # of the index, at a time
 
 # One indexer works, whichever comes first ("beseda", 3).
 _LOCK = 0x6265736564610003
@@ -48,6 +49,8 @@ _NEXT = text("""
     ORDER BY number LIMIT :most
 """)
 _INDEXED_TO = text("SELECT indexed_to FROM search_state")
+_CHANGES = text("SELECT total_changes()")
+_MERGE = text("INSERT INTO message_words (message_words, rank) VALUES ('merge', :pages)")
 _MOVE = text("UPDATE search_state SET indexed_to = :number")
 _TRY_LOCK = text(f"SELECT pg_try_advisory_xact_lock({_LOCK})")
 
@@ -66,6 +69,23 @@ _ADD = {
 def forget(connection: Connection, message_id: int) -> None:
     """Take the words of a message out of the index, in the transaction that changes its text."""
     connection.execute(_FORGET[connection.dialect.name], {"id": message_id})
+
+
+def forget_traces(engine: Engine) -> None:
+    """Rewrite the index of SQLite, which keeps what was taken out of it until it is merged.
+
+    Some pages at a time, because nothing else is stored meanwhile.
+    Source: https://www.sqlite.org/fts5.html, section 6.9, on merging all of an index.
+    """
+    pages = -MERGED_PAGES  # below 0: begin to merge all of it
+    while engine.dialect.name == "sqlite":
+        with writing(engine) as connection:
+            before = connection.scalar(_CHANGES)
+            connection.execute(_MERGE, {"pages": pages})
+            if connection.scalar(_CHANGES) - before < 2:
+                return
+        pages = MERGED_PAGES
+        sleep(0)
 
 
 def clear(connection: Connection) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from datetime import timedelta
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -12,7 +13,8 @@ from app.accounts import sessions, tokens
 from app.accounts.sessions import Device
 from app.clock import utcnow
 from app.database.transactions import reading, writing
-from app.messenger import groups
+from app.database.vacuum import purge_deleted_pages
+from app.messenger import groups, message_changes
 from app.messenger.models import Message
 from app.messenger.search import index as search_index
 from tests.messenger.team import Person, Team
@@ -225,15 +227,37 @@ def test_two_indexers_index_each_message_once(team: Team, find) -> None:
         assert connection.scalar(text("SELECT count(*) FROM message_words")) == 250
 
 
-def test_deleted_words_leave_with_the_transaction_that_deletes(team: Team, find) -> None:
+def test_what_was_edited_or_deleted_away_is_not_found(team: Team, find) -> None:
     ann, bob = team.people(2)
-    stored = ann.say(ann.room_with(bob), "secret")
-    assert find(bob, "secret") == ["secret"]
+    room = ann.room_with(bob)
+    edited, deleted = ann.say(room, "secret one"), ann.say(room, "secret two")
+    assert find(bob, "secret") == ["secret one", "secret two"]
 
-    with writing(team.engine) as connection:
-        search_index.forget(connection, stored.id)
-    with reading(team.engine) as connection:
+    with team.app.app_context():
+        message_changes.edit_message(room, edited.id, "harmless", -1)
+        message_changes.delete_message(room, deleted.id)
+    with reading(team.engine) as connection:  # before any indexer comes
         assert connection.scalar(text("SELECT count(*) FROM message_words")) == 0
+
+    assert find(bob, "secret") == []
+    assert find(bob, "harmless") == ["harmless"]
+
+
+@pytest.mark.parametrize("app", ["sqlite"], indirect=True)
+def test_no_trace_of_deleted_words_is_left_in_the_file(team: Team, find) -> None:
+    ann, bob = team.people(2)
+    room = ann.room_with(bob)
+    for number in range(30):
+        stored = ann.say(room, f"zanzibar{number} and more")
+        assert find(bob, f"zanzibar{number}")
+        with team.app.app_context():
+            message_changes.delete_message(room, stored.id)
+
+    search_index.forget_traces(team.engine)
+    with team.app.app_context():
+        assert purge_deleted_pages()
+
+    assert b"zanzibar" not in Path(team.engine.url.database or "").read_bytes()
 
 
 def test_rebuild_finds_everything_again(team: Team, find) -> None:
