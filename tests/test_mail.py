@@ -3,7 +3,7 @@
 import logging
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from urllib.parse import quote
@@ -12,6 +12,7 @@ import pytest
 import trustme
 
 from app import mail
+from app.database.errors import DatabaseUnavailable
 from app.http.errors import Overloaded
 from app.mail import Letter, Mailer
 from config import Config
@@ -234,10 +235,18 @@ def test_letter_is_written_once_however_often_it_is_sent(post: MailServer) -> No
     assert len(written) == 1
 
 
-def test_letter_that_could_not_be_written_is_tried_again(post: MailServer) -> None:
-    outcomes: list[Callable[[], Letter]] = [lambda: 1 / 0, lambda: LETTER]  # type: ignore[list-item,return-value]
+def test_letter_that_could_not_be_written_without_the_database_is_tried_again(
+    post: MailServer,
+) -> None:
+    outcomes: list[Letter | Exception] = [DatabaseUnavailable(), LETTER]
 
-    mailer_of(post.port).submit(lambda: outcomes.pop(0)())
+    def write() -> Letter:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    mailer_of(post.port).submit(write)
 
     assert len(post.wait(1)) == 1
 
