@@ -19,8 +19,10 @@ demo: $(VENV)/installed ## Fill an empty database with people and conversations 
 	@$(BIN)/flask --app wsgi db upgrade
 	@$(BIN)/flask --app wsgi demo
 
-# Tests run in as many processes as there are processors. Some of them: make test TESTS=tests/accounts
-PYTEST = $(BIN)/python -m pytest --numprocesses $(or $(JOBS),$(shell nproc)) --dist worksteal
+# Tests run in one process more than there are processors, since many of them wait.
+# Some of them: make test TESTS=tests/accounts
+JOBS ?= $(shell echo $$(($$(nproc) + 1)))
+PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
 test-quick: $(VENV)/installed-dev ## Run the tests that start no server and no browser
 	@$(PYTEST) -m "not server and not long" $(TESTS)
