@@ -34,7 +34,8 @@ NEWEST = """(
     )
 )"""
 
-# What `member` has not read at the event id `:at`. What was deleted later still counts: the
+# An order by both columns, here and below: without it PostgreSQL walks through the messages of all
+# rooms. What `member` has not read at the event id `:at`. What was deleted later still counts: the
 # deletion has a greater number, and is told by an event of its own.
 UNREAD = f"""(
     SELECT count(*) FROM (
@@ -43,7 +44,7 @@ UNREAD = f"""(
             AND (room_id, id) <= (member.room_id, :at)
             AND user_id <> member.user_id
             AND (deleted_at IS NULL OR changed_id > :at)
-        LIMIT {UNREAD_MAX}
+        ORDER BY room_id, id LIMIT {UNREAD_MAX}
     ) AS capped
 )"""
 
@@ -55,7 +56,7 @@ BLOCKED = """EXISTS (
 )"""
 
 _CHATS = f"""
-WITH wanted AS (:wanted)
+WITH wanted AS MATERIALIZED (:wanted)
 SELECT
     wanted.at, wanted.user_id, member.room_id, room.name, room.kind, room.title, room.image,
     room.history, room.low_user_id, room.high_user_id, member.role, member.joined_id,
@@ -73,8 +74,9 @@ SELECT
         ) AS capped
     ) END AS members,
     CASE WHEN room.last_message_id <= wanted.at THEN room.last_message_id ELSE (
-        SELECT max(id) FROM messages
+        SELECT id FROM messages
         WHERE (room_id, id) > (room.id, 0) AND (room_id, id) <= (room.id, wanted.at)
+        ORDER BY room_id DESC, id DESC LIMIT 1
     ) END AS last_message_id,
     room.created_id,
     message.id AS message_id, author.username AS message_user, message.content,
@@ -89,16 +91,18 @@ LEFT JOIN users AS other ON other.id =
 LEFT JOIN users AS viewer ON viewer.id = member.user_id
 LEFT JOIN profiles AS profile ON profile.user_id = other.id
 LEFT JOIN memberships AS peer ON peer.room_id = room.id AND peer.user_id = other.id
-LEFT JOIN messages AS message ON message.id = (
-    SELECT id FROM messages
+LEFT JOIN :newest_message
+LEFT JOIN users AS author ON author.id = message.user_id
+ORDER BY member.room_id
+"""
+
+_NEWEST_MESSAGE = """(
+    SELECT {columns} FROM messages
     WHERE (room_id, id) > (member.room_id, member.visible_from)
         AND (room_id, id) <= (member.room_id, wanted.at)
         AND deleted_at IS NULL
     ORDER BY room_id DESC, id DESC LIMIT 1
-)
-LEFT JOIN users AS author ON author.id = message.user_id
-ORDER BY member.room_id
-"""
+)"""
 
 _COLUMNS: tuple[ColumnClause[Any], ...] = (
     *(column(name, Integer) for name in ("at", "user_id", "room_id")),
@@ -121,8 +125,15 @@ _COLUMNS: tuple[ColumnClause[Any], ...] = (
 
 # The words in which the databases differ.
 _WORDS = {
-    "sqlite": {":greatest": "max", ":joined": "group_concat(user_id)"},
+    "sqlite": {
+        ":newest_message": "messages AS message ON message.id = "
+        + _NEWEST_MESSAGE.format(columns="id"),
+        ":greatest": "max",
+        ":joined": "group_concat(user_id)",
+    },
     "postgresql": {
+        # Lateral, or it would read all messages to find those few.
+        ":newest_message": f"LATERAL {_NEWEST_MESSAGE.format(columns='*')} AS message ON true",
         ":greatest": "greatest",
         ":joined": "string_agg(CAST(user_id AS text), ',')",
     },

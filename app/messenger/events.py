@@ -38,6 +38,7 @@ from app.messenger.schemas import message_bytes
 from app.realtime import Event, EventPage, FramePage, MembershipChange, Publication
 
 RANGE = 10_000  # event ids that one page looks at
+PAGE_MAX = 500  # events of one page
 READERS_MAX = 20  # members of a room in which everybody sees how far the others have read
 
 _AFTER = "CAST(:after AS bigint)"
@@ -45,16 +46,18 @@ _IN_RANGE = f"> {_AFTER} AND :number <= {_AFTER} + {RANGE}"
 
 
 def _part(number: str, kind: str, columns: str, source: str) -> str:
+    # The second limit is one that PostgreSQL knows when it makes its plan. Of the first one it
+    # expects so many rows that it would read whole tables to join them.
     # Each part has its own order and limit: with those of all together, PostgreSQL would read
     # everything that is newer to find the oldest of it.
     in_range = _IN_RANGE.replace(":number", number)
     where = " AND " if " WHERE " in source else " WHERE "
     return f"""
-        SELECT * FROM (
+        SELECT * FROM (SELECT * FROM (
             SELECT {number} AS number, '{kind}' AS kind, {columns}
             FROM {source}{where}{number} {in_range}
             ORDER BY {number} LIMIT CAST(:most AS bigint)
-        ) AS part"""
+        ) AS part LIMIT {PAGE_MAX}) AS few"""
 
 
 _MESSAGE = (
@@ -166,7 +169,9 @@ _OF_ONE = [
 
 _EVENTS = f"""
 WITH page AS (
-    SELECT * FROM (:parts) AS found ORDER BY number LIMIT CAST(:most AS bigint)
+    SELECT * FROM (
+        SELECT * FROM (:parts) AS found ORDER BY number LIMIT CAST(:most AS bigint)
+    ) AS few LIMIT {PAGE_MAX}
 )
 SELECT
     newest.at AS newest, page.number, page.kind, page.room_id, page.user_id, page.message_id,
@@ -273,6 +278,7 @@ class MessengerEvents:
 
     def events_after(self, user_id: int, after: int, limit: int) -> FramePage:
         """Return what one person is told after an event id, the oldest of it."""
+        limit = min(limit, PAGE_MAX)
         bounds = {"after": after, "most": limit, "user_id": user_id}
         with reading_history(self._engine) as connection:
             rows = _EVENTS_OF_ONE[connection.dialect.name].all(connection, bounds)
@@ -295,6 +301,7 @@ class MessengerEvents:
     def events_between(self, after: int, limit: int, user_ids: Collection[int]) -> EventPage:
         """Return all events after an event id, the oldest of them, for those who are here."""
         here = frozenset(user_ids)
+        limit = min(limit, PAGE_MAX)
         bounds = {"after": after, "most": limit}
         with reading_history(self._engine) as connection:
             rows = _EVENTS_OF_ALL[connection.dialect.name].all(connection, bounds)
