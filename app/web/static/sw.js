@@ -3,6 +3,7 @@
 
 const CACHE = "shell-{hash}";
 const SHELL = ["SHELL"];
+const ANY = { ignoreVary: true }; // what was kept was asked for by this worker, with headers of its own
 const PLACES = /^\/($|(chat|posts|people|settings|team|login|register|forgotten|invite|reset|setup)(\/|$))/;
 
 self.addEventListener("install", (event) => {
@@ -19,7 +20,7 @@ self.addEventListener("fetch", (event) => {
   if (event.request.mode === "navigate" && PLACES.test(url.pathname)) {
     event.respondWith(freshPage());
   } else if (url.pathname.startsWith("/static/")) {
-    event.respondWith(caches.match(url.pathname).then((kept) => kept ?? fetch(event.request)));
+    event.respondWith(caches.match(url.pathname, ANY).then((kept) => kept ?? fetch(event.request)));
   }
 });
 
@@ -38,7 +39,7 @@ async function dropOldShells() {
 // The page of the server, so that a new version is seen at once; the kept one where the
 // server cannot be reached, or does not answer soon.
 async function freshPage() {
-  const kept = await caches.match("/");
+  const kept = await caches.match("/", ANY);
   const late = new Promise((resolve) => setTimeout(resolve, 2500));
   const page = await Promise.race([
     fetch("/", { headers: { Accept: "text/html" } }).catch(() => undefined),
