@@ -164,7 +164,7 @@ class Mailer:
 def _on_the_wire(address: str) -> str:
     # A domain with letters beyond ASCII has a form that every mail server takes.
     try:
-        valid = validate_email(address, check_deliverability=False, test_environment=True)
+        valid = validate_email(address, check_deliverability=False)
     except EmailNotValidError:
         return address
     return valid.ascii_email or address

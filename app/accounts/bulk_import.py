@@ -100,6 +100,11 @@ def _find_all_taken(
         for start in range(0, len(keys), _KEYS_MAX):
             some = keys[start : start + _KEYS_MAX]
             taken |= set(connection.scalars(select(key).where(key.in_(some))))
+            if name == "username":  # nobody takes another person's address as a name
+                addresses = set(
+                    connection.scalars(select(User.email_key).where(User.email_key.in_(some)))
+                )
+                taken |= addresses - {row["email_key"] for row in rows}
         for position, each in enumerate(keys):
             if each in taken:
                 errors.setdefault(position, {})[name] = [sentence]

@@ -8,7 +8,7 @@ from flask_babel import lazy_gettext as _
 from sqlalchemy import Connection, Row, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
-from app.accounts import passwords, sessions
+from app.accounts import notices, passwords, sessions
 from app.accounts.models import PasswordReset, User
 from app.accounts.passwords import OWN_NAME, is_own_name
 from app.accounts.services import EMAIL_TAKEN
@@ -48,7 +48,9 @@ def change_password(user_id: int, old: str, new: str, device: Device) -> int:
         if not sessions.lock_credentials(connection, user_id, user.password_hash):
             raise WrongPassword("old_password")  # another request was quicker
         replace_password(connection, user_id, new_hash)
-        return sessions.open_session(connection, user_id, device)
+        session_id = sessions.open_session(connection, user_id, device)
+    notices.tell_of_new_password(user.username, user.email)
+    return session_id
 
 
 def replace_password(connection: Connection, user_id: int, password_hash: str) -> None:
@@ -89,6 +91,8 @@ def change_email(user_id: int, email: str, password: str) -> None:
             connection.execute(delete(PasswordReset).where(PasswordReset.user_id == user_id))
     except IntegrityError:
         raise BadInput({"email": [EMAIL_TAKEN]}) from None
+    if folded(user.email) != folded(email):
+        notices.tell_of_new_address(user.username, user.email)
 
 
 def confirm_password(user_id: int, password: str) -> str:

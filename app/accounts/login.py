@@ -1,6 +1,8 @@
 """Use case: log in."""
 
-from sqlalchemy import bindparam, select, update
+from typing import NamedTuple
+
+from sqlalchemy import BindParameter, Row, bindparam, case, or_, select, update
 
 from app.accounts import passwords, sessions
 from app.accounts.models import User
@@ -9,12 +11,36 @@ from app.accounts.tokens import NoActiveAccount
 from app.accounts.usernames import folded
 from app.database.transactions import reading, writing
 
-_CREDENTIALS = select(User.id, User.password_hash, User.is_active).where(
-    User.username_key == bindparam("key")
+_KEY: BindParameter[str] = bindparam("key")
+_CREDENTIALS = (
+    select(User.id, User.username_key, User.password_hash, User.is_active)
+    .where(or_(User.username_key == _KEY, User.email_key == _KEY))
+    .order_by(case((User.username_key == _KEY, 0), else_=1))
+    .limit(1)
 )
 
 
-def log_in(username: str, password: str, device: Device) -> tuple[int, int]:
+class Candidate(NamedTuple):
+    """The account that a login is for, whether there is one or not.
+
+    Attributes:
+        key: The folded name, which attempts are counted by: an address is no way to further ones.
+        user: Its row, or None.
+    """
+
+    key: str
+    user: Row[int, str, str, bool] | None
+
+
+def find_candidate(login: str) -> Candidate:
+    """Find the account of a name, or of an e-mail address that nobody has as a name."""
+    key = folded(login)
+    with reading() as connection:
+        user = connection.execute(_CREDENTIALS, {"key": key}).one_or_none()
+    return Candidate(user.username_key if user else key, user)
+
+
+def log_in(candidate: Candidate, password: str, device: Device) -> tuple[int, int]:
     """Open a session for the user with this name and password.
 
     An unknown name, a wrong password and a deactivated user take the same time: each of them
@@ -26,8 +52,7 @@ def log_in(username: str, password: str, device: Device) -> tuple[int, int]:
     Raises:
         NoActiveAccount: One of the three. Which one stays unsaid.
     """
-    with reading() as connection:
-        user = connection.execute(_CREDENTIALS, {"key": folded(username)}).one_or_none()
+    user = candidate.user
     verdict = passwords.check_password(password, user.password_hash if user else None)
     if user is None or not verdict.ok or not user.is_active:
         raise NoActiveAccount

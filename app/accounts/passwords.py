@@ -5,7 +5,9 @@ passwords they have. At the first login each becomes one of ours.
 """
 
 import hmac
+import unicodedata
 from base64 import b64decode
+from collections.abc import Sequence
 from functools import cache
 from hashlib import pbkdf2_hmac
 from pathlib import Path
@@ -82,8 +84,20 @@ def is_own_name(password: str, username: str, email: str) -> bool:
 
 
 def hash_password(password: str) -> str:
-    """Return what is stored in the place of a password."""
-    return threads.run("passwords", _hasher.hash, password)
+    """Return what is stored instead of a password."""
+    return threads.run("passwords", _hasher.hash, _forms(password)[0])
+
+
+def _forms(password: str) -> Sequence[str]:
+    """Return the forms in which a password may have been hashed, the present one first.
+
+    A keyboard may send `й` as one character or as two (Unicode Standard, section 3.11). NFC is
+    what is hashed; passwords that were set before that rule may be hashed as they were typed.
+    """
+    if password.isascii() or len(password) > 4 * PASSWORD_CHARS_MAX:
+        return (password,)  # too long to be right, and normalising takes quadratic time
+    nfc, nfd = (unicodedata.normalize(form, password) for form in ("NFC", "NFD"))
+    return tuple(dict.fromkeys((nfc, password, nfd)))
 
 
 def check_password(password: str, stored_hash: str | None) -> Verdict:
@@ -96,7 +110,11 @@ def check_password(password: str, stored_hash: str | None) -> Verdict:
     Returns:
         Whether it is right, and whether it should be stored anew with today's parameters.
     """
-    return threads.run("passwords", _check, password, stored_hash)
+    for position, form in enumerate(_forms(password)):
+        verdict = threads.run("passwords", _check, form, stored_hash)
+        if verdict.ok:
+            return verdict._replace(needs_rehash=verdict.needs_rehash or position > 0)
+    return verdict
 
 
 def hash_of_django(encoded: str) -> str:

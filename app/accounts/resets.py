@@ -11,7 +11,7 @@ from flask_babel import force_locale, gettext
 from flask_babel import lazy_gettext as _
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select
 
-from app.accounts import one_time_tokens, passwords
+from app.accounts import notices, one_time_tokens, passwords
 from app.accounts.credentials import replace_password
 from app.accounts.links import public_reset_link
 from app.accounts.models import PasswordReset, User
@@ -124,6 +124,7 @@ def reset_password(token: str, new_password: str) -> str:
         if not (_lock(connection, owner.id) and _use_up(connection, token)):
             raise BadInput(_BAD_TOKEN)
         replace_password(connection, owner.id, new_hash)
+    notices.tell_of_new_password(owner.username, owner.email)
     return str(owner.username)
 
 

@@ -16,7 +16,7 @@ from app.accounts import (
 )
 from app.accounts.credentials import WrongPassword
 from app.accounts.devices import kinds_of
-from app.accounts.login import log_in
+from app.accounts.login import find_candidate, log_in
 from app.accounts.registration import RegistrationClosed
 from app.accounts.resets import NoMail
 from app.accounts.schemas import (
@@ -54,7 +54,6 @@ from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_USERS, link_head
 from app.http.validation import takes
 from app.limits.password_guesses import limit_password_guesses, remember_network
 from app.limits.rules import consume_for_account, limited
-from app.limits.status import may_throttle
 
 bp = Blueprint("accounts", __name__, url_prefix="/accounts/api")
 
@@ -99,7 +98,6 @@ def show_self() -> Response:
 @takes(EmailChangeIn)
 @returns(OwnUserOut)
 @documents_error(WrongPassword("password"), Overloaded)
-@may_throttle
 def update_self(body: EmailChangeIn) -> Response:
     """Change the caller's e-mail address."""
     with limit_password_guesses(folded(current_user.username), wrong=WrongPassword):
@@ -125,7 +123,6 @@ def _account(email: str) -> Response:
 @returns(TokensOut)
 @documents_header(**_CHAT_COOKIE)
 @documents_error(WrongPassword("old_password"), Overloaded)
-@may_throttle
 def change_password(body: PasswordChangeIn) -> Response:
     """Change the caller's password: all sessions end, and a new one begins."""
     with limit_password_guesses(folded(current_user.username), wrong=WrongPassword):
@@ -219,8 +216,9 @@ def revoke_session(session_id: str) -> Response:
 @documents_error(NoActiveAccount, Overloaded)
 def create_token(body: CredentialsIn) -> Response:
     """Log in: get a refresh token and an access token."""
-    with limit_password_guesses(folded(body.username), wrong=NoActiveAccount):
-        user_id, session_id = log_in(body.username, body.password, _device())
+    candidate = find_candidate(body.username)
+    with limit_password_guesses(candidate.key, wrong=NoActiveAccount):
+        user_id, session_id = log_in(candidate, body.password, _device())
     return _logged_in(user_id, session_id, in_cookie=body.cookie)
 
 

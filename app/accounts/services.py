@@ -47,12 +47,21 @@ def find_taken(username: str, email: str) -> FieldErrors:
     """Return the fields in which a new account would collide with an existing one."""
     username_key, email_key = folded(username), folded(email)
     query = select(User.username_key, User.email_key).where(
-        or_(User.username_key == username_key, User.email_key == email_key)
+        or_(
+            User.username_key == username_key,
+            User.email_key == email_key,
+            # Somebody else's address is no name either, because it logs that person in.
+            (User.email_key == username_key) & (username_key != email_key),
+        )
     )
     with reading() as connection:
         rows = connection.execute(query).all()
     errors: dict[str, list[str | LazyString]] = {}
-    if any(row.username_key == username_key for row in rows):
+    is_other_address = username_key != email_key
+    if any(
+        row.username_key == username_key or (is_other_address and row.email_key == username_key)
+        for row in rows
+    ):
         errors["username"] = [NAME_TAKEN]
     if any(row.email_key == email_key for row in rows):
         errors["email"] = [EMAIL_TAKEN]

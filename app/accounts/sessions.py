@@ -24,6 +24,10 @@ from app.services import services
 # or will reject the token when it is used.
 KEPT = timedelta(days=1)
 
+# Open sessions of one user; a login beyond that ends the oldest one. An ordinary person has fewer
+# than ten, a program that logs in again for each run may have thousands.
+SESSIONS_MAX = 100
+
 SESSIONS = select(
     Session.id, Session.created_at, Session.last_used_at, Session.address, Session.client
 )
@@ -77,11 +81,23 @@ def open_session(connection: Connection, user_id: int, device: Device) -> int:
             Session.user_id == user_id, or_(Session.expires_at < gone, Session.revoked_at < gone)
         )
     )
+    _revoke_oldest(connection, user_id)
     session_id = insert_once(
         connection, Session, user_id=user_id, expires_at=now + lifetime, **device.columns()
     )
     assert session_id is not None  # noqa: S101 - nothing in it is unique but its id
     return session_id
+
+
+def _revoke_oldest(connection: Connection, user_id: int) -> None:
+    # Leaves room for one more.
+    surplus = (
+        select(Session.id)
+        .where(Session.user_id == user_id, Session.revoked_at.is_(None))
+        .order_by(Session.id.desc())
+        .offset(SESSIONS_MAX - 1)
+    )
+    connection.execute(update(Session).where(Session.id.in_(surplus)).values(revoked_at=utcnow()))
 
 
 def touch(session_id: int, device: Device) -> None:

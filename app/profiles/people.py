@@ -1,6 +1,6 @@
 """Use case: find people, with what a list shows of them and without their addresses."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -25,7 +25,7 @@ _PEOPLE = (
 
 def find_people(
     query: str | None, ids: Collection[int] | None, limit: int
-) -> Sequence[Mapping[str, Any]]:
+) -> Sequence[dict[str, Any]]:
     """Return people as the API shows them: id, username, image.
 
     Args:

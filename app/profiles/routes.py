@@ -32,6 +32,7 @@ from app.profiles.schemas import (
     ProfileOut,
 )
 from app.profiles.services import NotYourPost, PostNotFound
+from app.services import services as app_services
 
 bp = Blueprint("profiles", __name__, url_prefix="/profiles/api")
 
@@ -100,7 +101,11 @@ def create_post(body: PostIn, headers: RetryIn) -> Response:
 @conditional
 def list_people(query: PeopleIn) -> Response:
     """Find people: by id, by the beginning of their name, or by likeness, the best first."""
-    return json_response(find_people(query.q, query.ids, query.limit))
+    people = find_people(query.q, query.ids, query.limit)
+    visible = app_services().presence.visible_names(current_user.id)
+    return json_response(
+        [person | {"online": True} if person["id"] in visible else person for person in people]
+    )
 
 
 @bp.patch("/posts/<post_id>/")

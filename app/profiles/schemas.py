@@ -1,7 +1,7 @@
 """The shapes of the wire: profiles and posts."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from flask_babel import lazy_gettext as _
 from pydantic import BaseModel, BeforeValidator, Field
@@ -83,6 +83,9 @@ class PersonOut(BaseModel):
     id: int = Field(examples=[2])
     username: str = Field(examples=["jane_doe"])
     image: str = Field(examples=["/media/user_images/default.jpg"])
+    online: Literal[True] | None = Field(
+        None, description="Only there, and true, if the caller may see that the person is online."
+    )
 
 
 class PostOut(BaseModel):

@@ -317,7 +317,7 @@ def test_no_login_with_the_old_password_outlives_its_change(
             with app.app_context():
                 barrier.wait()
                 with suppress(NoActiveAccount):
-                    login.log_in("ann", old, DEVICE)
+                    login.log_in(login.find_candidate("ann"), old, DEVICE)
 
         threads = [
             threading.Thread(target=change, args=passwords),
@@ -335,11 +335,11 @@ def test_sessions_that_are_long_over_are_swept_at_the_next_login(
     app: Flask, engine: Engine, user_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with app.app_context():
-        _, session_id = login.log_in("ann", PASSWORD, DEVICE)
+        _, session_id = login.log_in(login.find_candidate("ann"), PASSWORD, DEVICE)
         sessions.revoke(user_id, session_id)
         later = sessions.utcnow() + sessions.KEPT * 2
         monkeypatch.setattr(sessions, "utcnow", lambda: later)
-        login.log_in("ann", PASSWORD, DEVICE)
+        login.log_in(login.find_candidate("ann"), PASSWORD, DEVICE)
 
     with reading(engine) as connection:
         ids = connection.scalars(select(Session.id)).all()

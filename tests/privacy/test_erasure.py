@@ -31,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from app.accounts import credentials, sessions
-from app.accounts.login import log_in
+from app.accounts.login import find_candidate, log_in
 from app.accounts.models import Invitation, PasswordReset, Session, User
 from app.accounts.services import UserNotFound, lock_users_shared
 from app.accounts.sessions import Device
@@ -780,13 +780,13 @@ def test_no_session_outlives_its_user(app: Flask, engine: Engine, busy: Callable
     for _ in range(ROUNDS):
         ann, *_ = busy()
         with app.app_context():
-            _, session_id = log_in(ann.username, PASSWORD, DEVICE)
+            _, session_id = log_in(find_candidate(ann.username), PASSWORD, DEVICE)
 
         *logins, _ = erase_during(
             app,
             ann,
             [
-                *[lambda n, ann=ann: log_in(ann.username, PASSWORD, DEVICE)] * 2,
+                *[lambda n, ann=ann: log_in(find_candidate(ann.username), PASSWORD, DEVICE)] * 2,
                 lambda n, session_id=session_id: sessions.touch(session_id, DEVICE),
             ],
         )
