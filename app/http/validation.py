@@ -42,10 +42,12 @@ class Body(BaseModel):
         """
         if not isinstance(data, dict):
             raise BadInput({NON_FIELD: [_("Send an object with fields.")]})
-        # pydantic looks at each key, and there may be a hundred thousand.
-        known = (field.alias or name for name, field in cls.model_fields.items())
+        if cls.model_config["extra"] == "ignore":
+            # pydantic looks at each key, and there may be a hundred thousand.
+            known = (field.alias or name for name, field in cls.model_fields.items())
+            data = {name: data[name] for name in known if name in data}
         try:
-            return cls.model_validate({name: data[name] for name in known if name in data})
+            return cls.model_validate(data)
         except ValidationError as error:
             raise BadInput(field_errors(error)) from None
 

@@ -21,7 +21,10 @@ VERSION = "1.0.0"  # of the API: the first number changes with what breaks clien
 _ABOUT = """\
 Accounts, profiles, friends, posts and live chat.
 
-- **Bodies** are JSON or form fields; unknown keys are ignored. At most 1 MiB, 6 MiB with a picture.
+- **Log in** with `POST /accounts/api/token/`; put its `access` into "Authorize", or into the header
+  `Authorization: Bearer …`. Where no token is needed it says so.
+- **Bodies** are JSON. Every route takes the same fields as a form, too (urlencoded or multipart).
+  Unknown keys are ignored. At most 1 MiB, 6 MiB with a picture.
 - **Paths** may be written without their last slash.
 - **Lists** are bare arrays, oldest first. `limit`, `before` and `after` choose a part; the `Link`
   header (RFC 8288) leads to the one before and the one after, where there is more.
@@ -29,18 +32,34 @@ Accounts, profiles, friends, posts and live chat.
   people. A 400 has `errors`, and each wrong field once more at the top level. Beside what is listed
   with each operation: 405 for another method, 404 for another path, and 500 for a defect of ours.
 - **Sentences** are Russian, or English where `Accept-Language` prefers it.
+- **Headers**: each response has an `X-Request-ID`, the one that the request had, if it was a plain
+  one. What is limited says with `X-RateLimit-Limit`, `-Remaining` and `-Reset` how much is left.
 - **Retries** are safe with a `client_id` or an `Idempotency-Key`: nothing is stored twice.
 - **Live chat** is a WebSocket, `/messenger/ws/ws/chat/<room_name>/`, which OpenAPI cannot describe;
   `docs/websocket.md` does.
 """
+# In the order in which people need them.
+_TAGS = {
+    "accounts": "Register, log in, change what belongs to the account.",
+    "profiles": "Profiles, posts, and finding people.",
+    "social": "Friends, and people whom one has blocked.",
+    "messenger": "Rooms and messages. Live ones come by WebSocket.",
+    "chats": "The list of chats, with what is unread.",
+    "groups": "Rooms of many people.",
+    "events": "Everything new in all rooms, for programs without a WebSocket.",
+    "files": "Files in messages.",
+    "search": "Find messages.",
+    "notifications": "Push notifications.",
+    "administration": "For administrators: users and invitations.",
+    "personal": "All data of one person: take it along, or erase it.",
+    "media": "Pictures.",
+    "service": "What this service is.",
+    "health": "Is it alive, can it serve: for operators.",
+    "docs": "This description.",
+}
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 _HEADERS: Json = {
-    "X-Request-ID": {
-        "description": "Names this request in the server's log.",
-        "required": True,
-        "schema": {"type": "string"},
-    },
     "Retry-After": {
         "description": "Seconds after which it may work.",
         "schema": {"type": "integer", "minimum": 0},
@@ -63,36 +82,22 @@ _HEADERS: Json = {
         "schema": {"const": "Bearer"},
     },
 }
-_PARAMETERS: Json = {
-    "Accept-Language": {
-        "name": "Accept-Language",
-        "in": "header",
-        "description": "The language of sentences for people: Russian, or English (`en`).",
-        "schema": {"type": "string"},
-        "example": "ru",
-    },
-    "X-Request-ID": {
-        "name": "X-Request-ID",
-        "in": "header",
-        "description": "Becomes the id of this request if it is a plain one"
-        " (up to 128 of `A-Z a-z 0-9 . _ -`).",
-        "schema": {"type": "string"},
-    },
-}
 
 
-def build(app: Flask) -> Json:
-    """Return the OpenAPI document of an application."""
+def build(app: Flask, language: str = "ru") -> Json:
+    """Return the OpenAPI document of an application.
+
+    Args:
+        app: Its routes are described.
+        language: Of the sentences in examples.
+    """
     rules = sorted(_documented(app), key=lambda rule: rule.rule)
     schemas = Schemas(_shapes_of(app, rules))
     paths: Json = {}
-    with force_locale("ru"):
+    with force_locale(language):
         for rule in rules:
             path = sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", rule.rule)
-            item = paths.setdefault(
-                path,
-                {"parameters": [{"$ref": f"#/components/parameters/{n}"} for n in _PARAMETERS]},
-            )
+            item = paths.setdefault(path, {})
             for method in _METHODS:
                 if method in (rule.methods or ()):
                     view = app.view_functions[rule.endpoint]
@@ -101,16 +106,30 @@ def build(app: Flask) -> Json:
         "openapi": "3.1.0",
         "info": {"title": "Beseda", "version": VERSION, "description": _ABOUT},
         "servers": [{"url": "/"}],
+        "tags": _tags(rules),
         "paths": paths,
         "components": {
             "schemas": {name: each_property(each, is_file) for name, each in schemas.named.items()},
-            "parameters": _PARAMETERS,
             "headers": _HEADERS,
             "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "The `access` of `POST /accounts/api/token/`.",
+                }
             },
         },
     }
+
+
+def _tags(rules: Iterable[Rule]) -> list[Json]:
+    used = dict.fromkeys(rule.endpoint.partition(".")[0] for rule in rules)
+    ordered = [name for name in _TAGS if name in used]
+    ordered += [name for name in used if name not in _TAGS]
+    return [
+        {"name": name} | ({"description": _TAGS[name]} if name in _TAGS else {}) for name in ordered
+    ]
 
 
 def _documented(app: Flask) -> Iterable[Rule]:

@@ -11,12 +11,10 @@ from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 from app.http.annotations import GoodResponse, notes_of
 from app.http.errors import ApiError, BadInput, DatabaseUnavailable, as_api_error
 from app.http.validation import field_errors
-from app.limits.status import HEADERS as LIMIT_HEADERS
 from app.openapi.schemas import REF, Json, Schemas, each_property, filled, is_file, is_null, without
 
 _JSON = "application/json"
-_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
-_REQUEST_ID: Json = {"X-Request-ID": {"$ref": "#/components/headers/X-Request-ID"}}
+_MULTIPART = "multipart/form-data"
 
 
 class Operation:
@@ -42,15 +40,12 @@ class Operation:
             "operationId": self._name,
             "tags": [self._tag],
             "summary": summary.rstrip("."),
-            "description": more.strip(),
+            "description": (more.strip() or summary)
+            + ("" if self._notes.needs_token else "\n\nNo token is needed."),
             "parameters": self._parameters(),
             "requestBody": body and self._request(body),
         }
         responses = dict(sorted((self._good_responses() | self._refusals()).items()))
-        if "429" in responses:  # what is limited says with every response how much is left
-            of_limits = {name: responses["429"]["headers"][name] for name in LIMIT_HEADERS}
-            for response in responses.values():
-                response["headers"] = response["headers"] | of_limits
         return filled(operation) | {
             "security": [{"bearer": []}] if self._notes.needs_token else [],
             "responses": responses,
@@ -75,15 +70,13 @@ class Operation:
         return found + self._notes.parameters
 
     def _request(self, model: type[BaseModel]) -> Json:
-        # JSON has no files, and forms have no null; only multipart has files.
+        # One shape: that forms are taken as well is said once, at the top. But JSON has no files;
+        # and forms, which have them, have no null.
         reference = self._schemas.of(model)
         whole = self._schemas.resolved(reference)
-        in_form = each_property(whole, is_null) | {"title": None}
-        by_type = {
-            _JSON: reference,
-            _FORMS[0]: each_property(in_form, is_file),
-            _FORMS[1]: in_form,
-        }
+        by_type = {_JSON: reference}
+        if each_property(whole, is_file) != whole:
+            by_type[_MULTIPART] = each_property(whole, is_null) | {"title": None}
         example = self._schemas.example(whole)
         content = {
             kind: {"schema": filled(schema)} | ({"example": example} if example else {})
@@ -104,8 +97,7 @@ class Operation:
         return found
 
     def _good_response(self, sentence: str | None, content: Json) -> Json:
-        headers = self._notes.headers | _REQUEST_ID
-        return filled({"description": sentence, "headers": headers, "content": content})
+        return filled({"description": sentence, "headers": self._notes.headers, "content": content})
 
     def _content(self, output: GoodResponse) -> Json:
         if output.shape is None:
@@ -123,7 +115,7 @@ class Operation:
                 str(error.status),
                 {
                     "description": HTTPStatus(error.status).phrase,
-                    "headers": dict(_REQUEST_ID),
+                    "headers": {},
                     "content": {
                         "application/problem+json": {
                             "schema": {
@@ -138,7 +130,7 @@ class Operation:
                 response["headers"][name] = {"$ref": f"#/components/headers/{name}"}
             examples = response["content"]["application/problem+json"]["examples"]
             examples.setdefault(*_example_of_error(error))
-        return found
+        return {status: filled(response) for status, response in found.items()}
 
     def _errors(self) -> Iterable[ApiError]:
         inputs = self._notes.inputs

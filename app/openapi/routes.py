@@ -5,13 +5,15 @@ The page is Swagger UI 5.35.0 (https://www.npmjs.com/package/swagger-ui-dist, Ap
 is typed into it goes nowhere but to this server.
 """
 
+from functools import lru_cache
 from pathlib import Path
 
-from flask import Blueprint, Response, current_app, send_from_directory
+from flask import Blueprint, Flask, Response, current_app, send_from_directory
 
 from app.http.annotations import documents_response, undocumented
 from app.http.conditional import conditional, has_validator
 from app.http.json import encode
+from app.http.languages import preferred
 from app.openapi.document import build
 
 bp = Blueprint("docs", __name__, url_prefix="/api")
@@ -24,15 +26,23 @@ _CSP = (
 )
 
 
+@lru_cache(maxsize=4)
+def encoded(app: Flask, language: str) -> bytes:
+    """Return the document as JSON; made for the first who asks for it, in some 10 ms."""
+    return encode(build(app, language))
+
+
 @bp.get("/openapi.json")
-@documents_response(200, "It.", {"application/json": {"schema": {"type": "object"}}})
+@documents_response(
+    200, "The OpenAPI document.", {"application/json": {"schema": {"type": "object"}}}
+)
 @conditional
 def show_document() -> Response:
     """Describe this API, as OpenAPI 3.1."""
-    made = current_app.extensions
-    if "openapi" not in made:  # by the first who asks: some 10 ms
-        made["openapi"] = encode(build(current_app))
-    response = Response(made["openapi"], mimetype="application/json")
+    # Flask's `current_app` stands for a different application in each request.
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    response = Response(encoded(app, preferred()), mimetype="application/json")
+    response.vary.add("Accept-Language")
     response.cache_control.no_cache = True  # to be kept, and asked about each time
     return response
 

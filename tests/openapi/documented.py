@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 METHODS = ("get", "post", "put", "patch", "delete")
 # What an answer may have beside what its operation says: of HTTP itself, and for browsers.
 COMMON = {
+    *("x-request-id", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"),
     *("connection", "content-length", "content-type", "date", "server", "keep-alive"),
     *("cache-control", "content-security-policy", "referrer-policy", "x-content-type-options"),
     *(
