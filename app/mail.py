@@ -17,6 +17,7 @@ from email.message import EmailMessage
 from email.utils import localtime, make_msgid
 from queue import Full, Queue
 from time import perf_counter, sleep
+from traceback import format_tb
 
 from email_validator import EmailNotValidError, validate_email
 from sqlalchemy.exc import SQLAlchemyError
@@ -111,8 +112,11 @@ class Mailer:
                     _log(f"a letter was given up: {what}", began, logging.ERROR)
                     return
                 _log(f"a letter was not sent yet: {what}", began, logging.WARNING)
-            except Exception:  # a defect of ours, which no attempt mends
-                log.exception("a letter was given up")
+            except Exception as error:  # a defect of ours, which no attempt mends
+                where = "".join(format_tb(error.__traceback__))
+                _log(
+                    f"a letter was given up: {type(error).__name__}\n{where}", began, logging.ERROR
+                )
                 return
             sleep(pause)
 
