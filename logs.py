@@ -32,11 +32,17 @@ _IN_THE_MESSAGE = {"method", "path", "route", "status"}  # of a request, where p
 
 _HANDLER = "beseda"  # by its name, because after a SIGHUP its class is another
 
-# C0 and C1 controls, DEL, and the two other ends of a line that Unicode has.
+# C0 and C1 controls, DEL, the two other ends of a line that Unicode has, and what turns the
+# direction of a text around.
 _CONTROLS = {
     code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
-    for code in (*range(32), *range(127, 160), 0x2028, 0x2029)
+    for code in (
+        *(*range(32), *range(127, 160), 0x2028, 0x2029),
+        *(0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)),
+    )
 }
+# JSON itself escapes C0 controls alone.
+_CONTROLS_OF_JSON = {code: text for code, text in _CONTROLS.items() if code >= 127}
 
 # What gunicorn quotes is what a client has sent, a header with a token perhaps.
 _QUOTED = re.compile(r""":? b?(['"]).*\1""")
@@ -52,9 +58,12 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "pid": record.process,
-            "message": _message_of(record),
+            "message": _message_of(record).translate(_CONTROLS_OF_JSON),
         }
-        fields |= _known_of(record)
+        fields |= {
+            name: value.translate(_CONTROLS_OF_JSON) if isinstance(value, str) else value
+            for name, value in _known_of(record).items()
+        }
         if trace := _trace_of(record):
             fields["traceback"] = trace
         try:

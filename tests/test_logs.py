@@ -335,3 +335,20 @@ def test_end_of_a_thread_is_one_line(
     assert json.loads(line)["message"] == "defect ended the thread writer"
     assert json.loads(line)["traceback"].endswith("LookupError: lost")
     assert handler.errors == 1
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+@pytest.mark.parametrize("control", ["\x9b", "\x7f", "\u2028", "\u202e", "\u2066"])
+def test_no_control_reaches_a_terminal(
+    capsys: pytest.CaptureFixture[str], form: str, control: str
+) -> None:
+    log = logging.getLogger("app.http.middleware")
+    handler = logs.configure("INFO", form)
+    try:
+        log.info("GET %s 404", f"/{control}31mEVIL")
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+    line = capsys.readouterr().out
+    assert "31mEVIL" in line
+    assert control not in line

@@ -30,7 +30,7 @@ EXPOSED = [
     REQUEST_ID,
 ]
 
-_UNKNOWN_PATH_CHARS = 32  # of a path that leads nowhere; a token is longer
+_UNKNOWN_PATH_CHARS = 20  # of a path that leads nowhere: less than any token has
 _PLAIN = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",

@@ -5,6 +5,7 @@ import random
 import struct
 import subprocess
 import sys
+import time
 import warnings
 import zipfile
 import zlib
@@ -426,3 +427,41 @@ def test_spoilt_file_is_a_picture_or_is_refused_and_nothing_else(kind):
 
     assert len(refusals) > 30
     assert set(refusals) <= {NO_PICTURE, TOO_MANY_PIXELS}
+
+
+# Small files that would take much
+
+
+def test_orientation_that_cannot_be_read_is_ignored() -> None:
+    png = encoded(Image.new("RGB", (8, 8), "teal"), "PNG")
+    chunk = b"eXIf" + bytes(8)
+    exif = struct.pack(">I", 8) + chunk + struct.pack(">I", zlib.crc32(chunk))
+
+    avatar = avatar_from(png[:33] + exif + png[33:])  # behind the header
+
+    assert Image.open(io.BytesIO(avatar)).size == (512, 512)
+
+
+def test_webp_may_have_fewer_pixels_than_others() -> None:
+    large = encoded(Image.new("RGB", (4000, 4000)), "WEBP")
+
+    with pytest.raises(InvalidPicture):
+        avatar_from(large)
+    assert avatar_from(encoded(Image.new("RGB", (3000, 3000)), "WEBP"))
+    assert avatar_from(encoded(Image.new("RGB", (4000, 4000)), "PNG"))
+
+
+def test_jpeg_of_many_exif_segments_is_refused_at_once() -> None:
+    jpeg = encoded(Image.new("RGB", (8, 8)), "JPEG")
+    segment = b"\xff\xe1" + struct.pack(">H", 18) + b"Exif\0\0II*\0\x08\0\0\0\0\0"
+    began = time.monotonic()
+
+    with pytest.raises(InvalidPicture):
+        avatar_from(jpeg[:2] + segment * 200_000 + jpeg[2:])
+
+    assert time.monotonic() - began < 1
+
+
+def test_long_and_narrow_pictures_are_refused() -> None:
+    with pytest.raises(InvalidPicture):
+        avatar_from(encoded(Image.new("L", (1, 30_000)), "PNG"))
