@@ -26,5 +26,7 @@ function keepShell() {
     },
   });
   const address = policy ? policy.createScriptURL("/sw.js") : "/sw.js";
-  addEventListener("load", () => navigator.serviceWorker.register(address).catch(() => {})); // a private window has none
+  const register = () => navigator.serviceWorker.register(address).catch(() => {}); // a private window has none
+  if (document.readyState === "complete") register();
+  else addEventListener("load", register);
 }
