@@ -6,7 +6,7 @@ PORT ?= 8000
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-quick test-long check lint format lock migration translations soak bench bench-quick clean
+.PHONY: help run demo test test-quick test-long check lint format lock migration translations soak bench bench-quick pictures clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -64,6 +64,9 @@ translations: $(VENV)/installed-dev ## Collect sentences from the code, compile 
 
 soak: $(VENV)/installed-dev ## Break things under load for MINUTES, and look whether a message was lost
 	@$(BIN)/python -m tests.delivery.soak --minutes $(or $(MINUTES),10)
+
+pictures: $(VENV)/installed-dev ## Take pictures of every screen of the page: pictures/ and docs/images/
+	@$(BIN)/python -m tests.web.pictures
 
 bench: $(VENV)/installed-dev ## Race against the peers, check every answer: table and picture in bench/results/
 	@$(BIN)/python -m bench $(BENCH)
