@@ -1,9 +1,20 @@
 """What streams are told, read from the tables: each state once, in order, to those it concerns."""
 
 import json
+import random
+from contextlib import suppress
+from typing import Any
 
+import pytest
+from sqlalchemy import select
+
+from app.database.transactions import reading
 from app.messenger import groups
-from tests.messenger.team import Team, kinds
+from app.messenger.groups import MemberNotFound
+from app.messenger.members import Membership
+from app.messenger.message_changes import MessageNotFound, delete_message, edit_message
+from app.messenger.models import Message
+from tests.messenger.team import Person, Team, kinds
 
 
 def test_a_new_room_and_its_messages_come_to_both(team: Team) -> None:
@@ -116,3 +127,79 @@ def test_the_epoch_stays(team: Team) -> None:
     epoch = team.events.epoch()
     assert epoch
     assert team.events.epoch() == epoch
+
+
+class Client:
+    """Somebody who keeps the state of all rooms from the stream alone, and is away at times."""
+
+    def __init__(self, person: Person) -> None:
+        self.person = person
+        self.cursor = 0
+        self.rooms: dict[str, dict[int, str]] = {}
+        self.joined: dict[str, int] = {}
+
+    def catch_up(self, limit: int) -> None:
+        """Apply what has happened since."""
+        for frame in self.person.frames(self.cursor, limit):
+            assert frame["id"] > self.cursor
+            self.cursor = frame["id"]
+            self.apply(frame)
+
+    def apply(self, frame: dict[str, Any]) -> None:
+        """Apply one frame."""
+        room = frame.get("room", "")
+        if frame["type"] == "room" and self.joined.get(room) != frame["chat"]["joined_id"]:
+            self.joined[room] = frame["chat"]["joined_id"]
+            self.rooms[room] = {}
+        elif frame["type"] == "room_left":
+            self.rooms.pop(room, None)
+            self.joined.pop(room, None)
+        elif frame["type"] == "message" or (frame["type"] == "message_edited" and frame["message"]["id"] in self.rooms[room]):
+            self.rooms[room][frame["message"]["id"]] = frame["message"]["content"]
+        elif frame["type"] == "message_deleted":
+            self.rooms[room].pop(frame["message"]["id"], None)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_who_is_away_at_times_knows_in_the_end_what_the_tables_say(team: Team, seed: int) -> None:
+    chance = random.Random(seed)
+    founder, *others = people = team.people(4)
+    places = [founder.group(*others), founder.group(others[0])]
+    clients = [Client(person) for person in people]
+    sent: list[tuple[Membership, int]] = []
+
+    def act() -> None:
+        place, other = chance.choice(places), chance.choice(others)
+        what = chance.random()
+        if what < 0.5 or not sent:
+            sent.append((place, founder.say(place, f"{chance.random()}").id))
+        elif what < 0.65:
+            edit_message(*chance.choice(sent), f"edited {chance.random()}", -1)
+        elif what < 0.75:
+            delete_message(*chance.choice(sent))
+        elif what < 0.87:
+            groups.add_member(place, other.name)
+        elif what < 0.97:
+            groups.remove_member(place, other.name)
+        else:
+            groups.change_room(place, {"title": f"{chance.random()}"})
+
+    for _ in range(60):
+        with team.app.app_context(), suppress(MessageNotFound, MemberNotFound):
+            act()
+        if chance.random() < 0.3:
+            chance.choice(clients).catch_up(chance.choice([1, 3, 100]))
+
+    for client in clients:
+        client.catch_up(100)
+        own = client.person.chats()[0]
+        assert client.rooms.keys() == {chat["name"] for chat in own}
+        for chat in own:
+            query = select(Message.id, Message.content).where(
+                Message.room_id == chat["id"],
+                Message.id > chat["joined_id"],
+                Message.deleted_at.is_(None),
+            )
+            with reading(team.engine) as connection:
+                expected = dict(connection.execute(query).all())
+            assert client.rooms[chat["name"]] == expected
