@@ -46,7 +46,7 @@ def test_listed_origin_may_read_answers_and_errors(client, origin, method, path,
     assert answer.headers["Access-Control-Allow-Origin"] == origin
     exposed = {each.strip() for each in answer.headers["Access-Control-Expose-Headers"].split(",")}
     of_limits = {"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"}
-    of_lists = {"ETag", "Link", "X-Search-As"}
+    of_lists = {"ETag", "Link", "X-Event-ID", "X-Search-As"}
     assert exposed == {"Retry-After", "X-Request-ID"} | of_lists | of_limits
     assert "Origin" in answer.headers["Vary"]
 

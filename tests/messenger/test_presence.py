@@ -1,10 +1,13 @@
 """Who is online, as several workers know it: told at once, repeated, and forgotten."""
 
+import threading
+
 import pytest
 from sqlalchemy import update
 
 from app.accounts.models import User
 from app.database.transactions import writing
+from app.messenger import presence
 from app.messenger.presence import ACTIVE_SECONDS, FORGET_SECONDS, Presence
 from app.realtime import Signal
 from app.services import services
@@ -46,13 +49,13 @@ class FakeRealtime:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("app.messenger.presence.monotonic", clock)
+    monkeypatch.setattr(presence, "monotonic", clock)
     return clock
 
 
 @pytest.fixture
 def workers(monkeypatch, clock):
-    monkeypatch.setattr("app.messenger.presence.threading.Thread.start", lambda _: None)
+    monkeypatch.setattr(threading.Thread, "start", lambda _: None)
     realtimes = [FakeRealtime(), FakeRealtime()]
     for one in realtimes:
         one.others = [other for other in realtimes if other is not one]
