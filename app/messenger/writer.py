@@ -122,7 +122,7 @@ class MessageWriter:
         ring: Is told of messages after their commit, in the order of their ids per room.
 
     Attributes:
-        tally: What it has done so far.
+        stats: What it has done so far.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class MessageWriter:
         self._wake.set()
 
     def post(self, draft: Draft) -> Stored:
-        """Store a message and return when it is committed and rung.
+        """Store a message and return when it is committed and published.
 
         Raises:
             ApiError: It could not be stored, or nobody knows whether it is.
