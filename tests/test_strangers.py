@@ -234,6 +234,8 @@ PUBLIC = {
     ("POST", "/accounts/api/token/refresh/"),
     ("POST", "/accounts/api/password/reset/"),
     ("POST", "/accounts/api/password/reset/confirm/"),
+    # The code stands in the body.
+    ("POST", "/accounts/api/setup/"),
     # SimpleJWT's: the token stands in the body.
     ("POST", "/accounts/api/token/verify/"),
     ("POST", "/accounts/api/token/blacklist/"),

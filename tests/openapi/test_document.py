@@ -463,7 +463,7 @@ GOOD: dict[str, Callable[[World], Request]] = {
     "create_post": lambda world: Request(
         body={"title": "T", "content": "C", "client_id": secrets.token_hex(8)}
     ),
-    "search_messages": lambda world: Request(query={"q": "word"}),
+    "search_messages": lambda world: Request(query={"q": "word", "room": world.room["name"]}),
     "search_user": lambda world: Request(query={"username": world.bob.username}),
     "add_friend": lambda world: Request(body={"username": world.bob.username}),
     "remove_friend": lambda world: Request(body={"username": world.bob.username}),

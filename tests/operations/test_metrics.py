@@ -133,7 +133,7 @@ def files_of(pid: int) -> list[str]:
     """Name the files in which a worker and its fellows keep their numbers."""
     maps = Path(f"/proc/{pid}/maps").read_text()
     (folder,) = {Path(path).parent for path in re.findall(r"/\S+beseda-metrics-\S+\.db", maps)}
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.glob("*.db"))
 
 
 # Several workers

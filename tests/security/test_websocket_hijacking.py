@@ -147,4 +147,4 @@ def test_odd_handshake_is_answered_and_harms_nothing(
         connection.sendall(handshake(server, chat_path(room), bearer, *headers, host=host))
         status = int(head_of(connection).split(b" ")[1])
 
-    assert status in (100, 101, 400, 426), status
+    assert status in (100, 101, 400, 426, 431), status
