@@ -154,7 +154,9 @@ class Client:
         elif frame["type"] == "room_left":
             self.rooms.pop(room, None)
             self.joined.pop(room, None)
-        elif frame["type"] == "message" or (frame["type"] == "message_edited" and frame["message"]["id"] in self.rooms[room]):
+        elif frame["type"] == "message" or (
+            frame["type"] == "message_edited" and frame["message"]["id"] in self.rooms[room]
+        ):
             self.rooms[room][frame["message"]["id"]] = frame["message"]["content"]
         elif frame["type"] == "message_deleted":
             self.rooms[room].pop(frame["message"]["id"], None)
