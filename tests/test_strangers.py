@@ -241,14 +241,16 @@ PUBLIC = {
     ("POST", "/accounts/api/token/blacklist/"),
 }
 PUBLIC_BLUEPRINTS = {"health", "media", "docs", "service", "web"}
-# Asks for a token as well, but only of a WebSocket, and says so with a close code: see below.
+# They ask for a token as well, but only of a WebSocket, and say so with a close code: see below
+# for the chat, and messenger/test_stream.py.
 CHAT = "/messenger/ws/ws/chat/<room_name>/"
+SOCKETS = {CHAT, "/messenger/ws/events/"}
 
 
 def private_routes(app: Flask) -> Iterator[tuple[str, str]]:
     """Yield method and path of every route that a token is needed for."""
     for rule in app.url_map.iter_rules():
-        if rule.rule == CHAT or rule.endpoint.partition(".")[0] in PUBLIC_BLUEPRINTS:
+        if rule.rule in SOCKETS or rule.endpoint.partition(".")[0] in PUBLIC_BLUEPRINTS:
             continue
         with app.test_request_context():
             path = str(rule.build(dict.fromkeys(rule.arguments, "1"), append_unknown=False)[1])  # type: ignore[index]
