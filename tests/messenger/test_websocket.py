@@ -184,9 +184,11 @@ def test_sockets_leave_descriptors_for_rest(tmp_path: Path) -> None:
 
 @pytest.mark.server
 def test_request_ends_with_the_upgrade(tmp_path: Path) -> None:
-    # So few that gunicorn may serve at a time; each greenlet of it is one of them.
+    # So few that gunicorn may serve at a time; each greenlet of it is one of them, and so is each
+    # idle connection of a client, while it is kept.
+    settings = {"GUNICORN_CMD_ARGS": "--worker-connections=3", "KEEPALIVE_SECONDS": "1"}
     with (
-        Server(tmp_path, {"GUNICORN_CMD_ARGS": "--worker-connections=3"}) as server,
+        Server(tmp_path, settings) as server,
         ExitStack() as stack,
     ):
         ann, bob = make_person(server.url), make_person(server.url)
