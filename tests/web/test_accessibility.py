@@ -53,6 +53,7 @@ def test_no_screen_has_a_barrier(
     seen: list[str] = []
 
     def look(name: str, page: Page = page) -> None:
+        page.locator("h1").first.wait_for(state="attached")
         page.evaluate(axe)
         seen.append(name)
         barriers.extend(f"{name}: {each}" for each in page.evaluate(RUN, RULES))
