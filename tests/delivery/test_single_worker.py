@@ -48,7 +48,8 @@ from tests.delivery.machines import none_lives, signal_all, wait_for
 from tests.delivery.proxy import Proxy
 from tests.factories import Person, make_person
 
-pytestmark = pytest.mark.server
+# The load takes a processor of its own, and all have promises about time.
+pytestmark = [pytest.mark.server, pytest.mark.alone]
 
 LONG = "Ж" * 9_990  # with a number before it at most 10,000 characters, about 20 KB of UTF-8
 LONG_MESSAGES = 300  # together more than kernels and an outbox keep for one reader
@@ -288,7 +289,6 @@ def test_clients_who_stop_for_a_while_miss_nothing(stage: Stage) -> None:
     assert load.problems(farewells={4408}) == []
 
 
-@pytest.mark.alone
 def test_readers_who_stop_cost_others_neither_time_nor_memory(stage: Stage) -> None:
     (server,) = stage.servers
     (worker,) = workers(server)
