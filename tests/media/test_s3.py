@@ -257,8 +257,8 @@ def test_picture_is_in_its_owners_export_and_without_the_storage_there_is_none(
         change_profile(1, {"image": picture().read()})
     (name,) = objects(s3)
 
-    whole = client.get("/accounts/api/users/me/export/", headers=bearer)
-    shown = whole.json["profile"]["image"]["base64"]  # read, or this export would not be over
+    with client.get("/accounts/api/users/me/export/", headers=bearer) as whole:
+        shown = whole.json["profile"]["image"]["base64"]  # and closed, or it would not be over
     services(app).media = store_at("http://127.0.0.1:1")
     none = client.get("/accounts/api/users/me/export/", headers=bearer)
 
