@@ -69,7 +69,9 @@ limit_request_line = 8190  # bytes, the most: 600 letters of any script in a que
 
 timeout = 60  # a worker that does not answer its master for so long is replaced
 graceful_timeout = 4  # within 5 s of SIGTERM the process is gone
-keepalive = 2  # seconds for the head of a request; `worker.py` keeps idle connections
+keepalive = (
+    4  # seconds for the head of a request, also while a worker has much to do; see `worker.py`
+)
 
 # Who may say for whom a request is, and over what, is told by PROXY_HOPS alone. Of itself
 # gunicorn believes any process of this machine, so also a proxy that hands on what it was sent.

@@ -145,10 +145,11 @@ def test_body_without_bounds_is_refused_before_it_ends(server: Server) -> None:
 
 # Clients with no hurry. gunicorn's `keepalive` is what bounds a head, REQUEST_SECONDS the rest.
 
+HEAD_SECONDS = 4
 SLOW = {
-    "says nothing": (b"", b"", 2),
-    "never ends its line": (b"GET /he", b"a", 2),
-    "never ends its head": (b"GET /healthz HTTP/1.1\r\nHost: x\r\n", b"X: y\r\n", 2),
+    "says nothing": (b"", b"", HEAD_SECONDS),
+    "never ends its line": (b"GET /he", b"a", HEAD_SECONDS),
+    "never ends its head": (b"GET /healthz HTTP/1.1\r\nHost: x\r\n", b"X: y\r\n", HEAD_SECONDS),
     "never ends its body": (POST + b"Content-Length: 900000\r\n\r\n{", b" ", REQUEST_SECONDS),
     "never begins its body": (POST + b"Content-Length: 900000\r\n\r\n", b"", REQUEST_SECONDS),
     "never ends its chunks": (
@@ -161,7 +162,11 @@ SLOW = {
         b"0",
         REQUEST_SECONDS,
     ),
-    "never ends its next request": (SMUGGLED + b"GET /healthz HTTP/1.1\r\n", b"X: y\r\n", 2),
+    "never ends its next request": (
+        SMUGGLED + b"GET /healthz HTTP/1.1\r\n",
+        b"X: y\r\n",
+        HEAD_SECONDS,
+    ),
 }
 
 
