@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine, Row, text
 
 from app.database.errors import is_unavailable
 from app.database.transactions import reading, writing
+from app.http.json import encode
 from app.messenger.search.words import words_of
 
 log = logging.getLogger(__name__)
@@ -55,20 +56,25 @@ _MOVE = text("UPDATE search_state SET indexed_to = :number")
 _TRY_LOCK = text(f"SELECT pg_try_advisory_xact_lock({_LOCK})")
 
 _FORGET = {
-    "sqlite": text("DELETE FROM message_words WHERE rowid = :id"),
-    "postgresql": text("DELETE FROM message_words WHERE message_id = :id"),
+    "sqlite": text("DELETE FROM message_words WHERE rowid IN (SELECT value FROM json_each(:ids))"),
+    "postgresql": text("DELETE FROM message_words WHERE message_id = ANY (CAST(:ids AS bigint[]))"),
 }
 _ADD = {
-    "sqlite": text("INSERT INTO message_words (rowid, words) VALUES (:id, :words)"),
+    "sqlite": text(
+        "INSERT INTO message_words (rowid, words)"
+        " SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:rows)"
+    ),
     "postgresql": text(
-        "INSERT INTO message_words VALUES (:id, CAST(CAST(:words AS text) AS tsvector))"
+        "INSERT INTO message_words"
+        " SELECT CAST(value ->> 0 AS bigint), CAST(value ->> 1 AS tsvector)"
+        " FROM json_array_elements(CAST(:rows AS json))"
     ),
 }
 
 
 def forget(connection: Connection, message_id: int) -> None:
     """Take the words of a message out of the index, in the transaction that changes its text."""
-    connection.execute(_FORGET[connection.dialect.name], {"id": message_id})
+    _forget(connection, [message_id])
 
 
 def forget_traces(engine: Engine) -> None:
@@ -110,17 +116,21 @@ def index_batch(engine: Engine) -> int:
         if not states:
             return 0
         # An edit may have been indexed in its earlier state.
-        ids = [{"id": each.id} for each in states]
-        connection.execute(_FORGET[connection.dialect.name], ids)
+        _forget(connection, [each.id for each in states])
         rows = [
-            {"id": each.id, "words": _indexed(connection.dialect.name, each.room_id, each.content)}
+            (each.id, _indexed(connection.dialect.name, each.room_id, each.content))
             for each in states
             if each.deleted_at is None
         ]
-        if rows:
-            connection.execute(_ADD[connection.dialect.name], rows)
+        connection.execute(_ADD[connection.dialect.name], {"rows": encode(rows).decode()})
         connection.execute(_MOVE, {"number": states[-1].number})
     return len(states)
+
+
+def _forget(connection: Connection, ids: Sequence[int]) -> None:
+    is_sqlite = connection.dialect.name == "sqlite"
+    values = encode(ids).decode() if is_sqlite else list(ids)
+    connection.execute(_FORGET[connection.dialect.name], {"ids": values})
 
 
 def _next(connection: Connection) -> Sequence[Row[Any]]:
