@@ -32,7 +32,7 @@ from tests.security.conftest import check_log
 from tests.security.raw import dial, frame, handshake, head_of
 from tests.servers import Server
 from tests.talk import chat_path
-from tests.test_strangers import CHAT, PUBLIC_BLUEPRINTS
+from tests.test_strangers import PUBLIC_BLUEPRINTS, SOCKETS
 
 pytestmark = pytest.mark.long
 
@@ -63,7 +63,7 @@ def all_routes(folder: Path) -> list[Route]:
     app = create_app(make_config(folder, sqlite_url(folder)))
     found = []
     for rule in app.url_map.iter_rules():
-        if rule.rule == CHAT:
+        if rule.rule in SOCKETS:
             continue
         said = getattr(app.view_functions[rule.endpoint], "_spec", None) or {}
         models = [said.get("body"), *(model for model, _ in said.get("args", ()))]
