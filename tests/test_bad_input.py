@@ -120,6 +120,7 @@ class Place(NamedTuple):
             tables = [
                 name
                 for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type='table'")
+                if not name.startswith("message_words")  # the server fills the index by itself
             ]
             found: dict[str, Any] = {
                 table: database.execute(f"SELECT count(*) FROM {table}").fetchone()

@@ -19,7 +19,7 @@ TIMEOUT_SECONDS = 0.1  # for anything that a Redis should answer at once; a requ
 LOOK_SECONDS = 1.0  # between two looks whether the Redis is back
 _REDIS_CONNECTIONS = 8
 _NOTHING = (0, 0.0)
-_BUCKETS_MAX = 10_000  # kept before those that are full again are swept out
+_BUCKETS_MAX = 10_000  # kept before those that are full again are removed
 
 
 @dataclass(frozen=True, slots=True)
