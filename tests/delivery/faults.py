@@ -332,7 +332,8 @@ def workers_are_renewed(stage: Stage) -> None:
     for server in stage.servers:
         before = workers(server)
         os.kill(master(server), signal.SIGHUP)
-        wait_for(partial(none_lives, before), 10, "SIGHUP ends the old workers")
+        # They accept until all the new ones have loaded, for 30 s at most, and then drain.
+        wait_for(partial(none_lives, before), 40, "SIGHUP ends the old workers")
         server.wait_ready()
 
 

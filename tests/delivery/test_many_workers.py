@@ -13,7 +13,7 @@ from tests.delivery.load import Load
 from tests.delivery.machines import PostgresServer, RedisServer, wait_for
 from tests.delivery.signs import LogReader
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.alone]
 
 AT_ONCE_SECONDS = 0.050  # the promise: so soon the typical message has crossed workers
 
