@@ -101,7 +101,7 @@ def list_users(asked: PageRequest, query: str) -> Page:
 def change_user(admin_id: int, user_id: int, changes: Mapping[str, bool]) -> Mapping[str, Any]:
     """Activate or deactivate a user, or make an administrator of them, or no longer.
 
-    Whoever is deactivated is logged out everywhere.
+    A user who is deactivated is logged out everywhere.
 
     Args:
         admin_id: The caller.

@@ -1,7 +1,7 @@
 """Use cases: change one's own password or e-mail address, and prove who one is.
 
-Whoever holds somebody's access token must not get the account as well, so each of these asks for
-the password.
+A stolen access token must not be enough to take over the account, so each of these asks for the
+password.
 """
 
 from flask_babel import lazy_gettext as _

@@ -1,6 +1,6 @@
 """Letters that tell people of changes of their account, where this server sends mail.
 
-Whoever did not make the change learns of it while something can be done about it. The change does
+An owner who did not make the change learns of it while it can still be undone. The change does
 not depend on the letter: if too many letters wait already, the log says so.
 """
 

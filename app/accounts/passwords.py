@@ -188,7 +188,7 @@ def _check_effort(encoded: str) -> None:
 def _check(password: str, stored_hash: str | None) -> Verdict:
     stored = stored_hash or _NOBODYS_HASH
     if not stored.startswith((_PBKDF2, _DJANGOS_ARGON2, "$argon2")):
-        stored = _NOBODYS_HASH  # of somebody who cannot log in, which shall not show in the time
+        stored = _NOBODYS_HASH  # a user who cannot log in must not be told by the time
     try:
         if stored.startswith(_PBKDF2):
             ok = _Pbkdf2.parse(stored).matches(password)
