@@ -1,8 +1,8 @@
 """Who types, and who is online. Nothing of it is stored: workers tell each other over the bus.
 
 A worker knows what its own streams say. It tells the others of every change at once, and of all
-its people every 30 seconds. What was not repeated for 75 seconds is forgotten, so the people of
-a worker that was killed go offline by themselves.
+its people every 30 seconds. What was not repeated for 70 seconds is forgotten, so the people of
+a worker that was killed go offline by themselves, and everybody knows it within 75 seconds.
 """
 
 import logging
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 ACTIVE_SECONDS = 60.0  # somebody is online for so long after a stream of theirs said `active`
 CLOSED_SECONDS = 5.0  # … and for so long after it was closed: pages reconnect
 REPEAT_SECONDS = 30.0  # between two messages that name all people of a worker
-FORGET_SECONDS = 75.0  # what was not repeated for so long is not true any more
+FORGET_SECONDS = 70.0  # what was not repeated for so long is not true any more
 CHECK_SECONDS = 1.0
 CHUNK = 500  # user ids in one signal; a notification of PostgreSQL carries less than 8,000 bytes
 
