@@ -15,7 +15,8 @@ from PIL import Image
 
 from app.clock import utcnow
 from app.media.store import FolderStore
-from app.messenger.store import Draft, Stored, store
+from app.messenger.drafts import Draft, Stored
+from app.messenger.store import store
 from app.services import services
 from tests.crowds import CROWD, all_at_once
 from tests.factories import PASSWORD, new_name

@@ -8,223 +8,19 @@ has happened since. A page may be empty, and still not be the last one.
 """
 
 import secrets
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
-from typing import Any, TypeAlias
+from collections.abc import Collection, Mapping, Sequence, Set
 
-from sqlalchemy import (
-    Boolean,
-    ColumnClause,
-    Connection,
-    Engine,
-    Integer,
-    String,
-    Text,
-    column,
-    delete,
-    select,
-    text,
-)
+from sqlalchemy import Connection, Engine, delete, select, text
 
 from app.database.prepared import AnyRow, Prepared
 from app.database.transactions import insert_once, writing
-from app.database.types import UtcDateTime
-from app.http.json import encode
-from app.media.store import image_url
 from app.messenger import chats
-from app.messenger.chats import BLOCKED, NEWEST, UNREAD, in_words_of
+from app.messenger.chats import BLOCKED
+from app.messenger.event_frames import event_of, frame_for, is_shown, message_frame
+from app.messenger.event_queries import EVENTS_OF_ALL, EVENTS_OF_ONE, PAGE_MAX, RANGE
 from app.messenger.history import reading_history
 from app.messenger.models import Installation, RoomMember
-from app.messenger.schemas import message_bytes
-from app.realtime import Event, EventPage, FramePage, MembershipChange, Publication
-
-RANGE = 10_000  # event ids that one page looks at
-PAGE_MAX = 500  # events of one page
-READERS_MAX = 20  # members of a room in which everybody sees how far the others have read
-
-_AFTER = "CAST(:after AS bigint)"
-_IN_RANGE = f"> {_AFTER} AND :number <= {_AFTER} + {RANGE}"
-
-
-def _part(number: str, kind: str, columns: str, source: str) -> str:
-    # The second limit is one that PostgreSQL knows when it makes its plan. Of the first one it
-    # expects so many rows that it would read whole tables to join them.
-    # Each part has its own order and limit: with those of all together, PostgreSQL would read
-    # everything that is newer to find the oldest of it.
-    in_range = _IN_RANGE.replace(":number", number)
-    where = " AND " if " WHERE " in source else " WHERE "
-    return f"""
-        SELECT * FROM (SELECT * FROM (
-            SELECT {number} AS number, '{kind}' AS kind, {columns}
-            FROM {source}{where}{number} {in_range}
-            ORDER BY {number} LIMIT CAST(:most AS bigint)
-        ) AS part LIMIT {PAGE_MAX}) AS few"""
-
-
-_MESSAGE = (
-    "message.room_id, message.user_id, message.id AS message_id, 0 AS joined_id, 0 AS left_id"
-)
-_MEMBER = "member.room_id, member.user_id, 0 AS message_id, member.joined_id, member.left_id"
-_ROOM = "room.id AS room_id, 0 AS user_id, 0 AS message_id, 0 AS joined_id, 0 AS left_id"
-_USER = "0 AS room_id, person.id AS user_id, 0 AS message_id, 0 AS joined_id, 0 AS left_id"
-_HERE = "member.left_id IS NULL"
-
-# Everything that happens.
-_ALL = [
-    _part("message.id", "message", _MESSAGE, "messages AS message WHERE deleted_at IS NULL"),
-    _part(
-        "message.changed_id",
-        "changed",
-        _MESSAGE,
-        "messages AS message WHERE message.changed_id IS NOT NULL",
-    ),
-    # At `joined_id`, and once more at `changed_id`: a change of a membership must not hide that
-    # it is a new one.
-    _part("member.joined_id", "joined", _MEMBER, f"memberships AS member WHERE {_HERE}"),
-    _part(
-        "member.changed_id",
-        "place",
-        _MEMBER,
-        "memberships AS member WHERE member.changed_id <> member.joined_id",
-    ),
-    _part("member.read_changed_id", "read", _MEMBER, f"memberships AS member WHERE {_HERE}"),
-    _part("room.changed_id", "room", _ROOM, "chat_rooms AS room"),
-    _part(
-        "person.changed_id", "user", _USER, "users AS person WHERE person.changed_id IS NOT NULL"
-    ),
-]
-
-# What one person is told: of rooms that they are in, what has happened since they joined.
-_IS_OWN = "mine.user_id = CAST(:user_id AS bigint) AND mine.left_id IS NULL"
-_MESSAGES_OF_OWN = {
-    # The walk goes from room to room, and reads in each what is newer: the index has it so.
-    "sqlite": f"""
-        SELECT message.id AS number, 'message' AS kind, {_MESSAGE}
-        FROM memberships AS mine CROSS JOIN messages AS message
-            ON message.room_id = mine.room_id
-            AND message.id > max({_AFTER}, mine.joined_id)
-            AND message.id <= {_AFTER} + {RANGE}
-        WHERE {_IS_OWN} AND message.deleted_at IS NULL""",
-    "postgresql": f"""
-        SELECT message.id AS number, 'message' AS kind, {_MESSAGE}
-        FROM memberships AS mine CROSS JOIN LATERAL (
-            SELECT room_id, user_id, id FROM messages
-            WHERE (room_id, id) > (mine.room_id, greatest({_AFTER}, mine.joined_id))
-                AND (room_id, id) <= (mine.room_id, {_AFTER} + {RANGE})
-                AND deleted_at IS NULL
-            ORDER BY room_id, id LIMIT CAST(:most AS bigint)
-        ) AS message
-        WHERE {_IS_OWN}""",
-}
-_IS_MY_PLACE = "member.user_id = CAST(:user_id AS bigint)"
-_OF_ONE = [
-    _part(
-        "message.changed_id",
-        "changed",
-        _MESSAGE,
-        "messages AS message JOIN memberships AS mine ON mine.room_id = message.room_id"
-        f" WHERE {_IS_OWN} AND message.id > mine.visible_from"
-        " AND message.changed_id > mine.joined_id",
-    ),
-    _part(
-        "member.joined_id",
-        "joined",
-        _MEMBER,
-        f"memberships AS member WHERE {_IS_MY_PLACE} AND {_HERE}",
-    ),
-    _part(
-        "member.changed_id",
-        "place",
-        _MEMBER,
-        f"memberships AS member WHERE {_IS_MY_PLACE} AND member.changed_id <> member.joined_id",
-    ),
-    _part(
-        "member.read_changed_id",
-        "read",
-        _MEMBER,
-        "memberships AS member JOIN memberships AS mine ON mine.room_id = member.room_id"
-        " JOIN users AS viewer ON viewer.id = mine.user_id"
-        " JOIN users AS other ON other.id = member.user_id"
-        f" WHERE {_IS_OWN} AND {_HERE} AND member.read_changed_id > mine.joined_id"
-        " AND (viewer.id = other.id OR"
-        f" (viewer.show_read AND other.show_read AND NOT {BLOCKED}))",
-    ),
-    _part(
-        "room.changed_id",
-        "room",
-        _ROOM,
-        "chat_rooms AS room JOIN memberships AS mine ON mine.room_id = room.id"
-        f" WHERE {_IS_OWN} AND room.changed_id > mine.joined_id",
-    ),
-    _part(
-        "person.changed_id",
-        "user",
-        _USER,
-        "users AS person WHERE person.changed_id IS NOT NULL AND ("
-        " person.id = CAST(:user_id AS bigint) OR EXISTS ("
-        " SELECT 1 FROM memberships AS mine JOIN memberships AS member"
-        " ON member.room_id = mine.room_id AND member.user_id = person.id"
-        f" WHERE {_IS_OWN} AND {_HERE}))",
-    ),
-]
-
-_EVENTS = f"""
-WITH page AS (
-    SELECT * FROM (
-        SELECT * FROM (:parts) AS found ORDER BY number LIMIT CAST(:most AS bigint)
-    ) AS few LIMIT {PAGE_MAX}
-)
-SELECT
-    newest.at AS newest, page.number, page.kind, page.room_id, page.user_id, page.message_id,
-    page.joined_id, page.left_id, room.name AS room_name, person.username,
-    person.show_read, profile.image, member.read_id,
-    CASE WHEN page.kind = 'read' THEN {UNREAD} END AS unread,
-    CASE WHEN page.kind = 'read' THEN (
-        SELECT count(*) FROM (
-            SELECT 1 FROM memberships WHERE room_id = page.room_id AND left_id IS NULL
-            LIMIT {READERS_MAX + 1}
-        ) AS capped
-    ) END AS readers,
-    message.deleted_at, message.content, message.timestamp, message.client_id,
-    message.edited_at, message.reply_to_id
-FROM (SELECT {NEWEST} AS at) AS newest
-LEFT JOIN page ON true
-LEFT JOIN chat_rooms AS room ON room.id = page.room_id
-LEFT JOIN users AS person ON person.id = page.user_id
-LEFT JOIN profiles AS profile ON profile.user_id = person.id AND page.kind = 'user'
-LEFT JOIN memberships AS member
-    ON member.room_id = page.room_id AND member.user_id = page.user_id AND page.kind = 'read'
-LEFT JOIN messages AS message ON message.id = page.message_id
-ORDER BY page.number
-"""
-_COLUMNS: tuple[ColumnClause[Any], ...] = (
-    column("newest", Integer),
-    column("number", Integer),
-    column("kind", String),
-    *(column(name, Integer) for name in ("room_id", "user_id", "message_id")),
-    *(column(name, Integer) for name in ("joined_id", "left_id")),
-    *(column(name, String) for name in ("room_name", "username")),
-    column("show_read", Boolean),
-    column("image", String),
-    *(column(name, Integer) for name in ("read_id", "unread", "readers")),
-    column("deleted_at", UtcDateTime),
-    column("content", Text),
-    column("timestamp", UtcDateTime),
-    column("client_id", String),
-    column("edited_at", UtcDateTime),
-    column("reply_to_id", Integer),
-)
-
-
-def _prepared(dialect: str, parts: Iterable[str]) -> Prepared:
-    sql = in_words_of(dialect, _EVENTS, parts=" UNION ALL ".join(parts), at="page.number")
-    return Prepared(text(sql).columns(*_COLUMNS))
-
-
-_EVENTS_OF_ALL = {dialect: _prepared(dialect, _ALL) for dialect in _MESSAGES_OF_OWN}
-_EVENTS_OF_ONE = {
-    dialect: _prepared(dialect, [messages, *_OF_ONE])
-    for dialect, messages in _MESSAGES_OF_OWN.items()
-}
+from app.realtime import EventPage, FramePage, Publication
 
 
 def begin_epoch(engine: Engine) -> None:
@@ -232,9 +28,6 @@ def begin_epoch(engine: Engine) -> None:
     with writing(engine) as connection:
         connection.execute(delete(Installation))
         insert_once(connection, Installation, id=1, epoch=secrets.token_hex(8))
-
-
-_Chats: TypeAlias = Mapping[tuple[int, int, int], Mapping[str, Any]]
 
 
 class MessengerEvents:
@@ -281,7 +74,7 @@ class MessengerEvents:
         limit = min(limit, PAGE_MAX)
         bounds = {"after": after, "most": limit, "user_id": user_id}
         with reading_history(self._engine) as connection:
-            rows = _EVENTS_OF_ONE[connection.dialect.name].all(connection, bounds)
+            rows = EVENTS_OF_ONE[connection.dialect.name].all(connection, bounds)
             events = [row for row in rows if row.number is not None]
             described = chats.find_chats(
                 connection,
@@ -294,7 +87,7 @@ class MessengerEvents:
         frames = [
             (row.number, frame)
             for row in events
-            if (frame := _frame_for(user_id, row, described)) is not None
+            if (frame := frame_for(user_id, row, described)) is not None
         ]
         return FramePage(frames, *_reached(rows, after, limit))
 
@@ -304,7 +97,7 @@ class MessengerEvents:
         limit = min(limit, PAGE_MAX)
         bounds = {"after": after, "most": limit}
         with reading_history(self._engine) as connection:
-            rows = _EVENTS_OF_ALL[connection.dialect.name].all(connection, bounds)
+            rows = EVENTS_OF_ALL[connection.dialect.name].all(connection, bounds)
             events = [row for row in rows if row.number is not None]
             told = {row.number: _told_of(connection, row, here) for row in events}
             described = chats.find_chats(
@@ -317,7 +110,7 @@ class MessengerEvents:
                 ],
             )
         return EventPage(
-            [_event(row, told[row.number], described) for row in events],
+            [event_of(row, told[row.number], described) for row in events],
             *_reached(rows, after, limit),
         )
 
@@ -345,7 +138,7 @@ def _told_of(connection: Connection, row: AnyRow, here: Set[int]) -> Set[int]:
         return here & _acquainted(connection, row.user_id)
     if row.kind == "read":
         # Their own devices are told what is unread, and those are told nothing who may not know.
-        hidden = _hidden_from(connection, row) if _is_shown(row) else frozenset()
+        hidden = _hidden_from(connection, row) if is_shown(row) else frozenset()
         return here & (hidden | {row.user_id})
     if row.kind in ("joined", "place"):
         return here & {row.user_id}
@@ -382,11 +175,6 @@ _HIDDEN = Prepared(
 )
 
 
-def _is_shown(row: AnyRow) -> bool:
-    # Whether others than the reader may be told how far somebody has read.
-    return bool(row.show_read and row.readers <= READERS_MAX)
-
-
 def _hidden_from(connection: Connection, row: AnyRow) -> Set[int]:
     rows = _HIDDEN.all(connection, {"user_id": row.user_id, "room_id": row.room_id})
     return {user_id for (user_id,) in rows}
@@ -404,85 +192,3 @@ _ACQUAINTED = Prepared(
 def _acquainted(connection: Connection, user_id: int) -> Set[int]:
     rows = _ACQUAINTED.all(connection, {"user_id": user_id})
     return {user_id, *(other_id for (other_id,) in rows)}
-
-
-# Frames
-
-
-def message_frame(number: int, room_name: str, payload: bytes) -> bytes:
-    """Return the frame of a new message, which is encoded already."""
-    return b'{"type":"message","id":%d,"room":%b,"message":%b}' % (
-        number,
-        encode(room_name),
-        payload,
-    )
-
-
-def _frame(kind: str, row: AnyRow, **values: Any) -> bytes:
-    return encode({"type": kind, "id": row.number} | values)
-
-
-def _payload(row: AnyRow) -> bytes:
-    return message_bytes(row.message_id, row.username, *row[-5:])
-
-
-def _changed_frame(row: AnyRow) -> bytes:
-    if row.deleted_at is not None:
-        message = {"id": row.message_id, "deleted_at": row.deleted_at}
-        return _frame("message_deleted", row, room=row.room_name, message=message)
-    return b'{"type":"message_edited","id":%d,"room":%b,"message":%b}' % (
-        row.number,
-        encode(row.room_name),
-        _payload(row),
-    )
-
-
-def _read_frame(row: AnyRow, *, is_own: bool) -> bytes:
-    unread = {"unread": row.unread} if is_own else {}
-    return _frame("read", row, room=row.room_name, user=row.username, read_id=row.read_id, **unread)
-
-
-def _room_frame(row: AnyRow, user_id: int, described: _Chats) -> bytes | None:
-    chat = described.get((row.number, row.room_id, user_id))
-    # None: they have left since, which has an event of its own.
-    return None if chat is None else _frame("room", row, room=row.room_name, chat=chat)
-
-
-def _user_frame(row: AnyRow) -> bytes:
-    user = {"id": row.user_id, "username": row.username, "image": image_url(row.image)}
-    return _frame("user", row, user=user)
-
-
-def _frame_for(user_id: int, row: AnyRow, described: _Chats) -> bytes | None:
-    # What one person is told of an event of theirs.
-    if row.kind == "message":
-        return message_frame(row.number, row.room_name, _payload(row))
-    if row.kind == "changed":
-        return _changed_frame(row)
-    if row.kind == "user":
-        return _user_frame(row)
-    if row.kind == "read":
-        is_own = row.user_id == user_id
-        return _read_frame(row, is_own=is_own) if is_own or row.readers <= READERS_MAX else None
-    if row.kind == "place" and row.left_id is not None:
-        return _frame("room_left", row, room=row.room_name)
-    return _room_frame(row, user_id, described)
-
-
-def _event(row: AnyRow, told: Set[int], described: _Chats) -> Event:
-    if row.kind == "message":
-        payload = _payload(row)
-        frame = message_frame(row.number, row.room_name, payload)
-        return Event(row.number, row.room_id, frame, payload=payload)
-    if row.kind == "changed":
-        return Event(row.number, row.room_id, _changed_frame(row), dict.fromkeys(told, b""))
-    if row.kind == "read" and _is_shown(row):
-        frames = dict.fromkeys(told, b"")
-        if row.user_id in told:
-            frames[row.user_id] = _read_frame(row, is_own=True)
-        return Event(row.number, row.room_id, _read_frame(row, is_own=False), frames)
-    frames = {user_id: _frame_for(user_id, row, described) or b"" for user_id in told}
-    change = None
-    if row.kind in ("joined", "place"):
-        change = MembershipChange(row.room_id, row.user_id, row.joined_id, row.left_id)
-    return Event(row.number, frames=frames, change=change)

@@ -21,16 +21,10 @@ from app.media.avatar_uploads import (
     discard_avatar,
     save_avatar,
 )
-from app.messenger import chats, groups
+from app.messenger import chats, group_members, groups
 from app.messenger.chat_routes import ROOM_NAME
-from app.messenger.groups import (
-    GroupFull,
-    LastAdmin,
-    MemberNotFound,
-    NotAdmin,
-    NotAGroup,
-    TooManyRooms,
-)
+from app.messenger.group_members import LastAdmin, MemberNotFound
+from app.messenger.groups import GroupFull, NotAdmin, NotAGroup, TooManyRooms
 from app.messenger.members import Membership, RoomNotFound, require_member
 from app.messenger.schemas import ChatOut, GroupIn, MemberOut, RoleIn, RoomChangeIn
 from app.services import services
@@ -112,7 +106,7 @@ def _change(member: Membership, values: Mapping[str, Any]) -> None:
 @documents_error(RoomNotFound)
 def list_members(room_name: str) -> Response:
     """List the members of one of the caller's rooms."""
-    return json_response(groups.list_members(_member(room_name).room_id))
+    return json_response(group_members.list_members(_member(room_name).room_id))
 
 
 @bp.post("/chatrooms/<room_name>/members/")
@@ -124,7 +118,7 @@ def list_members(room_name: str) -> Response:
 @documents_error(RoomNotFound, UserNotFound, NotAGroup, GroupFull, TooManyRooms, Blocked)
 def add_member(room_name: str, body: UsernameIn) -> Response:
     """Add somebody to a group, as any member may."""
-    member, is_new = groups.add_member(_member(room_name), body.username)
+    member, is_new = group_members.add_member(_member(room_name), body.username)
     return json_response(member, 201 if is_new else 200)
 
 
@@ -137,7 +131,7 @@ def add_member(room_name: str, body: UsernameIn) -> Response:
 @documents_error(RoomNotFound, MemberNotFound, NotAGroup, NotAdmin, LastAdmin)
 def change_member(room_name: str, username: str, body: RoleIn) -> Response:
     """Appoint an administrator of a group, or take the appointment back."""
-    return json_response(groups.change_role(_member(room_name), username, body.role))
+    return json_response(group_members.change_role(_member(room_name), username, body.role))
 
 
 @bp.delete("/chatrooms/<room_name>/members/<username>/")
@@ -148,7 +142,7 @@ def change_member(room_name: str, username: str, body: RoleIn) -> Response:
 @documents_error(RoomNotFound, MemberNotFound, NotAGroup, NotAdmin)
 def remove_member(room_name: str, username: str) -> Response:
     """Remove somebody from a group, or leave it."""
-    groups.remove_member(_member(room_name), username)
+    group_members.remove_member(_member(room_name), username)
     return Response(status=204)
 
 

@@ -8,12 +8,12 @@ from sqlalchemy import BigInteger, Connection, bindparam, select, update
 from app.database.keyset import AnySelect, KeysetQuery, Page, PageRequest
 from app.database.transactions import reading, writing
 from app.http.errors import BadInput
+from app.messenger.drafts import Draft, Stored
 from app.messenger.history import MESSAGES
 from app.messenger.members import Membership, require_member
 from app.messenger.message_changes import MessageNotFound, get_message
 from app.messenger.models import Message, Room, RoomMember
 from app.messenger.rooms import ids_of_rooms
-from app.messenger.store import Draft, Stored
 from app.services import services
 
 FORGOTTEN_AT_ONCE = 1000  # client_ids; nobody else stores anything on SQLite meanwhile

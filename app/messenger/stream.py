@@ -19,6 +19,7 @@ from app.http.annotations import undocumented
 from app.http.body import decode_json
 from app.http.errors import NON_FIELD, ApiError, BadInput, DatabaseUnavailable, as_api_error
 from app.http.json import encode
+from app.messenger.drafts import Draft, Stored
 from app.messenger.frames_in import ActiveIn, ReadIn, SendIn, TypingIn, read_frame, ref_of
 from app.messenger.handshake import (
     BadParameterError,
@@ -32,7 +33,6 @@ from app.messenger.members import Membership, require_member
 from app.messenger.messages import check_reply
 from app.messenger.read_marks import Move
 from app.messenger.session import Session, client_id_of
-from app.messenger.store import Draft, Stored
 from app.messenger.writer import Outcome
 from app.realtime import BEAT_SECONDS, Close, HistoryUnavailableError, StreamSubscription, closing
 from app.realtime.loop import monotonic, spawn

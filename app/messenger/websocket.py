@@ -16,6 +16,7 @@ from app.accounts.tokens import Caller, TokenNotValid
 from app.http.annotations import undocumented
 from app.http.body import decode_json
 from app.http.errors import ApiError
+from app.messenger.drafts import Draft, Stored
 from app.messenger.handshake import (
     BadParameterError,
     Handshake,
@@ -27,7 +28,6 @@ from app.messenger.handshake import (
 from app.messenger.members import Membership, RoomNotFound, require_member
 from app.messenger.schemas import ChatIn
 from app.messenger.session import Session, client_id_of, realtime_of
-from app.messenger.store import Draft, Stored
 from app.messenger.writer import Outcome
 from app.realtime import Subscription, closing
 from app.services import services

@@ -28,7 +28,8 @@ from app.http.errors import (
     TemporarilyUnavailable,
     as_api_error,
 )
-from app.messenger.store import Draft, OutcomeUnknownError, Stored, store
+from app.messenger.drafts import Draft, OutcomeUnknownError, Stored
+from app.messenger.store import store
 from app.realtime import Publication
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from app.database.transactions import current_engine, writing
 from app.database.vacuum import purge_deleted_pages
 from app.http.errors import Overloaded
 from app.messenger.announcements import announce
-from app.messenger.groups import leave_rooms
+from app.messenger.group_members import leave_rooms
 from app.messenger.messages import forget_client_ids, forget_last_client_ids
 from app.messenger.rooms import has_other_rooms, lock_rooms, rename_rooms
 from app.messenger.search.index import forget_traces

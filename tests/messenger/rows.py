@@ -11,8 +11,8 @@ from sqlalchemy import Connection, Engine, func, insert, select
 from app.accounts.models import User
 from app.clock import utcnow
 from app.database.transactions import reading, writing
+from app.messenger.drafts import Draft
 from app.messenger.models import Message, Room
-from app.messenger.store import Draft
 
 NOW = datetime(2024, 12, 12, 10, tzinfo=UTC)
 _count = itertools.count(1)

@@ -11,11 +11,11 @@ from app.accounts.models import User
 from app.clock import utcnow
 from app.database.transactions import reading, writing
 from app.messenger import chats, groups
+from app.messenger.drafts import Stored
 from app.messenger.events import MessengerEvents
 from app.messenger.members import Membership, require_member
 from app.messenger.messages import post_message
 from app.messenger.rooms import open_room
-from app.messenger.store import Stored
 from app.services import services
 from tests.factories import new_name
 

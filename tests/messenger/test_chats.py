@@ -10,7 +10,7 @@ from sqlalchemy import event, insert, text
 from app.accounts.models import User
 from app.clock import utcnow
 from app.database.transactions import reading, writing
-from app.messenger import chats, groups
+from app.messenger import chats, group_members
 from app.messenger.chats import MEMBERS_MAX
 from app.messenger.models import RoomMember
 from tests.crowds import all_at_once
@@ -235,7 +235,7 @@ def test_who_left_is_shown_nothing(team: Team) -> None:
     ann, bob = team.people(2)
     group = ann.group(bob)
     with team.app.app_context():
-        groups.remove_member(bob.in_room(group.room_name), bob.name)
+        group_members.remove_member(bob.in_room(group.room_name), bob.name)
 
     assert bob.chats()[0] == []
     place = (1, group.room_id, bob.id)

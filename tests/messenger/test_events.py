@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import select
 
 from app.database.transactions import reading
-from app.messenger import groups
-from app.messenger.groups import MemberNotFound
+from app.messenger import group_members, groups
+from app.messenger.group_members import MemberNotFound
 from app.messenger.members import Membership
 from app.messenger.message_changes import MessageNotFound, delete_message, edit_message
 from app.messenger.models import Message
@@ -52,7 +52,7 @@ def test_who_joins_hears_of_the_group_and_then_what_is_said(team: Team) -> None:
     group = ann.group(bob)
     ann.say(group, "before")
     with team.app.app_context():
-        groups.add_member(group, eve.name)
+        group_members.add_member(group, eve.name)
     after = ann.say(group, "after")
 
     joined, changed, message = eve.frames()
@@ -67,7 +67,7 @@ def test_who_left_hears_so_and_nothing_more(team: Team) -> None:
     group = ann.group(bob, eve)
     ann.say(group, "one")
     with team.app.app_context():
-        groups.remove_member(group, bob.name)
+        group_members.remove_member(group, bob.name)
     ann.say(group, "two")
 
     assert kinds(bob.frames()) == ["room_left"]
@@ -180,9 +180,9 @@ def test_who_is_away_at_times_knows_in_the_end_what_the_tables_say(team: Team, s
         elif what < 0.75:
             delete_message(*chance.choice(sent))
         elif what < 0.87:
-            groups.add_member(place, other.name)
+            group_members.add_member(place, other.name)
         elif what < 0.97:
-            groups.remove_member(place, other.name)
+            group_members.remove_member(place, other.name)
         else:
             groups.change_room(place, {"title": f"{chance.random()}"})
 

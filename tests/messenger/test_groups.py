@@ -12,10 +12,11 @@ from sqlalchemy import func, select
 
 from app.database.transactions import reading
 from app.http.errors import ApiError
-from app.messenger import groups
+from app.messenger import group_members, groups
+from app.messenger.drafts import Draft, Stored
 from app.messenger.members import RoomNotFound
 from app.messenger.models import Room
-from app.messenger.store import Draft, Stored, store
+from app.messenger.store import store
 from app.services import services
 from tests.crowds import all_at_once
 from tests.messenger.http import Caller, sign_up
@@ -284,12 +285,12 @@ def test_of_two_last_administrators_who_leave_one_hands_over(team: Team) -> None
         ann, bob, eve = team.people(3)
         group = ann.group(bob, eve)
         with team.app.app_context():
-            groups.change_role(group, bob.name, "admin")
+            group_members.change_role(group, bob.name, "admin")
         places = [person.in_room(group.room_name) for person in (ann, bob)]
 
         outcomes = all_at_once(
             [
-                partial(attempt, team, partial(groups.remove_member, place, place.username))
+                partial(attempt, team, partial(group_members.remove_member, place, place.username))
                 for place in (*places, *places)
             ]
         )
@@ -298,7 +299,7 @@ def test_of_two_last_administrators_who_leave_one_hands_over(team: Team) -> None
         assert len(left) == 2
         assert all(each is None or isinstance(each, RoomNotFound) for each in outcomes)
         with team.app.app_context():
-            (rest,) = groups.list_members(group.room_id)
+            (rest,) = group_members.list_members(group.room_id)
         assert (rest["id"], rest["role"]) == (eve.id, "admin")
 
 
@@ -311,7 +312,7 @@ def test_nothing_is_sent_after_its_sender_was_removed(team: Team) -> None:
         def send(place: Any = place) -> list[Any]:
             return [store(team.engine, [Draft.of(place, "x")], NOW)[0] for _ in range(10)]
 
-        removal = partial(attempt, team, partial(groups.remove_member, group, bob.name))
+        removal = partial(attempt, team, partial(group_members.remove_member, group, bob.name))
         *sent, removed = all_at_once([send, send, removal])
 
         assert removed is None
@@ -328,7 +329,7 @@ def test_members_who_are_still_there_go_on_writing_after_somebody_was_removed(te
     group = ann.group(bob, eve)
     place = eve.in_room(group.room_name)
     with team.app.app_context():
-        groups.remove_member(group, bob.name)
+        group_members.remove_member(group, bob.name)
 
     first, second = store(team.engine, [Draft.of(place, "x"), Draft.of(place, "y", "c")], NOW)
 

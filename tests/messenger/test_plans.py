@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from app.database.prepared import Prepared
 from app.database.transactions import writing
-from app.messenger import chats, events, read_marks
+from app.messenger import chats, event_queries, read_marks
 from app.messenger.rooms import OWN_ROOMS
 from tests.messenger.team import Team
 
@@ -34,10 +34,10 @@ ASKED: Mapping[str, tuple[Prepared, Mapping[str, object]]] = {
     "chats": (chats._OWN["postgresql"], {"user_id": 5}),
     "chats of frames": (chats._PLACES["postgresql"], {"places": "[[30000,5,5]]"}),
     "events of one": (
-        events._EVENTS_OF_ONE["postgresql"],
+        event_queries.EVENTS_OF_ONE["postgresql"],
         {"user_id": 5, "after": 100, "most": 100},
     ),
-    "events of all": (events._EVENTS_OF_ALL["postgresql"], {"after": 29_000, "most": 100}),
+    "events of all": (event_queries.EVENTS_OF_ALL["postgresql"], {"after": 29_000, "most": 100}),
     "marks": (read_marks._FIND["postgresql"], {"places": "[[5,5]]"}),
     "rooms": (
         OWN_ROOMS._newest,

@@ -21,7 +21,7 @@ from app.database.engine import engine_options, prepare
 from app.database.transactions import reading
 from app.http.errors import ApiError, DatabaseUnavailable, Overloaded
 from app.messenger import writer as module
-from app.messenger.store import Stored
+from app.messenger.drafts import Stored
 from app.messenger.writer import MessageWriter, OutcomeUnknown
 from app.services import services
 from tests.messenger.rows import contents_of, count_messages, held, make_room, messages_of

@@ -45,8 +45,9 @@ from app.extensions import db
 from app.http.errors import ApiError, Overloaded
 from app.media.store import FolderStore
 from app.messenger import rooms as messenger
+from app.messenger.drafts import Draft, Stored
 from app.messenger.models import Message, Room
-from app.messenger.store import Draft, Stored, store
+from app.messenger.store import store
 from app.privacy import erasure as personal
 from app.profiles import services as profiles
 from app.profiles.models import Post, Profile

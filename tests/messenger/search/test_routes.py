@@ -14,7 +14,7 @@ from app.accounts.sessions import Device
 from app.clock import utcnow
 from app.database.transactions import reading, writing
 from app.database.vacuum import purge_deleted_pages
-from app.messenger import groups, message_changes
+from app.messenger import group_members, message_changes
 from app.messenger.models import Message
 from app.messenger.search import index as search_index
 from tests.messenger.team import Person, Team
@@ -163,13 +163,13 @@ def test_who_has_left_finds_nothing_and_newcomers_what_they_may_read(team: Team,
     group = ann.group(bob, history="joined")
     ann.say(group, "before")
     with team.app.app_context():
-        groups.add_member(group, eve.name)
+        group_members.add_member(group, eve.name)
     ann.say(group, "word after")
 
     assert find(eve, "before") == []
     assert find(eve, "word") == ["word after"]
     with team.app.app_context():
-        groups.remove_member(group, bob.name)
+        group_members.remove_member(group, bob.name)
     assert find(bob, "before") == find(bob, "word") == []
 
 
