@@ -1,4 +1,4 @@
-"""`/accounts/api/admin/` and `/accounts/api/setup/`: what administrators do, and the first one."""
+"""`/accounts/api/admin/` for administrators, and `/accounts/api/setup/` to create the first one."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -64,7 +64,7 @@ def admin_required(view: View) -> View:
 @conditional
 @paged(default=MOST_USERS, most=MOST_USERS)
 def list_all_users(window: PageRequest, query: AdminUsersIn) -> Response:
-    """List the users with what an administrator needs, or those like `q`."""
+    """List all users, or those whose name or address contains `q`."""
     page = administration.list_users(window, query.q)
     return json_response([row._asdict() for row in page.rows], headers=link_header(page, window))
 
@@ -76,7 +76,7 @@ def list_all_users(window: PageRequest, query: AdminUsersIn) -> Response:
 @documents_path("user_id", "The `id` of a user.", example=2)
 @documents_error(UserNotFound, LastAdmin)
 def update_user(user_id: str, body: AdminUserIn) -> Response:
-    """Activate or deactivate a user, or make an administrator of them, or no longer."""
+    """Activate or deactivate a user, or change whether they are an administrator."""
     changes = {name: getattr(body, name) for name in body.model_fields_set}
     return json_response(
         administration.change_user(current_user.id, whole_number(user_id) or 0, changes)
@@ -89,7 +89,7 @@ def update_user(user_id: str, body: AdminUserIn) -> Response:
 @documents_path("user_id", "The `id` of a user.", example=2)
 @documents_error(UserNotFound, UserDeactivated)
 def create_reset_link(user_id: str) -> Response:
-    """Make a link with which a user chooses a new password, once and within an hour."""
+    """Create a link to a new password for a user. It works once, within an hour."""
     token = administration.issue_reset(current_user.id, whole_number(user_id) or 0)
     link = reset_link(token.secret, request.host_url)
     return json_response({"link": link, "expires_at": token.expires_at}, 201)
@@ -101,7 +101,7 @@ def create_reset_link(user_id: str) -> Response:
 @conditional
 @paged(default=DEFAULT_ITEMS, most=MOST_ITEMS)
 def list_invitations(window: PageRequest) -> Response:
-    """List the invitations that are open or used."""
+    """List the invitations that are used or can still be used."""
     page = administration.list_invitations(window)
     return json_response([row._asdict() for row in page.rows], headers=link_header(page, window))
 
@@ -111,7 +111,7 @@ def list_invitations(window: PageRequest) -> Response:
 @takes(InvitationIn)
 @returns(InvitationMadeOut, 201)
 def create_invitation(body: InvitationIn) -> Response:
-    """Invite one person. The link is shown only here."""
+    """Invite one person. Only this response shows the link."""
     created_at = utcnow()
     invitation_id, token = administration.invite(current_user.id, timedelta(days=body.days))
     return json_response(
@@ -132,7 +132,7 @@ def create_invitation(body: InvitationIn) -> Response:
 @documents_path("invitation_id", "The `id` of an invitation.", example=1)
 @documents_error(InvitationNotFound)
 def delete_invitation(invitation_id: str) -> Response:
-    """Take back an invitation, or forget a used one."""
+    """Delete an invitation; its link stops working."""
     administration.delete_invitation(current_user.id, whole_number(invitation_id) or 0)
     return Response(status=204)
 
@@ -143,6 +143,6 @@ def delete_invitation(invitation_id: str) -> Response:
 @returns(UserOut, 201)
 @documents_error(Overloaded)
 def set_up(body: SetupIn) -> Response:
-    """Create the first administrator, with the code that the server has logged at its start."""
+    """Create the first administrator with the code that the server logs at its start."""
     user = create_first_administrator(body.code, body.username, body.email, body.password)
     return json_response(user, 201)

@@ -1,6 +1,6 @@
 """Use cases of administrators: help people with their accounts, and invite them.
 
-Each of them checks in its own transaction that the caller is still an administrator.
+Each use case checks in its own transaction that the caller is still an administrator.
 """
 
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ _INVITATIONS = KeysetQuery(
 
 
 class NotAdmin(ApiError):
-    """Only administrators may do that."""
+    """The caller is not an administrator."""
 
     status = 403
     code = "not_admin"
@@ -63,7 +63,7 @@ class NotAdmin(ApiError):
 
 
 class LastAdmin(ApiError):
-    """Without this administrator there would be none."""
+    """The change would leave no administrator."""
 
     status = 409
     code = "last_admin"
@@ -71,7 +71,7 @@ class LastAdmin(ApiError):
 
 
 class UserDeactivated(ApiError):
-    """A deactivated user could not log in with a new password either."""
+    """A deactivated user cannot log in, so a new password is useless."""
 
     status = 409
     code = "user_deactivated"
@@ -91,7 +91,7 @@ def list_users(asked: PageRequest, query: str) -> Page:
 
     Args:
         asked: The part of the list.
-        query: A part of their name or address; empty: everybody.
+        query: A part of the name or the address; empty: all users.
     """
     literal = folded(query).replace("/", "//").replace("%", "/%").replace("_", "/_")
     with reading() as connection:
@@ -99,22 +99,22 @@ def list_users(asked: PageRequest, query: str) -> Page:
 
 
 def change_user(admin_id: int, user_id: int, changes: Mapping[str, bool]) -> Mapping[str, Any]:
-    """Activate or deactivate a user, or make an administrator of them, or no longer.
+    """Activate or deactivate a user, or change whether they are an administrator.
 
-    A user who is deactivated is logged out everywhere.
+    Deactivating a user logs them out everywhere.
 
     Args:
         admin_id: The caller.
         user_id: The user, who may be the caller.
-        changes: `is_active` and `is_admin`; what is not given stays.
+        changes: `is_active`, `is_admin` or both.
 
     Returns:
         The user as administrators see them.
 
     Raises:
-        NotAdmin: The caller is no longer one.
+        NotAdmin: The caller is no longer an administrator.
         UserNotFound: There is no such user.
-        LastAdmin: There would be no administrator who can log in.
+        LastAdmin: No administrator who can log in would be left.
     """
     with writing() as connection:
         administrators = _lock_administrators(connection, user_id)
@@ -139,8 +139,9 @@ def change_user(admin_id: int, user_id: int, changes: Mapping[str, bool]) -> Map
 
 
 def _lock_administrators(connection: Connection, user_id: int) -> set[int]:
-    # The ids of those who can log in. They and the user stay as they are until the transaction
-    # ends: of two administrators who demote each other, the second sees what the first has done.
+    # Returns the ids of the administrators who can log in. Their rows and the user's stay locked
+    # until the transaction ends: if two administrators demote each other at the same time, the
+    # second one sees the change of the first.
     query = (
         select(User.id, User.is_admin, User.is_active)
         .where(or_(User.is_admin & User.is_active, User.id == user_id))
@@ -165,12 +166,12 @@ def get_user(user_id: int) -> Mapping[str, Any]:
 
 
 def issue_reset(admin_id: int, user_id: int) -> OneTimeToken:
-    """Return a token with which a user chooses a new password.
+    """Return a token with which a user can choose a new password.
 
     Raises:
         NotAdmin: The caller is no longer an administrator.
         UserNotFound: There is no such user.
-        UserDeactivated: The user cannot log in at all.
+        UserDeactivated: The user is deactivated.
     """
     user = get_user(user_id)
     if not user["is_active"]:
@@ -180,12 +181,12 @@ def issue_reset(admin_id: int, user_id: int) -> OneTimeToken:
             raise NotAdmin
         token = resets.issue_within(connection, user_id)
     if token is None:
-        raise UserDeactivated  # or erased, since a moment ago
+        raise UserDeactivated  # or erased, a moment ago
     return token
 
 
 def list_invitations(asked: PageRequest) -> Page:
-    """Return the invitations that are used or still open, ascending by id."""
+    """Return the invitations that are used or can still be used, ascending by id."""
     with reading() as connection:
         return _INVITATIONS.read(connection, asked, now=utcnow())
 
@@ -202,11 +203,11 @@ def invite(admin_id: int, lifetime: timedelta) -> tuple[int, OneTimeToken]:
 
 
 def delete_invitation(admin_id: int, invitation_id: int) -> None:
-    """Take back an invitation, or forget a used one.
+    """Delete an invitation.
 
     Raises:
         NotAdmin: The caller is no longer an administrator.
-        InvitationNotFound: There is none of this id.
+        InvitationNotFound: There is no invitation with this id.
     """
     with writing() as connection:
         _require_admin(connection, admin_id)
@@ -216,7 +217,7 @@ def delete_invitation(admin_id: int, invitation_id: int) -> None:
 
 
 def _require_admin(connection: Connection, admin_id: int) -> None:
-    # Until the transaction ends nobody demotes them.
+    # The lock keeps others from demoting the caller until the transaction ends.
     query = select(User.is_admin & User.is_active).where(User.id == admin_id)
     is_admin = connection.scalar(query.with_for_update(read=True))
     if is_admin is None:

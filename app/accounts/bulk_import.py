@@ -1,4 +1,4 @@
-"""Use case: import the users of another system with the passwords that they have."""
+"""Use case: import the users of another system together with their passwords."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from app.accounts.usernames import folded
 from app.database.transactions import reading, writing
 from app.http.errors import FieldErrors
 
-_KEYS_MAX = 500  # in one question
+_KEYS_MAX = 500  # in one query
 
 
 @dataclass(frozen=True, slots=True)
 class ImportedUser:
-    """Somebody who had an account elsewhere.
+    """A user of another system.
 
     Attributes:
         username: A `normal_username`.
         email: A `normal_email`.
-        password_hash: What `check_password` understands.
-        created_at: When that account was made.
+        password_hash: A hash that `check_password` accepts.
+        created_at: When the account was created there.
     """
 
     username: str
@@ -38,7 +38,7 @@ class ImportedUser:
 
 
 class ImportRefused(Exception):
-    """Some names or addresses are taken, so nobody was imported.
+    """Some names or addresses are taken, so no user was imported.
 
     Attributes:
         errors: The wrong fields of each refused user, by position.
@@ -50,14 +50,14 @@ class ImportRefused(Exception):
 
 
 def import_users(imported_users: Sequence[ImportedUser], *, is_rehearsal: bool = False) -> None:
-    """Create the accounts of many people: all of them, or none.
+    """Create many accounts: all of them, or none.
 
     Args:
-        imported_users: No two of them have the same name or address, in whatever case.
+        imported_users: The users. No two of them have the same name or address, ignoring case.
         is_rehearsal: Check only, create nothing.
 
     Raises:
-        ImportRefused: Nobody was imported.
+        ImportRefused: No user was imported.
     """
     rows = [
         {
@@ -78,7 +78,7 @@ def import_users(imported_users: Sequence[ImportedUser], *, is_rehearsal: bool =
             if rows and not errors and not is_rehearsal:
                 connection.execute(insert(User), rows)
     except IntegrityError:
-        # Somebody has registered between the check and the insert.
+        # Somebody registered between the check and the insert.
         with reading() as connection:
             errors = _find_all_taken(connection, rows)
         if not errors:
@@ -100,7 +100,7 @@ def _find_all_taken(
         for start in range(0, len(keys), _KEYS_MAX):
             some = keys[start : start + _KEYS_MAX]
             taken |= set(connection.scalars(select(key).where(key.in_(some))))
-            if name == "username":  # nobody takes another person's address as a name
+            if name == "username":  # nobody may use another person's address as a name
                 addresses = set(
                     connection.scalars(select(User.email_key).where(User.email_key.in_(some)))
                 )

@@ -1,7 +1,7 @@
-"""The cookies of a browser: a copy of the access token, and the refresh token of a page.
+"""Owns the two cookies of a browser: a copy of the access token, and the page's refresh token.
 
-Scripts can read neither, other sites cannot have them sent (`SameSite=Strict`), and each goes to
-one path only.
+Scripts cannot read them, requests from other sites do not carry them (`SameSite=Strict`), and the
+browser sends each of them to one path only.
 """
 
 from flask import Request, Response, current_app
@@ -18,16 +18,16 @@ _LIFETIMES = {CHAT: "JWT_ACCESS_TOKEN_EXPIRES", REFRESH: "JWT_REFRESH_TOKEN_EXPI
 
 
 def may_have_cookies(request: Request) -> bool:
-    """Tell whether the answer to a request may set cookies.
+    """Tell whether the response to a request may set cookies.
 
-    A page of another site can post a form here and so log its reader in as somebody else. It must
-    not leave that person's cookies behind.
+    A page of another site can post a login form here with somebody else's name and password. Its
+    reader's browser must not keep the cookies of that account.
     """
     return not is_foreign_origin(request, services().config.CORS_ORIGINS)
 
 
 def may_keep_refresh_token(request: Request) -> bool:
-    """Tell whether a refresh token in a cookie would come back from where a request comes."""
+    """Tell whether the page that sends a request would send the refresh cookie back to us."""
     return is_own_origin(request) or "Origin" not in request.headers
 
 
@@ -35,8 +35,8 @@ def set_cookie(response: Response, request: Request, name: str, token: str) -> N
     """Set one of our cookies.
 
     Args:
-        response: The answer that carries it.
-        request: The request; over HTTPS the cookie never goes over plain HTTP later.
+        response: The response that sets it.
+        request: The request. If it came by HTTPS, the browser never sends the cookie by HTTP.
         name: `CHAT` or `REFRESH`.
         token: Its value.
     """
@@ -60,10 +60,10 @@ def delete_cookies(response: Response, request: Request) -> None:
 
 
 def refresh_token_of(request: Request) -> str | None:
-    """Return the refresh token that a page keeps in its cookie, or None if it has none.
+    """Return the refresh token of the cookie, or None if there is no such cookie.
 
     Raises:
-        TokenNotValid: There is one, but the request does not come from a page of this server.
+        TokenNotValid: The cookie came with a request that is not from a page of this server.
     """
     token = request.cookies.get(REFRESH)
     if token is not None and not is_own_origin(request):

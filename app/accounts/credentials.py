@@ -1,6 +1,6 @@
-"""Use cases: change one's own password or e-mail address, and prove who one is.
+"""Use cases: change one's own password or e-mail address, and confirm one's password.
 
-A stolen access token must not be enough to take over the account, so each of these asks for the
+A stolen access token must not be enough to take over the account, so each use case requires the
 password.
 """
 
@@ -19,26 +19,26 @@ from app.http.errors import BadInput
 
 
 class WrongPassword(BadInput):
-    """The password that the user typed is not theirs."""
+    """The user typed a wrong password."""
 
     def __init__(self, field: str) -> None:
         super().__init__({field: [_("This is not your password.")]})
 
 
 def change_password(user_id: int, old: str, new: str, device: Device) -> int:
-    """Give a user a new password, log them out everywhere, and in again where they are.
+    """Change a user's password, revoke all sessions and open a new one for this device.
 
     Args:
         user_id: The user.
-        old: The password that they say they have.
+        old: The present password, as the user typed it.
         new: A `strong_password`.
         device: The device that stays logged in.
 
     Returns:
-        The id of the new session; all others are revoked.
+        The id of the new session.
 
     Raises:
-        BadInput: The old password is wrong, or the new one is their name or address.
+        BadInput: The old password is wrong, or the new one is the user's name or address.
     """
     user = _require_password(user_id, old, "old_password")
     if is_own_name(new, user.username, user.email):
@@ -46,7 +46,7 @@ def change_password(user_id: int, old: str, new: str, device: Device) -> int:
     new_hash = passwords.hash_password(new)
     with writing() as connection:
         if not sessions.lock_credentials(connection, user_id, user.password_hash):
-            raise WrongPassword("old_password")  # another request was quicker
+            raise WrongPassword("old_password")  # another request changed it first
         replace_password(connection, user_id, new_hash)
         session_id = sessions.open_session(connection, user_id, device)
     notices.tell_of_new_password(user.username, user.email)
@@ -54,30 +54,31 @@ def change_password(user_id: int, old: str, new: str, device: Device) -> int:
 
 
 def replace_password(connection: Connection, user_id: int, password_hash: str) -> None:
-    """Store a new password in the caller's transaction and revoke what the old one opened."""
+    """Store a new password in the caller's transaction; revoke sessions and reset links."""
     connection.execute(update(User).where(User.id == user_id).values(password_hash=password_hash))
     revoke_access(connection, user_id)
 
 
 def revoke_access(connection: Connection, user_id: int) -> None:
-    """End a user's sessions and reset links, in the transaction that has written the user's row.
+    """Revoke a user's sessions and reset links.
 
-    In this order; `sessions.revoke_all` says why.
+    The caller's transaction must have written the user's row before; `sessions.revoke_all` says
+    why.
     """
     sessions.revoke_all(connection, user_id)
     connection.execute(delete(PasswordReset).where(PasswordReset.user_id == user_id))
 
 
 def change_email(user_id: int, email: str, password: str) -> None:
-    """Give a user another e-mail address.
+    """Change a user's e-mail address.
 
     Args:
         user_id: The user.
         email: A `normal_email`.
-        password: The password that they say they have.
+        password: The user's password, as they typed it.
 
     Raises:
-        BadInput: The password is wrong, or somebody else has the address.
+        BadInput: The password is wrong, or another user has the address.
     """
     user = _require_password(user_id, password, "password")
     try:
@@ -87,7 +88,7 @@ def change_email(user_id: int, email: str, password: str) -> None:
             connection.execute(
                 update(User).where(User.id == user_id).values(email=email, email_key=folded(email))
             )
-            # Links in the old mailbox must open nothing any more.
+            # Reset links that were sent to the old address must stop working.
             connection.execute(delete(PasswordReset).where(PasswordReset.user_id == user_id))
     except IntegrityError:
         raise BadInput({"email": [EMAIL_TAKEN]}) from None
@@ -99,7 +100,7 @@ def confirm_password(user_id: int, password: str) -> str:
     """Return the hash of a user's password, for `erasure.lock_user`.
 
     Raises:
-        BadInput: It is not the user's password.
+        BadInput: The password is wrong.
     """
     return str(_require_password(user_id, password, "password").password_hash)
 

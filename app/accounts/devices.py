@@ -1,7 +1,7 @@
-"""Tells from a `User-Agent` what kind of device it is. Pure: text in, words out.
+"""Guesses browser and system from a `User-Agent`.
 
-A list of sessions says "Firefox, Linux" with it. A client may call itself whatever it likes, so
-nothing else depends on it.
+The list of sessions shows it ("Firefox, Linux"). A client can send any text, so nothing else
+depends on it.
 """
 
 import re
@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 
 Kind = Literal["computer", "phone", "tablet", "program", "unknown"]
 
-# The first that is found counts. Browsers name those that they descend from as well: Edge says
-# that it is Chrome and Safari, and Chrome that it is Safari.
+# The first match counts. Browsers also name the browsers that they are built on: Edge names Chrome
+# and Safari, Chrome names Safari.
 _BROWSERS = (
     ("Edge", r"Edg(e|A|iOS)?/"),
     ("Opera", r"OPR/|Opera"),
@@ -33,7 +33,7 @@ _PROGRAM = re.compile(r"[A-Za-z][\w .-]*(/[\w.-]+)?")
 
 
 class Kinds(NamedTuple):
-    """What is known of a device; None where the client does not say it."""
+    """A device; None where the client does not tell."""
 
     kind: Kind
     browser: str | None

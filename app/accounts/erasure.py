@@ -1,4 +1,4 @@
-"""What an erasure does to an account. `privacy/erasure.py` joins it with the other domains."""
+"""Erases an account. `privacy/erasure.py` joins it with the other domains."""
 
 from sqlalchemy import Connection, delete, select, update
 
@@ -13,16 +13,16 @@ from app.clock import utcnow
 def lock_user(connection: Connection, user_id: int, password_hash: str | None) -> None:
     """Lock a user's account until the caller's transaction ends.
 
-    What others have written about the user is committed when this returns;
-    `services.lock_users_shared` refuses what comes later.
+    When this returns, all rows that refer to the user are committed;
+    `services.lock_users_shared` refuses new ones.
 
     Args:
         connection: A transaction.
         user_id: The user.
-        password_hash: What `confirm_password` has returned; None if an operator asks.
+        password_hash: The value that `confirm_password` returned; None if an operator asks.
 
     Raises:
-        TokenNotValid: The account is erased.
+        TokenNotValid: The account is erased already.
         BadInput: The password was changed meanwhile.
     """
     query = select(User.password_hash).where(User.id == user_id, User.deleted_at.is_(None))
@@ -34,14 +34,14 @@ def lock_user(connection: Connection, user_id: int, password_hash: str | None) -
 
 
 def erase_account(connection: Connection, user_id: int) -> str:
-    """Remove everything personal from an account. The row stays, and nobody can log in to it.
+    """Remove all personal data from an account. The row stays; nobody can log in to it.
 
     Args:
-        connection: A transaction that has the account locked.
+        connection: A transaction that holds the lock of `lock_user`.
         user_id: The user.
 
     Returns:
-        The username that remains.
+        The username of the erased account.
     """
     username = erased_username(user_id)
     connection.execute(

@@ -1,4 +1,4 @@
-"""Owns the invitations: codes with which one person each may register."""
+"""Owns the invitations: codes, each of which lets one person register."""
 
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ LIFETIME = timedelta(days=7)
 
 
 def invite(lifetime: timedelta = LIFETIME) -> OneTimeToken:
-    """Return the code of a new invitation, which is written down nowhere else."""
+    """Create an invitation and return its code, of which only the hash is stored."""
     with writing() as connection:
         return invite_within(connection, lifetime)[1]
 
@@ -32,15 +32,18 @@ def invite_within(connection: Connection, lifetime: timedelta) -> tuple[int, One
 
 
 def is_valid(code: str) -> bool:
-    """Tell whether a code is known, unused and not expired at this moment."""
+    """Tell whether a code is known, unused and not expired."""
     with reading() as connection:
         return connection.execute(select(Invitation.id).where(*_is_open(code))).first() is not None
 
 
 def redeem(connection: Connection, code: str, user_id: int) -> bool:
-    """Use up a code in the transaction that creates its user; tell whether it was still valid.
+    """Mark a code as used, in the transaction that creates the user.
 
-    Of two transactions with the same code, the second waits here for the first.
+    If two transactions use the same code, the second one waits here for the first.
+
+    Returns:
+        Whether the code was still valid.
     """
     used = connection.execute(update(Invitation).where(*_is_open(code)).values(used_by=user_id))
     return bool(used.rowcount)

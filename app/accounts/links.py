@@ -1,7 +1,7 @@
-"""Addresses of pages that take a one-time token: they are sent, printed and logged.
+"""Links with a one-time token, which we send, print and log.
 
-They are never made from a request whose `Host` a stranger has chosen. The token stands behind the
-`#`: there it stays in the browser and reaches no log of a server, and no `Referer`.
+A link never takes its host from a request of a stranger, who can choose the `Host`. The token
+stands behind the `#`, so it stays in the browser: no server logs it, and no `Referer` has it.
 """
 
 from typing import Literal
@@ -17,13 +17,12 @@ def has_page() -> bool:
 
 
 def link_to(page: Page, token: str, server: str | None = None) -> str:
-    """Return the address of one of our pages.
+    """Return the URL of one of our pages.
 
     Args:
         page: The page.
-        token: What it takes.
-        server: The address of this server, where the caller knows it better than `PUBLIC_URL` is
-            set; None: this machine.
+        token: Its one-time token.
+        server: The URL of this server, used if `PUBLIC_URL` is not set; None: this machine.
     """
     config = services().config
     base = config.PUBLIC_URL or server or config.own_url
@@ -31,13 +30,13 @@ def link_to(page: Page, token: str, server: str | None = None) -> str:
 
 
 def reset_link(token: str, server: str | None = None) -> str:
-    """Return the address where a new password is chosen, `PASSWORD_RESET_URL` if it is set."""
+    """Return the link to a new password: to `PASSWORD_RESET_URL` if set, else to our page."""
     page = services().config.PASSWORD_RESET_URL
     return f"{page}#token={token}" if page else link_to("reset", token, server)
 
 
 def public_reset_link(token: str) -> str | None:
-    """Return the same for somebody on another machine; None if no setting tells the address."""
+    """Return the same for another machine; None if no setting tells this server's URL."""
     config = services().config
     is_known = config.PASSWORD_RESET_URL or config.PUBLIC_URL
     return reset_link(token) if is_known else None

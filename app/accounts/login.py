@@ -21,10 +21,10 @@ _CREDENTIALS = (
 
 
 class Candidate(NamedTuple):
-    """The account that a login is for, whether there is one or not.
+    """The account that a login names, whether it exists or not.
 
     Attributes:
-        key: The folded name, which attempts are counted by: an address is no way to further ones.
+        key: The folded name. Attempts are counted by it, so the address gives no further attempts.
         user: Its row, or None.
     """
 
@@ -33,7 +33,7 @@ class Candidate(NamedTuple):
 
 
 def find_candidate(login: str) -> Candidate:
-    """Find the account of a name, or of an e-mail address that nobody has as a name."""
+    """Find the account by its name, otherwise by its e-mail address."""
     key = folded(login)
     with reading() as connection:
         user = connection.execute(_CREDENTIALS, {"key": key}).one_or_none()
@@ -43,14 +43,13 @@ def find_candidate(login: str) -> Candidate:
 def log_in(candidate: Candidate, password: str, device: Device) -> tuple[int, int]:
     """Open a session for the user with this name and password.
 
-    An unknown name, a wrong password and a deactivated user take the same time: each of them
-    computes one hash.
+    An unknown name, a wrong password and a deactivated user take the same time: one hash.
 
     Returns:
         The ids of the user and of the session.
 
     Raises:
-        NoActiveAccount: One of the three. Which one stays unsaid.
+        NoActiveAccount: One of the three; the client is not told which.
     """
     user = candidate.user
     verdict = passwords.check_password(password, user.password_hash if user else None)
@@ -59,7 +58,7 @@ def log_in(candidate: Candidate, password: str, device: Device) -> tuple[int, in
     new_hash = passwords.hash_password(password) if verdict.needs_rehash else None
     with writing() as connection:
         if not sessions.lock_credentials(connection, user.id, user.password_hash):
-            raise NoActiveAccount  # they were changed while the hash was computed
+            raise NoActiveAccount  # name or password changed meanwhile
         if new_hash:
             connection.execute(
                 update(User).where(User.id == user.id).values(password_hash=new_hash)

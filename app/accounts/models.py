@@ -1,4 +1,4 @@
-"""The tables of who you are: users, their sessions, and the two ways in without a password."""
+"""The tables of accounts: users, their sessions, invitations, password resets, the setup code."""
 
 from datetime import datetime
 
@@ -8,18 +8,18 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.clock import utcnow
 from app.database.types import NEVER_REUSED, Base, Id, IdColumn, UtcDateTime
 
-# Folding can triple a text (one character of it becomes three), so a key is wider than its name.
+# Folding can turn one character into three, so a key is wider than its name.
 _KEY_FACTOR = 3
 USERNAME_CHARS = 150
 EMAIL_CHARS = 254
-ADDRESS_CHARS = 45  # of IPv6 with an IPv4 address at its end
-CLIENT_CHARS = 200  # of a User-Agent, which may be longer and says nothing more then
+ADDRESS_CHARS = 45  # the longest form of IPv6, with an IPv4 address at its end
+CLIENT_CHARS = 200  # of a User-Agent; the rest of a longer one is cut off
 _SHA256_HEX_CHARS = 64
 _IS_CHANGED = text("changed_id IS NOT NULL")
 
 
 class User(Base):
-    """Who can log in. A `…_key` is the folded form, which is unique whatever the case."""
+    """A user. A `…_key` is the folded form of a column; it is unique, so case does not matter."""
 
     __tablename__ = "users"
     __table_args__ = (
@@ -36,19 +36,19 @@ class User(Base):
     is_active: Mapped[bool] = mapped_column(server_default=true())
     is_admin: Mapped[bool] = mapped_column(server_default=false())
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow)
-    # Settings, see `settings.py`.
+    # The user's settings: `settings.py`.
     language: Mapped[str | None] = mapped_column(String(2))
     show_presence: Mapped[bool] = mapped_column(server_default=true())
     show_read: Mapped[bool] = mapped_column(server_default=true())
     push_text: Mapped[str] = mapped_column(String(4), server_default="full")
-    # When its owner erased it. The row stays, nameless, because messages point to it.
+    # When the account was erased. The row stays without personal data: messages refer to it.
     deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    # The event id of what others see change: another picture, an erasure.
+    # The event id of the last change that others see: a new picture, an erasure.
     changed_id: Mapped[int | None] = mapped_column(Id)
 
 
 class Session(Base):
-    """One login, until it is revoked or its refresh token expires. Its id stands in both tokens."""
+    """One login. It ends when it is revoked or its refresh token expires. Both tokens name it."""
 
     __tablename__ = "sessions"
     __table_args__ = (NEVER_REUSED,)
@@ -58,9 +58,9 @@ class Session(Base):
     address: Mapped[str] = mapped_column(String(ADDRESS_CHARS))
     client: Mapped[str] = mapped_column(String(CLIENT_CHARS))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow)
-    last_used_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow)  # to get a token
+    last_used_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow)  # for a token
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    # A revoked row is kept for a while: that is how workers learn whose sockets to close.
+    # A revoked row stays for a while: workers read from it which sockets to close.
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
 
 
@@ -91,7 +91,7 @@ class PasswordReset(Base):
 
 
 class SetupCode(Base):
-    """What the code of the first administrator is made of; one row, until there is one."""
+    """The nonce of the setup code: one row until the first administrator exists."""
 
     __tablename__ = "setup_codes"
 

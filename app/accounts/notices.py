@@ -1,7 +1,7 @@
-"""Letters that tell people of changes of their account, where this server sends mail.
+"""Sends e-mails about changes of an account, if this server sends mail.
 
-An owner who did not make the change learns of it while it can still be undone. The change does
-not depend on the letter: if too many letters wait already, the log says so.
+An owner who did not make the change learns of it early. The change does not depend on the e-mail:
+if the queue is full, only the log says so.
 """
 
 import logging
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def tell_of_new_password(username: str, email: str) -> None:
-    """Tell a user that their password was changed."""
+    """Send an e-mail: the password was changed."""
     with force_locale(preferred()):
         _send(
             email,
@@ -29,7 +29,7 @@ def tell_of_new_password(username: str, email: str) -> None:
 
 
 def tell_of_new_address(username: str, old_email: str) -> None:
-    """Tell a user, at the old address, that their account has another one."""
+    """Send an e-mail to the old address: the address was changed."""
     with force_locale(preferred()):
         _send(
             old_email,
@@ -52,4 +52,4 @@ def _send(to: str, subject: str, *paragraphs: str) -> None:
     try:
         mailer.submit(lambda: letter)
     except Overloaded:
-        log.warning("a letter about a change of an account was not sent: too many are waiting")
+        log.warning("an e-mail about a change of an account was not sent: too many are waiting")

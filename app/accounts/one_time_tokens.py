@@ -1,7 +1,7 @@
-"""Owns what invitations and password resets share: a secret that is valid for one use.
+"""One-time tokens, which invitations and password resets share.
 
-Only its hash is stored, so a reader of the tables can use none of them. It is looked up by that
-hash, so the time of an answer does not tell how near a guess was.
+Only the hash of a token is stored, so nobody can use what they read in the tables. A token is
+looked up by its hash, so the response time does not tell how close a guess was.
 """
 
 import hashlib
@@ -14,23 +14,23 @@ from sqlalchemy import ColumnElement, Connection, delete, select
 from app.accounts.models import Invitation, PasswordReset
 from app.clock import utcnow
 
-_BYTES = 16  # of randomness: nobody guesses 128 bits, so a fast hash will do
+_BYTES = 16  # random ones: nobody guesses 128 bits, so a fast hash is enough
 
 
 class OneTimeToken(NamedTuple):
-    """A secret on its way to its user, and when it expires."""
+    """A new token and the time when it expires."""
 
     secret: str
     expires_at: datetime
 
 
 def new(lifetime: timedelta) -> OneTimeToken:
-    """Return a new token. Its letters and digits survive a mail and a phone call."""
+    """Return a new token. It has only digits and the letters a to f: easy to read out."""
     return OneTimeToken(secrets.token_hex(_BYTES), utcnow() + lifetime)
 
 
 def hash_of(secret: str) -> str:
-    """Return what is stored of a secret."""
+    """Return the hash of a token, which is stored in its place."""
     return hashlib.sha256(secret.strip().encode(errors="surrogatepass")).hexdigest()
 
 
@@ -39,7 +39,7 @@ def delete_expired(
     model: type[Invitation | PasswordReset],
     *conditions: ColumnElement[bool],
 ) -> None:
-    """Delete the rows of a table that have expired and meet the other conditions."""
-    # Rows that another transaction has locked are left to it: no two may wait for each other.
+    """Delete the expired rows of a table that meet the other conditions."""
+    # Skip rows that another transaction has locked, so that no two wait for each other.
     expired = select(model.id).where(model.expires_at <= utcnow(), *conditions)
     connection.execute(delete(model).where(model.id.in_(expired.with_for_update(skip_locked=True))))

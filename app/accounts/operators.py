@@ -1,4 +1,4 @@
-"""Use cases of operators, from the command line: help people with their accounts."""
+"""Use cases of operators at the command line: help people with their accounts."""
 
 from sqlalchemy import select, update
 
@@ -14,7 +14,7 @@ _IS_THERE = User.deleted_at.is_(None)  # an erased account stays closed
 
 
 def set_admin(user_id: int, is_admin: bool) -> None:
-    """Make an administrator of a user, or no longer."""
+    """Set whether a user is an administrator."""
     with writing() as connection:
         connection.execute(
             update(User).where(User.id == user_id, _IS_THERE).values(is_admin=is_admin)
@@ -24,15 +24,15 @@ def set_admin(user_id: int, is_admin: bool) -> None:
 
 
 def set_password(user_id: int, password: str) -> None:
-    """Give a user a new password, and log them out everywhere.
+    """Set a user's password and log them out everywhere.
 
     Args:
         user_id: The user.
         password: A `strong_password`.
 
     Raises:
-        BadInput: The password is their name or their address.
-        UserNotFound: They have erased their account.
+        BadInput: The password is the user's name or address.
+        UserNotFound: The account is erased.
     """
     with reading() as connection:
         user = connection.execute(USERS.where(User.id == user_id)).one_or_none()
@@ -55,7 +55,7 @@ def activate(user_id: int) -> None:
 
 
 def deactivate(user_id: int) -> None:
-    """Deactivate a user: end every session and every reset link."""
+    """Deactivate a user; revoke all sessions and reset links."""
     with writing() as connection:
         connection.execute(update(User).where(User.id == user_id).values(is_active=False))
         revoke_access(connection, user_id)

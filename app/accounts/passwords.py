@@ -1,7 +1,7 @@
-"""What a password may be, and how it is kept: argon2id, off the event loop.
+"""Checks and hashes passwords with argon2id, off the event loop.
 
-Hashes that Django made are understood as well, so that people can be taken over with the
-passwords they have. At the first login each becomes one of ours.
+Hashes made by Django are accepted as well, so imported users keep their passwords. The first login
+replaces such a hash with one of ours.
 """
 
 import hmac
@@ -25,37 +25,38 @@ PASSWORD_CHARS_MIN, PASSWORD_CHARS_MAX = 8, 128
 
 OWN_NAME = _("The password must not be your name or your e-mail address.")
 
-# 19 MiB, two passes, one lane: the least that the OWASP Password Storage Cheat Sheet asks of
-# argon2id, some 15 ms.
+# 19 MiB, two passes, one lane: the minimum for argon2id in the OWASP Password Storage Cheat Sheet.
+# It takes about 15 ms.
 _hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
-# What an unknown user's password is checked against, so that it takes as long. Of no password.
+# A hash that matches no password. The password of an unknown user is checked against it, so that
+# this check takes as long as any other.
 _NOBODYS_HASH = (
     "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5J3Mgc2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 )
 
-# How Django's hashes begin; behind `argon2` stands what everybody writes.
+# How hashes of Django begin; `argon2` is followed by the usual encoding.
 _PBKDF2 = "pbkdf2_sha256$"
 _DJANGOS_ARGON2 = "argon2$"
-UNUSABLE = "!"  # in Django, and here: no password is right
+UNUSABLE = "!"  # matches no password, as in Django
 
-# What a check may cost, so that no hash from elsewhere stalls those who log in behind its owner.
-# About 1 s, twice to three times what Django 5.2 asks for.
-PBKDF2_ITERATIONS_MOST = 3_000_000
-ARGON2_KIB_MOST = 256 * 1024
-ARGON2_KIB_PASSES_MOST = 1024 * 1024  # memory times passes is what takes time: 0.5 s
-ARGON2_LANES_MOST = 16  # each is a thread
+# Limits of the cost of one check, so that an imported hash does not stall the logins queued behind
+# it. About 1 s, two to three times the default of Django 5.2.
+PBKDF2_ITERATIONS_MAX = 3_000_000
+ARGON2_KIB_MAX = 256 * 1024
+ARGON2_KIB_PASSES_MAX = 1024 * 1024  # memory times passes is what takes time: 0.5 s
+ARGON2_LANES_MAX = 16  # each is a thread
 
 
 class Verdict(NamedTuple):
-    """What came of checking a password."""
+    """The result of checking a password."""
 
     ok: bool
     needs_rehash: bool
 
 
 def strong_password(password: str) -> str:
-    """Return a password as it is.
+    """Return a password unchanged if it is strong enough.
 
     Raises:
         RefusedField: It is too short, too long, all digits, or among the commonest.
@@ -71,44 +72,44 @@ def strong_password(password: str) -> str:
     return password
 
 
-# The first thousand of the list by Royce Williams that Django ships. Many are refused as they are,
-# being short or plain numbers.
+# The first thousand of the list by Royce Williams that Django ships. Most of them are refused by
+# another rule too: they are short or have only digits.
 @cache
 def _common_passwords() -> frozenset[str]:
     return frozenset((Path(__file__).parent / "common_passwords.txt").read_text().split())
 
 
 def is_own_name(password: str, username: str, email: str) -> bool:
-    """Tell whether a password is its owner's name or address."""
+    """Tell whether a password equals its owner's name or address."""
     return folded(password) in (folded(username), folded(email))
 
 
 def hash_password(password: str) -> str:
-    """Return what is stored instead of a password."""
+    """Return the hash of a password."""
     return threads.run("passwords", _hasher.hash, _forms(password)[0])
 
 
 def _forms(password: str) -> Sequence[str]:
-    """Return the forms in which a password may have been hashed, the present one first.
+    """Return the Unicode forms in which a password may have been hashed, the present one first.
 
-    A keyboard may send `й` as one character or as two (Unicode Standard, section 3.11). NFC is
-    what is hashed; passwords that were set before that rule may be hashed as they were typed.
+    A keyboard may send `й` as one character or as two (Unicode Standard, section 3.11). New hashes
+    are made of NFC; older ones may be made of the password as it was typed.
     """
     if password.isascii() or len(password) > 4 * PASSWORD_CHARS_MAX:
-        return (password,)  # too long to be right, and normalising takes quadratic time
+        return (password,)  # too long to be right; normalizing it would take quadratic time
     nfc, nfd = (unicodedata.normalize(form, password) for form in ("NFC", "NFD"))
     return tuple(dict.fromkeys((nfc, password, nfd)))
 
 
 def check_password(password: str, stored_hash: str | None) -> Verdict:
-    """Compare a password with what is stored, in the same time whatever the outcome.
+    """Check a password against the stored hash. The time does not depend on the outcome.
 
     Args:
-        password: What was typed.
-        stored_hash: Of the user; None if there is no such user.
+        password: The password as it was typed.
+        stored_hash: The user's hash; None if there is no such user.
 
     Returns:
-        Whether it is right, and whether it should be stored anew with today's parameters.
+        Whether it is right, and whether it should be hashed again with the present parameters.
     """
     for position, form in enumerate(_forms(password)):
         verdict = threads.run("passwords", _check, form, stored_hash)
@@ -118,11 +119,10 @@ def check_password(password: str, stored_hash: str | None) -> Verdict:
 
 
 def hash_of_django(encoded: str) -> str:
-    """Return what Django has stored in the place of a password, as it is.
+    """Return a password hash of Django unchanged if `check_password` accepts it.
 
     Raises:
-        RefusedField: It is no hash that `check_password` could compare with a password. For
-            operators, who read English.
+        RefusedField: It is not such a hash. The sentence is for operators, in English only.
     """
     if encoded.startswith(UNUSABLE):
         return UNUSABLE
@@ -133,7 +133,7 @@ def hash_of_django(encoded: str) -> str:
             _check_effort(encoded.removeprefix("argon2"))
         else:
             raise RefusedField(
-                "This is no hash of Django's pbkdf2_sha256 or argon2, which alone are understood."
+                "This is not a hash of Django's pbkdf2_sha256 or argon2; no others are accepted."
             )
     except RefusedField:
         raise
@@ -154,19 +154,19 @@ class _Pbkdf2(NamedTuple):
 
     @classmethod
     def parse(cls, encoded: str) -> "_Pbkdf2":
-        """Read one.
+        """Parse an encoded hash.
 
         Raises:
-            RefusedField: Computing it would take too long.
-            ValueError: It is none.
+            RefusedField: Checking it would take too long.
+            ValueError: It is not such a hash.
         """
         iterations, salt, digest = encoded.removeprefix(_PBKDF2).split("$")
         parsed = cls(int(iterations), salt.encode(), b64decode(digest, validate=True))
         if parsed.iterations < 1 or not salt or len(parsed.digest) != 32:
             raise ValueError
-        if parsed.iterations > PBKDF2_ITERATIONS_MOST:
+        if parsed.iterations > PBKDF2_ITERATIONS_MAX:
             raise RefusedField(
-                f"This hash takes more than {PBKDF2_ITERATIONS_MOST} iterations to check."
+                f"This hash takes more than {PBKDF2_ITERATIONS_MAX} iterations to check."
             )
         return parsed
 
@@ -178,9 +178,9 @@ class _Pbkdf2(NamedTuple):
 def _check_effort(encoded: str) -> None:
     found = extract_parameters(encoded)
     if (
-        found.memory_cost > ARGON2_KIB_MOST
-        or found.memory_cost * found.time_cost > ARGON2_KIB_PASSES_MOST
-        or found.parallelism > ARGON2_LANES_MOST
+        found.memory_cost > ARGON2_KIB_MAX
+        or found.memory_cost * found.time_cost > ARGON2_KIB_PASSES_MAX
+        or found.parallelism > ARGON2_LANES_MAX
     ):
         raise RefusedField("This hash takes too much memory or time to check.")
 
@@ -188,7 +188,7 @@ def _check_effort(encoded: str) -> None:
 def _check(password: str, stored_hash: str | None) -> Verdict:
     stored = stored_hash or _NOBODYS_HASH
     if not stored.startswith((_PBKDF2, _DJANGOS_ARGON2, "$argon2")):
-        stored = _NOBODYS_HASH  # a user who cannot log in must not be told by the time
+        stored = _NOBODYS_HASH  # the time must not tell that this user cannot log in
     try:
         if stored.startswith(_PBKDF2):
             ok = _Pbkdf2.parse(stored).matches(password)
@@ -196,7 +196,7 @@ def _check(password: str, stored_hash: str | None) -> Verdict:
         encoded = stored.removeprefix("argon2")
         _check_effort(encoded)
         _hasher.verify(encoded, password)
-    except (VerificationError, ValueError):  # the latter if what is stored is no hash, or too dear
+    except (VerificationError, ValueError):  # ValueError: no hash, or too costly
         return Verdict(ok=False, needs_rehash=False)
     is_ours = stored.startswith("$")
     return Verdict(ok=True, needs_rehash=not is_ours or _hasher.check_needs_rehash(stored))

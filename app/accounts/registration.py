@@ -19,7 +19,7 @@ _BAD_INVITATION: FieldErrors = {"invitation": [_("This invitation is unknown, us
 
 
 class RegistrationClosed(ApiError):
-    """Nobody may register here. An operator creates the accounts."""
+    """`REGISTRATION` is `closed`: an operator or administrator creates the accounts."""
 
     status = 403
     code = "registration_closed"
@@ -35,16 +35,16 @@ def register(
         username: A `normal_username`.
         email: A `normal_email`.
         password: A `strong_password`.
-        invitation: Its code. It is used up only if `REGISTRATION` is `invite` and the account
-            was created.
+        invitation: The code of an invitation. It is marked as used only if `REGISTRATION` is
+            `invite` and the account is created.
 
     Returns:
         The new user as the API shows it: id, username, email.
 
     Raises:
         RegistrationClosed: Nobody may register.
-        BadInput: The invitation is not valid, or another request has just used it; or as
-            `create_user` raises it.
+        BadInput: The invitation is not valid, or another request has just used it; also raised
+            by `create_user`.
     """
     if errors := find_uninvited(invitation):
         raise BadInput(errors)
@@ -93,16 +93,16 @@ def create_user(
         username: A `normal_username`.
         email: A `normal_email`.
         password: A `strong_password`.
-        redeem: Uses up what permits it, in the same transaction and for the new user's id. What
-            it raises rolls everything back.
+        redeem: Called with the transaction and the new user's id, to mark an invitation or the
+            setup code as used. An exception rolls everything back.
         is_admin: Whether the user is an administrator.
 
     Returns:
         The new user as the API shows it: id, username, email.
 
     Raises:
-        BadInput: The name or the address is taken, also by a request at the same moment; or
-            the password is one of them; or as `redeem` raises it.
+        BadInput: The name or the address is taken, perhaps by a simultaneous request; or the
+            password equals one of them; also raised by `redeem`.
     """
     keys = {"username_key": folded(username), "email_key": folded(email)}
     errors = dict(find_taken(username, email))
@@ -110,7 +110,7 @@ def create_user(
         errors["password"] = [OWN_NAME]
     if errors:
         raise BadInput(errors)
-    password_hash = passwords.hash_password(password)  # slow: hold no connection meanwhile
+    password_hash = passwords.hash_password(password)  # slow, so no connection is held meanwhile
     with writing() as connection:
         user_id = insert_once(
             connection,

@@ -1,7 +1,7 @@
 """Use case: choose a new password without the old one.
 
-It takes a token, which comes by mail to the address of the account, or from an operator. A token
-is valid once, and every change of the password ends all of the account's tokens.
+It takes a token, which comes by e-mail to the address of the account, or from an operator. A token
+works once. Every change of the password deletes all tokens of the account.
 """
 
 from datetime import timedelta
@@ -24,11 +24,11 @@ from app.mail import Letter
 from app.services import services
 
 LIFETIME = timedelta(hours=1)
-OPEN_MAX = 5  # tokens of one user at a time by mail, so that nobody's mailbox is flooded
+OPEN_MAX = 5  # valid tokens of one user that are sent by e-mail, so that no mailbox is flooded
 
 
 class NoMail(ApiError):
-    """This server sends no mail."""
+    """No mail server is set (`SMTP_URL`)."""
 
     status = 404
     code = "no_mail"
@@ -36,18 +36,18 @@ class NoMail(ApiError):
 
 
 def ask_by_mail(email: str, language: str) -> None:
-    """Send a token to the owner of an address, if it has one.
+    """Send a token to an e-mail address if an account has it.
 
-    The account is looked up later, in the thread that sends mail: neither the response nor its
-    time tells whether there is such an account.
+    The mail thread looks the account up later, so neither the response nor its time tells whether
+    there is such an account.
 
     Args:
         email: A `normal_email`.
-        language: The language of the letter.
+        language: The language of the e-mail.
 
     Raises:
         NoMail: No mail server is set.
-        Overloaded: Too many letters are waiting.
+        Overloaded: Too many e-mails are waiting.
     """
     mailer = services().mailer
     if mailer is None:
@@ -57,7 +57,7 @@ def ask_by_mail(email: str, language: str) -> None:
 
 def _write_letter(email: str, language: str) -> Letter | None:
     whose = (User.email_key == folded(email), *_CAN_LOG_IN)
-    with reading() as connection:  # unknown addresses must not take the lock for writing
+    with reading() as connection:  # an unknown address must not take the write lock
         if connection.execute(select(User.id).where(*whose)).first() is None:
             return None
     with writing() as connection:
@@ -68,7 +68,7 @@ def _write_letter(email: str, language: str) -> Letter | None:
             return None
         token_row = _issue(connection, user.id, LIFETIME)
     with force_locale(language):
-        # To the stored address: the typed one may only look like it and belong to somebody else.
+        # Send it to the stored address: the typed one may only look like it and be somebody else's.
         return Letter(user.email, gettext("A new password"), _text(user.username, token_row.secret))
 
 
@@ -87,7 +87,7 @@ def _text(username: str, token: str) -> str:
 
 
 def issue(user_id: int, lifetime: timedelta = LIFETIME) -> OneTimeToken | None:
-    """Return a token for an operator to pass on, or None if the user cannot log in at all."""
+    """Return a token for an operator to pass on, or None if the user is deactivated or erased."""
     with writing() as connection:
         return issue_within(connection, user_id, lifetime)
 
@@ -100,27 +100,27 @@ def issue_within(
 
 
 def reset_password(token: str, new_password: str) -> str:
-    """Give the owner of a token a new password, and log them out everywhere.
+    """Set a new password for the owner of a token and log them out everywhere.
 
     Args:
-        token: The token as it was sent.
+        token: The token as the client sent it.
         new_password: A `strong_password`.
 
     Returns:
         The owner's name.
 
     Raises:
-        BadInput: The token is unknown, used or expired, perhaps a moment ago; or the password is
-            its owner's name or address, and then the token stays valid.
+        BadInput: The token is unknown, used or expired; or the password equals its owner's name
+            or address, and then the token stays valid.
     """
     owner = _find_owner(token)
     if owner is None:
         raise BadInput(_BAD_TOKEN)
     if passwords.is_own_name(new_password, owner.username, owner.email):
         raise BadInput({"new_password": [passwords.OWN_NAME]})
-    new_hash = passwords.hash_password(new_password)  # slow: hold no connection meanwhile
+    new_hash = passwords.hash_password(new_password)  # slow, so no connection is held meanwhile
     with writing() as connection:
-        # The user's row before rows of other tables, as everywhere, so that nothing deadlocks.
+        # Lock the user's row before rows of other tables, as everywhere, to avoid deadlocks.
         if not (_lock(connection, owner.id) and _use_up(connection, token)):
             raise BadInput(_BAD_TOKEN)
         replace_password(connection, owner.id, new_hash)
@@ -148,7 +148,7 @@ def _find_owner(token: str) -> Row[int, str, str] | None:
 
 
 def _lock(connection: Connection, user_id: int) -> bool:
-    # Until the transaction ends the user can log in, and nobody else changes the row.
+    # The lock keeps others from changing the row until the transaction ends.
     query = select(User.id).where(User.id == user_id, *_CAN_LOG_IN)
     return connection.execute(query.with_for_update(key_share=True)).first() is not None
 

@@ -57,7 +57,7 @@ from app.limits.rules import consume_for_account, limited
 
 bp = Blueprint("accounts", __name__, url_prefix="/accounts/api")
 
-_CHAT_COOKIE = {"header": "Set-Cookie", "sentence": "The access token again, for the chat alone."}
+_CHAT_COOKIE = {"header": "Set-Cookie", "sentence": "The access token again, for WebSockets only."}
 
 
 @bp.get("/users/")
@@ -124,7 +124,7 @@ def _account(email: str) -> Response:
 @documents_header(**_CHAT_COOKIE)
 @documents_error(WrongPassword("old_password"), Overloaded)
 def change_password(body: PasswordChangeIn) -> Response:
-    """Change the caller's password: all sessions end, and a new one begins."""
+    """Change the caller's password. All sessions end; the response opens a new one."""
     with limit_password_guesses(folded(current_user.username), wrong=WrongPassword):
         session_id = credentials.change_password(
             current_user.id, body.old_password, body.new_password, _device()
@@ -138,11 +138,11 @@ def change_password(body: PasswordChangeIn) -> Response:
 @returns(DetailOut, 202)
 @documents_error(NoMail, Overloaded)
 def ask_for_reset(body: ResetIn) -> Response:
-    """Have a token for a new password sent by mail, if there is an account with this address."""
+    """Send an e-mail with a token for a new password, if an account has this address."""
     email = body.email
-    consume_for_account("reset_account", folded(email))  # whether there is one or not
+    consume_for_account("reset_account", folded(email))  # known or unknown
     resets.ask_by_mail(email, preferred())
-    sentence = gettext("If there is an account with this address, a letter is on its way to it.")
+    sentence = gettext("If an account has this address, an e-mail is on its way to it.")
     return json_response({"detail": sentence}, 202)
 
 
@@ -152,7 +152,7 @@ def ask_for_reset(body: ResetIn) -> Response:
 @returns(DetailOut)
 @documents_error(Overloaded)
 def confirm_reset(body: ResetConfirmIn) -> Response:
-    """Set a new password with a token: all sessions end."""
+    """Set a new password with a token. All sessions end."""
     remember_network(folded(resets.reset_password(body.token, body.new_password)))
     return json_response({"detail": gettext("The password is changed. Please log in with it.")})
 
@@ -183,7 +183,7 @@ def update_settings(body: SettingsIn) -> Response:
 @conditional
 @paged(default=DEFAULT_ITEMS, most=MOST_ITEMS)
 def list_sessions(window: PageRequest) -> Response:
-    """List the sessions with which the caller is logged in."""
+    """List the caller's open sessions."""
     with reading() as connection:
         page = sessions.ALIVE.read(connection, window, partition=current_user.id, now=utcnow())
     shown = [
@@ -203,7 +203,7 @@ def list_sessions(window: PageRequest) -> Response:
 @documents_path("session_id", "The `id` of a session.", example=1)
 @documents_error(SessionNotFound)
 def revoke_session(session_id: str) -> Response:
-    """Log out of one of the caller's sessions: its tokens and its sockets end with it."""
+    """End one of the caller's sessions. Its tokens stop working, and its sockets are closed."""
     sessions.revoke(current_user.id, whole_number(session_id) or 0)
     return Response(status=204)
 
@@ -229,7 +229,7 @@ def create_token(body: CredentialsIn) -> Response:
 @documents_header(**_CHAT_COOKIE)
 @documents_error(TokenNotValid)
 def refresh_token(body: RefreshIn) -> Response:
-    """Get a new access token for a refresh token, which stays good."""
+    """Get a new access token for a refresh token, which stays valid."""
     caller = tokens.caller_of(_refresh_token(body), tokens.REFRESH)
     sessions.touch(caller.session_id, _device())
     access = tokens.issue_access(caller.id, caller.session_id)
@@ -242,7 +242,7 @@ def refresh_token(body: RefreshIn) -> Response:
 @returns(NothingOut)
 @documents_error(TokenNotValid)
 def verify_token(body: TokenIn) -> Response:
-    """Tell whether a token, of either type, is good."""
+    """Check whether a token of either type is valid."""
     tokens.caller_of(body.token, token_type=None)
     return json_response({})
 
@@ -258,7 +258,7 @@ def blacklist_token(body: RefreshIn) -> Response:
     caller = tokens.caller_of(_refresh_token(body), tokens.REFRESH)
     try:
         sessions.revoke(caller.id, caller.session_id)
-    except SessionNotFound:  # it has just ended otherwise
+    except SessionNotFound:  # another request has just ended it
         raise TokenNotValid from None
     response = json_response({})
     if cookies.may_have_cookies(request):
@@ -288,7 +288,7 @@ def _logged_in(user_id: int, session_id: int, *, in_cookie: bool) -> Response:
 
 
 def _with_chat_cookie(response: Response, access: str) -> Response:
-    # `new WebSocket(url)` in a browser can send no header, but it sends cookies.
+    # A browser's `new WebSocket(url)` cannot send a header, but it sends cookies.
     if cookies.may_have_cookies(request):
         cookies.set_cookie(response, request, cookies.CHAT, access)
     return response

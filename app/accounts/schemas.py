@@ -23,7 +23,7 @@ Username = Annotated[
     AfterValidator(normal_username),
     InSchema(format="username", maxLength=USERNAME_CHARS, pattern=None),
     Field(
-        description="Letters with their marks, digits and `@ . + - _`; unique whatever its case."
+        description="Letters with their marks, digits and `@ . + - _`; unique, ignoring case."
         " Latin, Cyrillic and Greek letters do not mix in one name."
     ),
 ]
@@ -41,7 +41,7 @@ NewPassword = Annotated[
         maxLength=PASSWORD_CHARS_MAX,
         pattern=None,
     ),
-    Field(description="Not all digits, not the name or the address, not among the commonest."),
+    Field(description="Not only digits, not the name or the address, not a very common one."),
 ]
 
 
@@ -54,10 +54,10 @@ class AccountIn(Body):
 
     @classmethod
     def parse(cls, data: Any) -> Self:
-        """Check a body and whether it is permitted, and name everything that is wrong at once.
+        """Check a body and name all wrong fields at once.
 
-        Names and addresses that are taken are among it, except for a visitor who may not register
-        at all: they must not learn who has an account.
+        Names and addresses that are taken are among them, but not for a visitor who may not
+        register: they must not learn who has an account.
         """
         is_object = isinstance(data, dict)
         forbidden = cls.find_forbidden(data if is_object else {})
@@ -84,16 +84,16 @@ class AccountIn(Body):
 
 
 class RegistrationIn(AccountIn):
-    """A new account, for a visitor who may register."""
+    """A registration."""
 
     invitation: Text | None = Field(
         None,
-        description="The code of an invitation, where registration needs one.",
+        description="The code of an invitation, if registration requires one.",
     )
 
     @classmethod
     def find_forbidden(cls, data: Mapping[str, Any]) -> FieldErrors:
-        """Look whether the visitor may register."""
+        """Return why the visitor may not register, or nothing."""
         invitation = data.get("invitation")
         return find_uninvited(invitation if isinstance(invitation, str) else None)
 
@@ -105,7 +105,7 @@ class SetupIn(AccountIn):
 
     @classmethod
     def find_forbidden(cls, data: Mapping[str, Any]) -> FieldErrors:
-        """Look whether the code is right."""
+        """Return that the code is wrong, or nothing."""
         code = data.get("code")
         return find_code_errors(code if isinstance(code, str) else "")
 
@@ -115,7 +115,7 @@ class UsernameIn(Body):
 
 
 _IN_COOKIE = (
-    "For a page of this server: the refresh token comes as a cookie that no script can read, and"
+    "For the page of this server: the refresh token comes as a cookie that no script can read, and"
     " `refresh` is empty."
 )
 
@@ -127,7 +127,7 @@ class CredentialsIn(Body):
 
 
 class RefreshIn(Body):
-    """A refresh token. A page of this server may leave it out, if it has the token's cookie."""
+    """A refresh token. The page of this server leaves it out and sends the cookie instead."""
 
     refresh: Annotated[Text, BeforeValidator(trimmed)] = Field("", examples=["refresh_token"])
 
@@ -143,7 +143,7 @@ class PasswordChangeIn(Body):
 
 
 class NewPasswordIn(Body):
-    """What an operator types."""
+    """An account that an operator creates."""
 
     password: NewPassword
 
@@ -160,7 +160,7 @@ class ResetConfirmIn(Body):
 
     @classmethod
     def parse(cls, data: Any) -> Self:
-        """Check a body; a token that is not good is named as well, whatever else is wrong."""
+        """Check a body. A token that is not valid is named together with other wrong fields."""
         try:
             return super().parse(data)
         except BadInput as error:
@@ -170,14 +170,14 @@ class ResetConfirmIn(Body):
 
 
 class EmailChangeIn(Body):
-    """A new address; the password says that its owner wants it, and not who found the token."""
+    """A new address, and the password: an access token alone must not be enough."""
 
     email: Email = Field(examples=["newuser@example.com"])
     password: Annotated[Text, Field(min_length=1, examples=["yourpassword"])]
 
 
 class DeviceOut(BaseModel):
-    """What `client` says about the device; null where it does not say it."""
+    """What `client` tells about the device; null where it does not tell."""
 
     kind: Kind = Field(examples=["computer"])
     browser: str | None = Field(examples=["Firefox"])
@@ -195,23 +195,23 @@ class SessionOut(BaseModel):
 
 
 class SettingsIn(Body):
-    """Changes of the caller's settings; what is not given stays as it is."""
+    """Changes of the caller's settings. A setting that is left out stays as it is."""
 
     language: Literal["ru", "en"] | None = Field(
         None,
-        description="Of sentences, where a request has no `Accept-Language`; null: the server's.",
+        description="Of sentences, if a request has no `Accept-Language`; null: the server's.",
         examples=["ru"],
     )
     show_presence: bool = Field(
         True,
-        description="Others see when the caller is online; without it the caller sees nobody.",
+        description="Others see when the caller is online; if not, the caller sees nobody.",
     )
     show_read: bool = Field(
         True,
-        description="Others see what the caller has read; without it the caller sees no marks.",
+        description="Others see what the caller has read; if not, the caller sees no marks.",
     )
     push_text: Literal["full", "none"] = Field(
-        "full", description="Whether a notification carries the message's text."
+        "full", description="Whether a notification shows the text of the message."
     )
 
 
@@ -233,7 +233,7 @@ class OwnUserOut(UserOut):
 
 
 class AdminUsersIn(Body):
-    """Whom to look for."""
+    """The search in the list of users."""
 
     q: Annotated[Text, Field(max_length=EMAIL_CHARS)] = Field(
         "", description="A part of the name or the address.", examples=["jane"]
@@ -241,7 +241,7 @@ class AdminUsersIn(Body):
 
 
 class AdminUserIn(Body):
-    """Changes of a user; what is not given stays as it is."""
+    """Changes of a user. A field that is left out stays as it is."""
 
     is_active: bool = Field(True, description="Whether the user can log in.")
     is_admin: bool = Field(False, description="Whether the user is an administrator.")
@@ -251,7 +251,7 @@ class AdminUserOut(OwnUserOut):
     is_active: bool = Field(examples=[True])
     created_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
     last_used_at: datetime | None = Field(
-        examples=["2024-12-12T12:00:00Z"], description="Of the newest session; null: of none."
+        examples=["2024-12-12T12:00:00Z"], description="Of the newest session; null: there is none."
     )
 
 
@@ -261,7 +261,9 @@ class LinkOut(BaseModel):
 
 
 class InvitationIn(Body):
-    days: Annotated[int, Field(ge=1, le=365, strict=False, description="Until it expires.")] = 7
+    days: Annotated[
+        int, Field(ge=1, le=365, strict=False, description="Days until it expires.")
+    ] = 7
 
 
 class InvitationOut(BaseModel):
@@ -269,7 +271,7 @@ class InvitationOut(BaseModel):
     created_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
     expires_at: datetime = Field(examples=["2024-12-19T10:00:00Z"])
     used_by: str | None = Field(
-        examples=["jane_doe"], description="Who has registered with it; null: nobody yet."
+        examples=["jane_doe"], description="The user who registered with it; null: nobody yet."
     )
 
 
@@ -282,7 +284,7 @@ class DetailOut(BaseModel):
 
 
 class NothingOut(BaseModel):
-    """An empty object, as SimpleJWT answers."""
+    """An empty object, as SimpleJWT responds."""
 
 
 class TokensOut(BaseModel):

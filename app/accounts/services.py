@@ -1,4 +1,4 @@
-"""Find users, and keep them in place while a row refers to them."""
+"""Finds users, and locks them while rows that refer to them are written."""
 
 from flask_babel import LazyString
 from flask_babel import lazy_gettext as _
@@ -12,7 +12,7 @@ from app.database.prepared import Prepared
 from app.database.transactions import reading
 from app.http.errors import ApiError, FieldErrors
 
-# Everybody whom others may see, which excludes those who have erased their account.
+# All users but those whose account is erased.
 USERS = select(User.id, User.username, User.email).where(User.deleted_at.is_(None))
 EVERYBODY = KeysetQuery(USERS, User.id)
 
@@ -23,7 +23,7 @@ _BY_NAME = USERS.where(User.username_key == bindparam("key"))
 
 
 class UserNotFound(ApiError):
-    """Nobody has that login."""
+    """No user has this name."""
 
     status = 404
     code = "user_not_found"
@@ -31,10 +31,10 @@ class UserNotFound(ApiError):
 
 
 def get_user_by_name(username: str) -> Row[int, str, str]:
-    """Return id, username and email of the user with this login, in whatever case.
+    """Return id, username and email of the user with this name; case is ignored.
 
     Raises:
-        UserNotFound: Nobody has it.
+        UserNotFound: No user has it.
     """
     with reading() as connection:
         user = connection.execute(_BY_NAME, {"key": folded(username)}).one_or_none()
@@ -50,7 +50,7 @@ def find_taken(username: str, email: str) -> FieldErrors:
         or_(
             User.username_key == username_key,
             User.email_key == email_key,
-            # Somebody else's address is no name either, because it logs that person in.
+            # A name must not be another user's address, because that address logs them in.
             (User.email_key == username_key) & (username_key != email_key),
         )
     )
@@ -71,8 +71,8 @@ def find_taken(username: str, email: str) -> FieldErrors:
 def lock_users_shared(connection: Connection, caller_id: int, *other_ids: int) -> None:
     """Keep users from being erased until the caller's transaction ends.
 
-    Call it before writing a row that refers to users: an erasure then waits for the transaction,
-    and erases that row with everything else.
+    Call it before writing a row that refers to users: an erasure then waits for the transaction
+    and erases that row too.
 
     Args:
         connection: A transaction.
@@ -80,8 +80,8 @@ def lock_users_shared(connection: Connection, caller_id: int, *other_ids: int) -
         other_ids: Other users whom the row refers to.
 
     Raises:
-        TokenNotValid: The caller's account was erased a moment ago.
-        UserNotFound: Another account was.
+        TokenNotValid: The caller's account is erased.
+        UserNotFound: The account of another of them is.
     """
     for user_id in sorted({caller_id, *other_ids}):  # every transaction locks in this order
         if _LOCK_SHARED.first(connection, {"user_id": user_id}) is None:

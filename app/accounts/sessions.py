@@ -1,7 +1,7 @@
-"""Owns the sessions: each login is one, and both of its tokens carry its id.
+"""Owns the sessions: each login opens one, and both of its tokens carry its id.
 
-Revoking a session ends its tokens at once, because the statement that finds the caller of a token
-checks the session too. It ends its sockets within a second: each worker asks once a second which
+A revoked session's tokens stop working at once, because the query that finds the caller of a token
+checks the session too. Its sockets are closed within a second: each worker asks once a second which
 sessions were revoked (`messenger/socket_registry.py`).
 """
 
@@ -20,19 +20,19 @@ from app.database.transactions import insert_once, reading, writing
 from app.http.errors import ApiError
 from app.services import services
 
-# How long the row of an ended session stays. By then every worker has either seen the revocation
-# or will reject the token when it is used.
+# How long the row of a revoked session stays. By then every worker has seen the revocation, or
+# rejects the token when it is used.
 KEPT = timedelta(days=1)
 
-# Open sessions of one user; a login beyond that ends the oldest one. An ordinary person has fewer
-# than ten, a program that logs in again for each run may have thousands.
+# Open sessions of one user; one more login ends the oldest. An ordinary person has fewer than ten;
+# a program that logs in for each run may have thousands.
 SESSIONS_MAX = 100
 
 SESSIONS = select(
     Session.id, Session.created_at, Session.last_used_at, Session.address, Session.client
 )
 
-# The sessions of one user (`partition`) that are open at a moment (`now`).
+# The sessions of one user (`partition`) that are open at a time (`now`).
 ALIVE = KeysetQuery(
     SESSIONS.where(Session.revoked_at.is_(None), Session.expires_at > bindparam("now")),
     Session.id,
@@ -41,7 +41,7 @@ ALIVE = KeysetQuery(
 
 
 class SessionNotFound(ApiError):
-    """There is no such session, or it is somebody else's."""
+    """There is no such session, or it is another user's."""
 
     status = 404
     code = "session_not_found"
@@ -50,10 +50,10 @@ class SessionNotFound(ApiError):
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where a login comes from, as the user sees it in the list of sessions.
+    """The device of a login, as the list of sessions shows it.
 
     Attributes:
-        address: The client's IP address, as far as the proxies report it.
+        address: The client's IP address, as the trusted proxies report it.
         client: Its `User-Agent`.
     """
 
@@ -61,7 +61,7 @@ class Device:
     client: str
 
     def columns(self) -> dict[str, Any]:
-        """Return the values of the table's columns, cut to their width."""
+        """Return the values of the columns, cut to their width."""
         return {"address": self.address[:ADDRESS_CHARS], "client": self.client[:CLIENT_CHARS]}
 
 
@@ -85,12 +85,12 @@ def open_session(connection: Connection, user_id: int, device: Device) -> int:
     session_id = insert_once(
         connection, Session, user_id=user_id, expires_at=now + lifetime, **device.columns()
     )
-    assert session_id is not None  # noqa: S101 - nothing in it is unique but its id
+    assert session_id is not None  # noqa: S101 - only its id is unique
     return session_id
 
 
 def _revoke_oldest(connection: Connection, user_id: int) -> None:
-    # Leaves room for one more.
+    # One less than the maximum stay, because the caller adds one.
     surplus = (
         select(Session.id)
         .where(Session.user_id == user_id, Session.revoked_at.is_(None))
@@ -101,7 +101,7 @@ def _revoke_oldest(connection: Connection, user_id: int) -> None:
 
 
 def touch(session_id: int, device: Device) -> None:
-    """Record that a session was used, and from where, unless it has just been revoked."""
+    """Record when and from where a session was used, unless it has just been revoked."""
     with writing() as connection:
         connection.execute(
             update(Session)
@@ -111,10 +111,10 @@ def touch(session_id: int, device: Device) -> None:
 
 
 def revoke(user_id: int, session_id: int) -> None:
-    """Log a user out of one session.
+    """Revoke one session of a user.
 
     Raises:
-        SessionNotFound: It is not one of the user's, or it has ended.
+        SessionNotFound: The user has no such session, or it has ended.
     """
     with writing() as connection:
         revoked = connection.execute(
@@ -131,10 +131,10 @@ def revoke(user_id: int, session_id: int) -> None:
 
 
 def revoke_all(connection: Connection, user_id: int) -> None:
-    """Log a user out of every session, in the caller's transaction.
+    """Revoke all sessions of a user in the caller's transaction.
 
-    First invalidate the user's old credentials in the same transaction: `log_in` waits for the
-    row of the user, so no session can be opened in between.
+    The same transaction must have written the user's row before: `log_in` waits for that row, so
+    it cannot open a session with the old credentials in between.
     """
     connection.execute(
         update(Session)
@@ -144,9 +144,9 @@ def revoke_all(connection: Connection, user_id: int) -> None:
 
 
 def forget_devices(connection: Connection, user_id: int) -> None:
-    """Forget where a user was logged in. The rows stay for workers that have sockets to close.
+    """Erase addresses and clients of a user's sessions. The rows stay: workers need them.
 
-    Call it after `revoke_all`, in the same transaction: `touch` skips revoked sessions.
+    Call it after `revoke_all` in the same transaction: `touch` skips revoked sessions.
     """
     connection.execute(
         update(Session).where(Session.user_id == user_id).values(address="", client="")
@@ -156,7 +156,7 @@ def forget_devices(connection: Connection, user_id: int) -> None:
 def delete_expired_of_erased(connection: Connection) -> None:
     """Delete the sessions of erased users that no worker needs any more.
 
-    Those of other users are deleted at their next login.
+    A login deletes those of its user.
     """
     erased = select(User.id).where(User.deleted_at.is_not(None))
     connection.execute(
@@ -165,20 +165,20 @@ def delete_expired_of_erased(connection: Connection) -> None:
 
 
 def revoked_since(engine: Engine, moment: datetime) -> Sequence[int]:
-    """Return the ids of the sessions that were revoked at this moment or later."""
+    """Return the ids of the sessions that were revoked at this time or later."""
     query = select(Session.id).where(Session.revoked_at >= moment)
     with reading(engine) as connection:
         return connection.scalars(query).all()
 
 
 def lock_credentials(connection: Connection, user_id: int, password_hash: str) -> bool:
-    """Tell whether a user may still log in with the password of this hash.
+    """Tell whether a user is active and still has this password hash; lock the user if so.
 
-    If so, that holds until the transaction ends: a transaction that changes the password or
-    deactivates the user waits for this one, and then revokes the session it has opened.
+    A transaction that changes the password or deactivates the user then waits for this one, and
+    revokes the session that this one has opened.
     """
     query = select(User.id).where(
         User.id == user_id, User.password_hash == password_hash, User.is_active
     )
-    # NO KEY UPDATE instead of SHARE, because a login that rehashes the password writes the row.
+    # FOR NO KEY UPDATE, not FOR SHARE: a login that rehashes the password writes the row.
     return connection.execute(query.with_for_update(key_share=True)).first() is not None

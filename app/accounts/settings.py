@@ -1,4 +1,4 @@
-"""Use cases of a user's own settings: columns of `users`, each with a default."""
+"""Use cases: read and change one's own settings, which are columns of `users`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ def get_settings(user_id: int) -> Mapping[str, Any]:
     """Return a user's settings as the API shows them.
 
     Raises:
-        TokenNotValid: The user's account was erased meanwhile.
+        TokenNotValid: The user's account is erased.
     """
     query = select(*SETTINGS).where(User.id == user_id, User.deleted_at.is_(None))
     with reading() as connection:
@@ -31,7 +31,7 @@ def change_settings(user_id: int, changes: Mapping[str, Any]) -> None:
 
     Args:
         user_id: The user.
-        changes: New values by the names of `SETTINGS`; the others stay.
+        changes: New values by name, of some of `SETTINGS`.
     """
     if changes:
         with writing() as connection:

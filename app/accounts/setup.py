@@ -1,9 +1,9 @@
-"""Use case: create the first administrator with a code that only the log of the server shows.
+"""Use case: create the first administrator with a code that only the server's log shows.
 
 An installation without an administrator logs a link with the code at each start. The code is made
-from the signing key and a nonce in the database, so every worker and every machine accepts the
-same one, and whoever reads only the database cannot make it. The row of the nonce is deleted with
-the first use: of two people who use the code at the same moment, the second waits for that row.
+of the signing key and a nonce in the database, so all workers of all machines accept the same code,
+and a reader of the database alone cannot make it. The first use deletes the row of the nonce; if
+two people use the code at the same time, the second one waits for that row and is refused.
 """
 
 import hmac
@@ -26,18 +26,18 @@ from app.services import services
 log = logging.getLogger(__name__)
 
 _BYTES = 16  # of the code: nobody guesses 128 bits
-_ROW = 1  # there is one code
+_ROW = 1  # the id of the only row
 _BAD_CODE: FieldErrors = {"code": [_("This code is unknown or used.")]}
 _ADMINISTRATORS = select(User.id).where(User.is_admin, User.is_active).limit(1)
 _NONCE = select(SetupCode.nonce).where(SetupCode.id == _ROW)
 
 
 def announce() -> None:
-    """Log the link for the first administrator, if there is none yet."""
+    """Log the link for the first administrator, if there is no administrator yet."""
     try:
         code = make_code()
     except SQLAlchemyError as error:
-        log.warning("The link for the first administrator waits: %s", type(error).__name__)
+        log.warning("The link for the first administrator is not ready: %s", type(error).__name__)
         return
     if code is not None:
         log.warning("There is no administrator yet. Create one at %s", link_to("setup", code))
@@ -56,7 +56,7 @@ def make_code() -> str | None:
     if nonce is None:
         with writing() as connection:
             insert_once(connection, SetupCode, id=_ROW, nonce=secrets.token_hex(_BYTES))
-            nonce = connection.scalar(_NONCE)  # that of another worker, if it was quicker
+            nonce = connection.scalar(_NONCE)  # another worker may have made it first
     return _code_of(str(nonce))
 
 
@@ -66,7 +66,7 @@ def create_first_administrator(
     """Create the account of the first administrator.
 
     Args:
-        code: What `make_code` has returned.
+        code: The value of `make_code`.
         username: A `normal_username`.
         email: A `normal_email`.
         password: A `strong_password`.
@@ -75,8 +75,8 @@ def create_first_administrator(
         The new user as the API shows it: id, username, email.
 
     Raises:
-        BadInput: The code is wrong, or there is an administrator, since a moment ago perhaps; or
-            as `create_user` raises it.
+        BadInput: The code is wrong, or there is an administrator already; also raised by
+            `create_user`.
     """
     if errors := find_code_errors(code):
         raise BadInput(errors)
@@ -92,7 +92,10 @@ def create_first_administrator(
 
 
 def find_code_errors(code: str) -> FieldErrors:
-    """Return what is wrong with a code. Without the right one nobody learns what is taken."""
+    """Return what is wrong with a code.
+
+    Call it before `find_taken`: only the holder of the code may learn which names are taken.
+    """
     with reading() as connection:
         nonce = connection.scalar(_NONCE)
         is_done = connection.scalar(_ADMINISTRATORS) is not None
@@ -100,12 +103,12 @@ def find_code_errors(code: str) -> FieldErrors:
 
 
 def delete_code(connection: Connection) -> None:
-    """Make the code worthless, in a transaction that creates an administrator."""
+    """Make the code invalid, in the transaction that creates an administrator."""
     connection.execute(delete(SetupCode))
 
 
 def _is_right(code: str, nonce: str | None) -> bool:
-    # Also without a nonce something is compared, so the time tells nothing.
+    # Without a nonce a dummy is compared, so the time tells nothing.
     expected = _code_of(nonce or secrets.token_hex(_BYTES))
     return (
         hmac.compare_digest(code.strip().encode(errors="surrogatepass"), expected.encode())

@@ -1,11 +1,11 @@
-"""Owns the tokens: what they say and how they are checked. The only file that knows JWT.
+"""Owns the tokens: their claims and how they are checked. The only file that knows JWT.
 
-A token names its user twice: `sub` as RFC 7519 has it, a string, and `user_id`, a
-number, which the clients of Django SimpleJWT read, together with `token_type`. `sid` is
-the session that it belongs to: with that one revoked, it is worth nothing.
+A token names its user twice: `sub`, a string (RFC 7519), and `user_id`, a number, which clients of
+Django SimpleJWT read together with `token_type`. `sid` is the session of the token; when the
+session is revoked, the token is not valid any more.
 
-There is no `iss` and no `aud`: the key is that of one installation, and whoever has another
-one has no token of ours. A token that names either was made for somebody else.
+There is no `iss` and no `aud`: each installation has its own key. A token with one of them was made
+for another application.
 """
 
 from dataclasses import dataclass
@@ -36,11 +36,11 @@ ACCESS = "access"
 REFRESH = "refresh"
 COOKIE = "beseda_access"
 
-# A token may come from a machine whose clock is ahead by so much.
+# How far the clock of the machine that made a token may be ahead.
 CLOCK_SKEW = timedelta(seconds=10)
 REQUIRED_CLAIMS = ["exp", "iat", "jti", "sub", "type", "token_type"]
 
-REMEMBERED_MAX = 4096  # tokens; with what they say about 1 KiB each
+REMEMBERED_MAX = 4096  # tokens with their claims, about 1 KiB each
 
 
 jwt = JWTManager()
@@ -68,7 +68,7 @@ class TokenNotValid(_Unauthorized):
 
 
 class NoActiveAccount(_Unauthorized):
-    """Nobody active has this name and this password; which of them is wrong stays unsaid."""
+    """No active user has this name and this password. The client is not told which is wrong."""
 
     code = "no_active_account"
     detail = _("There is no active account with this name and password.")
@@ -76,7 +76,7 @@ class NoActiveAccount(_Unauthorized):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The user whom a valid token speaks for, and the session in which it does."""
+    """The user and the session of a valid token."""
 
     id: int
     username: str
@@ -86,13 +86,13 @@ class Caller:
 
 
 def issue_access(user_id: int, session_id: int) -> str:
-    """Return a token that opens the API for some minutes."""
+    """Return a token for requests to the API, valid for `JWT_ACCESS_TOKEN_EXPIRES`."""
     claims = _claims(user_id, session_id, ACCESS)
     return str(create_access_token(str(user_id), additional_claims=claims))
 
 
 def issue_refresh(user_id: int, session_id: int) -> str:
-    """Return a token that is good for new access tokens, and for nothing else."""
+    """Return a token that gets new access tokens and can do nothing else."""
     claims = _claims(user_id, session_id, REFRESH)
     return str(create_refresh_token(str(user_id), additional_claims=claims))
 
@@ -111,7 +111,7 @@ def bearer_token(headers: Headers) -> str | None:
 
 
 def login_required(view: View) -> View:
-    """Refuse requests without a good access token; in the view `current_user` is the caller."""
+    """Refuse requests without a valid access token; `current_user` in the view is the caller."""
 
     @wraps(view)
     def as_caller(*args: Any, **kwargs: Any) -> Any:
@@ -130,20 +130,20 @@ def login_required(view: View) -> View:
     return guarded  # type: ignore[no-any-return]
 
 
-# Behind `login_required`; outside of it there is no such attribute.
+# Only for views with `login_required`.
 current_user: Caller = LocalProxy(lambda: g.caller)  # type: ignore[assignment]
 
 
 def caller_of(token: str, token_type: str | None = ACCESS) -> Caller:
-    """Return the user whom a token speaks for.
+    """Return the user of a token.
 
     Args:
-        token: As a client sent it.
-        token_type: Which type it has to be of; None takes both.
+        token: The token as the client sent it.
+        token_type: The type that is required; None: either.
 
     Raises:
-        TokenNotValid: It is not a valid token of this type, its session is over, or its user
-            cannot log in any more.
+        TokenNotValid: It is not a valid token of this type, its session has ended, or its user
+            is deactivated or erased.
     """
     try:
         claims = _verified(token, services().config.JWT_SECRET_KEY.get_secret_value())
@@ -158,8 +158,8 @@ def caller_of(token: str, token_type: str | None = ACCESS) -> Caller:
 
 @lru_cache(REMEMBERED_MAX)
 def _verified(token: str, key: str) -> dict[str, Any]:
-    # PyJWT looks at each letter of a token each time, which is a tenth of a small request, so what
-    # a valid one says is remembered. Whether its session is alive is asked of the database as ever.
+    # Decoding by PyJWT takes a tenth of a small request, so the claims of valid tokens are cached.
+    # The session is checked in the database each time.
     return decode(
         token, key, algorithms=["HS256"], leeway=CLOCK_SKEW, options={"require": REQUIRED_CLAIMS}
     )
@@ -183,13 +183,13 @@ def _find_caller(claims: dict[str, Any]) -> Caller | None:
     if row is None:
         return None
     *caller, language = row
-    g.language = language  # of sentences, where the request does not ask for one
+    g.language = language  # used if the request has no `Accept-Language`
     return Caller(*caller)
 
 
 def _are_ours(claims: dict[str, Any]) -> bool:
-    # The key may have signed other things: the tokens of a server that stood here before, say.
-    # A claim that is not as we make it would mean something else here, or nothing at all.
+    # The key may have signed other tokens, of an earlier server for example. A claim that differs
+    # from ours would mean something else here.
     ids = (claims.get("user_id"), claims.get("sid"))
     return (
         all(type(each) is int and 0 < each <= LARGEST_ID for each in ids)
@@ -202,7 +202,7 @@ def _are_ours(claims: dict[str, Any]) -> bool:
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """Return what Flask-JWT-Extended has to know."""
+    """Return the configuration of Flask-JWT-Extended."""
     return {
         "JWT_SECRET_KEY": config.JWT_SECRET_KEY.get_secret_value(),
         "JWT_ALGORITHM": "HS256",

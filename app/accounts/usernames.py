@@ -1,4 +1,4 @@
-"""What a username and an e-mail address may be, and when two of them are the same."""
+"""The rules for usernames and e-mail addresses, and when two of them count as the same."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -10,22 +10,22 @@ from flask_babel import lazy_gettext as _
 from app.accounts.models import EMAIL_CHARS, USERNAME_CHARS
 from app.http.fields import RefusedField
 
-# Domains of private networks, in which a team's mail server may well be. The README of
-# email_validator (2.3) says to change its list like this.
+# Domains of private networks, where the mail server of a team may be. The README of
+# email_validator (2.3) documents this way to change its list.
 for _domain in ("arpa", "local", "localhost", "test"):
     if _domain in SPECIAL_USE_DOMAIN_NAMES:
         SPECIAL_USE_DOMAIN_NAMES.remove(_domain)
 
-_SYMBOLS = frozenset("@.+-_")  # as Django permits; no `~`, which tells rooms of one name apart
-# Scripts whose letters look like each other's: `а` (Cyrillic), `a` (Latin), `α` (Greek), and the
-# lesser ones that borrowed from them.
+_SYMBOLS = frozenset("@.+-_")  # as in Django; `~` is kept for the names of rooms
+# Scripts whose letters look alike: `а` (Cyrillic), `a` (Latin), `α` (Greek), and smaller scripts
+# with letters of the same shapes.
 _LOOK_ALIKES = ("LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU")
-# Letters that lose their dot to a mark above them: another dot there puts it back, and the name
-# looks like the one without it (Soft_Dotted in Unicode's tables).
+# Letters whose dot a mark above them replaces: `i` with a combining dot above looks like plain `i`
+# (property Soft_Dotted of Unicode).
 _DOTTED = frozenset("ijįɉɨʝϳіјḭị")
 _DOT_ABOVE = "\u0307"
-# Letters and marks that show nothing (RFC 8264, 9.13; Default_Ignorable_Code_Point in Unicode's
-# tables): with one of them at its end, a name looks like somebody else's.
+# Invisible letters and marks (RFC 8264, section 9.13; property Default_Ignorable_Code_Point of
+# Unicode): a name with one of them looks like the name without it.
 _INVISIBLE = frozenset(
     map(
         chr,
@@ -40,11 +40,11 @@ _INVISIBLE = frozenset(
 
 
 def normal_username(raw: str) -> str:
-    """Return a username as it is stored: trimmed, and in Unicode's form NFKC.
+    """Return a username as it is stored: trimmed, in the Unicode form NFKC.
 
     Raises:
-        RefusedField: It is empty, too long, has a character that a name may not have, or
-            mixes scripts that look alike.
+        RefusedField: It is empty or too long, has a character that is not allowed, or mixes
+            scripts whose letters look alike.
     """
     name = unicodedata.normalize("NFKC", raw.strip())
     if not 1 <= len(name) <= USERNAME_CHARS:
@@ -77,24 +77,26 @@ def _scripts(name: str) -> set[str]:
 
 
 def folded(name: str) -> str:
-    """Return the key under which a username or an e-mail address is unique, whatever its case.
+    """Return the key of a username or an e-mail address: the same for every spelling of its case.
 
-    It is its own key: folding can take a text out of its normal form, which therefore comes
-    again (Unicode Standard, 3.13, D146). Of a username it is up to three times as long.
+    The text is normalized again after folding, because folding can undo the normal form (Unicode
+    Standard, section 3.13, D146); so the key of a key is that key. The key of a username is up to
+    three times as long as the name.
     """
     normal = unicodedata.normalize("NFKC", name).strip()
     return unicodedata.normalize("NFKC", normal.casefold())
 
 
 def room_name(one: str, other: str) -> str:
-    """Return what the room of two users is called, whoever of them asks."""
+    """Return the name of the room of two users, in whichever order they are given."""
     return "_".join(sorted((one, other), key=folded))
 
 
 def room_names(one: str, other: str) -> Iterator[str]:
     """Yield the names that the room of two users may have, the best one first.
 
-    `_` may stand in a username, so another pair may have that one for its room; `~` may not.
+    The first one joins the usernames by `_`. Usernames may contain `_`, so it can be taken by
+    another pair; the others have a `~`, which no username contains.
     """
     best = room_name(one, other)
     yield best
@@ -103,7 +105,7 @@ def room_names(one: str, other: str) -> Iterator[str]:
 
 
 def erased_username(user_id: int) -> str:
-    """Return the username of who has erased their account. `~` keeps it from being taken."""
+    """Return the username of an erased account. Nobody can register it, because of the `~`."""
     return f"deleted~{user_id}"
 
 
@@ -111,16 +113,16 @@ def normal_email(raw: str) -> str:
     """Return an e-mail address as it is stored.
 
     Raises:
-        RefusedField: It is none, or longer than 254 characters (RFC 5321, 4.5.3.1.3).
+        RefusedField: It is not an address, or longer than 254 characters (RFC 5321, 4.5.3.1.3).
     """
     try:
-        # Nothing is looked up: the mail server of a team need not be on the internet. A domain
-        # without a dot is a typing error more often than a machine of one's own.
+        # No DNS lookup: the mail server of a team need not be on the internet. A domain without a
+        # dot is refused, because it is more often a typing error than the name of a machine.
         valid = validate_email(raw.strip(), check_deliverability=False)
     except EmailNotValidError:
         raise RefusedField(_("This is not an e-mail address.")) from None
-    # One character can fold to eighteen (U+FDFA), and the key has to be stored as well. The
-    # address itself is no longer than that: validate_email has seen to it.
+    # One character can fold to eighteen (U+FDFA), and the key has to fit its column.
+    # validate_email has checked the length of the address.
     if len(folded(valid.normalized)) > EMAIL_CHARS:
         raise RefusedField(_("This is not an e-mail address."))
     return valid.normalized

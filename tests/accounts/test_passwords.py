@@ -175,11 +175,11 @@ def test_nobody_has_the_unusable_password_of_django() -> None:
 @pytest.mark.parametrize(
     ("encoded", "reason"),
     [
-        ("", "no hash of Django's"),
-        ("yourpassword", "no hash of Django's"),
-        ("bcrypt_sha256$$2b$12$abc", "no hash of Django's"),
-        ("pbkdf2_sha1$1000$salt$aGFzaA==", "no hash of Django's"),
-        ("md5$salt$0123456789abcdef0123456789abcdef", "no hash of Django's"),
+        ("", "not a hash of Django's"),
+        ("yourpassword", "not a hash of Django's"),
+        ("bcrypt_sha256$$2b$12$abc", "not a hash of Django's"),
+        ("pbkdf2_sha1$1000$salt$aGFzaA==", "not a hash of Django's"),
+        ("md5$salt$0123456789abcdef0123456789abcdef", "not a hash of Django's"),
         ("pbkdf2_sha256$", "broken"),
         (f"pbkdf2_sha256$many${SALT_AND_DIGEST}", "broken"),
         (f"pbkdf2_sha256$0${SALT_AND_DIGEST}", "broken"),

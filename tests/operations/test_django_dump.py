@@ -135,7 +135,7 @@ def test_every_refusal_says_where_and_why(app: Flask) -> None:
     ]
     said = {(line, field): sentence for line, _, field, sentence in refused(dump, app)}
     assert said[2, "email"] == "This is not an e-mail address."
-    assert said[2, "password"].startswith("This is no hash of Django's")
+    assert said[2, "password"].startswith("This is not a hash of Django's")
     assert said[3, "email"] == "This field may not be blank."
     assert said[4, "date_joined"] == "This is no time such as 2024-12-12T10:00:00Z."
     assert said[7, "username"] == "The same stands in line 1 (record 1)."
