@@ -19,6 +19,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -175,9 +176,13 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Flask]:
     """The application on an empty, migrated database; once on each kind."""
     if request.param == "postgresql":
         app = request.getfixturevalue("postgresql_app")
-        delete_rows(services_of(app).engine)
+        parts = services_of(app)
+        delete_rows(parts.engine)
+        shutil.rmtree(parts.config.MEDIA_ROOT, ignore_errors=True)
+        replace(parts).bind(app)  # a test may put others in the place of some
         yield app
-        services_of(app).read_marks.finish()  # or they would be stored for the people of the next
+        parts.read_marks.finish()  # or they would be stored for the people of the next
+        parts.bind(app)
         return
     app = make_app(tmp_path)
     yield app
