@@ -154,6 +154,20 @@ def test_reset_link_gives_a_new_password(client: FlaskClient, admin: Visitor, an
     assert ann.get("/accounts/api/users/me/").status_code == 401
 
 
+def test_links_lead_to_this_server_or_where_the_operator_says(
+    app: Flask, admin: Visitor, ann: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def links() -> list[str]:
+        made = (admin.post(f"{USERS}{ann.id}/reset-link/"), admin.post(INVITATIONS, {}))
+        return [each.json["link"].partition("#")[0] for each in made]
+
+    assert links() == ["http://localhost/reset", "http://localhost/invite"]
+    set_config(app, monkeypatch, PUBLIC_URL="https://chat.example")
+    assert links() == ["https://chat.example/reset", "https://chat.example/invite"]
+    set_config(app, monkeypatch, PASSWORD_RESET_URL="https://other.example/new")
+    assert links() == ["https://other.example/new", "https://chat.example/invite"]
+
+
 def test_nobody_has_a_reset_link_who_cannot_log_in(
     client: FlaskClient, admin: Visitor, ann: Visitor
 ) -> None:

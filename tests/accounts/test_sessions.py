@@ -71,7 +71,8 @@ ENDINGS: dict[str, Callable[[Person], object]] = {
 
 def test_each_login_is_a_session_that_its_owner_sees(server: Server) -> None:
     ann = make_person(server.url)
-    other = log_in(ann, "Mozilla/5.0 (a phone) " + "x" * 300)
+    phone = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) Version/18.5 Safari/604.1 "
+    other = log_in(ann, phone + "x" * 300)
 
     first, second = sessions_of(other)
 
@@ -80,8 +81,10 @@ def test_each_login_is_a_session_that_its_owner_sees(server: Server) -> None:
         *("id", "created_at", "last_used_at", "address", "client", "device", "current"),
     }
     assert second["address"] == "127.0.0.1"
-    assert str(second["client"]).startswith("Mozilla/5.0 (a phone) x")
+    assert str(second["client"]).startswith(f"{phone}x")
     assert len(str(second["client"])) == 200
+    assert first["device"] == {"kind": "program", "browser": None, "system": None}
+    assert second["device"] == {"kind": "phone", "browser": "Safari", "system": "iOS"}
 
 
 def test_refreshing_is_using(server: Server) -> None:

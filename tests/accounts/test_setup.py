@@ -1,12 +1,16 @@
 """The first administrator: one link, logged at the start, good once and for one."""
 
+import hmac
 import json
 import logging
+import re
 import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -19,7 +23,9 @@ from app.database.transactions import reading
 from app.http.errors import BadInput
 from app.services import services
 from tests.apps import make_app, make_config
-from tests.factories import PASSWORD
+from tests.crowds import all_at_once
+from tests.factories import PASSWORD, make_person
+from tests.servers import Server
 from tests.visitors import register
 
 SETUP = "/accounts/api/setup/"
@@ -158,3 +164,66 @@ def test_of_two_who_race_one_becomes_administrator(app: Flask) -> None:
     assert all(set(each.errors) == {"code"} for each in outcomes if isinstance(each, BadInput))
     with app.app_context(), reading() as connection:
         assert connection.scalars(select(User.username)).all() == [winner["username"]]
+
+
+def links_in(server: Server) -> list[str]:
+    """Return the links that a server has logged."""
+    return re.findall(r"http://[^ \"]+/setup#[0-9a-f]{32}", server.log.read_text())
+
+
+@pytest.mark.server
+def test_of_many_who_race_on_two_machines_one_becomes_administrator(
+    postgresql_url: str, tmp_path: Path
+) -> None:
+    settings = {"DATABASE_URL": postgresql_url}
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    with (
+        Server(tmp_path / "here", settings | {"WEB_CONCURRENCY": "2"}) as here,
+        Server(tmp_path / "there", settings) as there,
+    ):
+        codes = {link.partition("#")[2] for link in links_in(here) + links_in(there)}
+        (code,) = codes  # all workers log the same one
+        assert links_in(here)[0] == f"{here.url}/setup#{code}"
+
+        def attempt(number: int) -> httpx.Response:
+            server = (here, there)[number % 2]
+            name = f"racer{number}"
+            body = {"username": name, "email": f"{name}@example.com", "password": PASSWORD}
+            return httpx.post(server.url + SETUP, json=body | {"code": code}, timeout=30)
+
+        answers = all_at_once([partial(attempt, number) for number in range(6)])
+
+        (winner,) = [each.json() for each in answers if each.status_code == 201]
+        refused = [each.json() for each in answers if each.status_code != 201]
+        assert all(set(each["errors"]) == {"code"} for each in refused)
+        ann = make_person(here.url)
+        everybody = ann.get("/accounts/api/users/").json()
+        assert [each["username"] for each in everybody] == [winner["username"], ann.username]
+        assert attempt(7).status_code == 400
+        logged = len(links_in(there))
+        there.stop()
+        there.start()
+        assert len(links_in(there)) == logged  # not any more
+
+
+def test_code_is_compared_in_constant_time_whether_there_is_one_or_not(
+    client: FlaskClient, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compare = hmac.compare_digest
+    compared: list[tuple[Any, int]] = []
+
+    def noting(one: Any, other: Any) -> bool:
+        compared.append((one, len(other)))
+        return compare(one, other)
+
+    monkeypatch.setattr(setup.hmac, "compare_digest", noting)
+    client.post(SETUP, json=ADA | {"code": "before"})
+    code = code_of(app)
+    for wrong in (code[:-1], code[:-1] + "x", code + "0"):
+        client.post(SETUP, json=ADA | {"code": wrong})
+
+    assert [one for one, _ in compared] == [
+        *(b"before", code[:-1].encode(), f"{code[:-1]}x".encode(), f"{code}0".encode())
+    ]
+    assert {length for _, length in compared} == {len(code)}

@@ -108,3 +108,16 @@ def test_nobody_asks_more_often_than_the_limit(tmp_path: object) -> None:
     assert codes == [200, 200, 200, 429]
     assert bob.get(PEOPLE).status_code == 200
     services(app).engine.dispose()
+
+
+def test_sixty_questions_a_minute_are_the_limit_of_one_person(tmp_path: object) -> None:
+    app = make_app(tmp_path, RATELIMIT_ENABLED="true")  # type: ignore[arg-type]
+    ann, bob = (register(app.test_client()) for _ in range(2))
+
+    answers = [ann.get(f"{PEOPLE}?ids={number}") for number in range(61)]
+
+    assert [each.status_code for each in answers] == [200] * 60 + [429]
+    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 60
+    assert answers[-1].json["code"] == "throttled"
+    assert bob.get(PEOPLE).status_code == 200
+    services(app).engine.dispose()
