@@ -59,16 +59,16 @@ from config import Config
 
 
 def create_app(config: Config) -> Flask:
-    """Join the parts of the application; nothing is connected to yet.
+    """Create the application from its settings; open no connection yet.
 
     Args:
-        config: Every setting, checked.
+        config: The settings.
     """
     log_handler = logs.configure(config.LOG_LEVEL, config.LOG_FORMAT, middleware.known)
     app = Flask(__name__, static_folder=None)
     app.json = OrjsonProvider(app)
-    app.url_map.strict_slashes = False  # a path without its last slash is the same path
-    app.url_map.merge_slashes = False  # and nothing is redirected
+    app.url_map.strict_slashes = False  # the last slash of a path is optional
+    app.url_map.merge_slashes = False  # no redirects
     app.config |= {
         "MAX_CONTENT_LENGTH": BODY_BYTES,
         "SOCK_SERVER_OPTIONS": handshake.SERVER_OPTIONS,
@@ -83,11 +83,11 @@ def create_app(config: Config) -> Flask:
     tokens.init_app(app)
     languages.init_app(app)
     middleware.init_app(app)
-    errors.init_app(app)  # what it makes of an answer, others add to
+    errors.init_app(app)  # first: the others add headers to its responses
     metrics.init_app(app)
     rate_limits.init_app(app)
     if config.CORS_ORIGINS:
-        # As patterns, because flask-cors takes `http://[::1]:3000` for one.
+        # Escaped, because flask-cors would read `http://[::1]:3000` as a regular expression.
         origins = [re.compile(re.escape(origin) + r"\Z") for origin in config.CORS_ORIGINS]
         cors.init_app(
             app,
@@ -111,7 +111,7 @@ def create_app(config: Config) -> Flask:
 
 
 def start(app: Flask) -> None:
-    """Let a worker come to life: from now on there is room for sockets."""
+    """Start the threads of a worker; from now on it accepts sockets."""
     threading.excepthook = logs.log_defect_of_thread
     parts = services(app)
     start_watchdog(parts.engine)
@@ -126,11 +126,11 @@ def start(app: Flask) -> None:
 
 
 def stop(app: Flask) -> None:
-    """Let a worker leave: what was taken in is stored and told, then every socket hears goodbye."""
+    """Stop a worker: store and deliver the accepted messages, then close every socket."""
     parts = services(app)
     parts.realtime.stop(finish=parts.writer.finish)
     parts.read_marks.finish()
-    parts.metrics.publish(app)  # for the last time
+    parts.metrics.publish(app)  # the last second
 
 
 def _begin(app: Flask) -> None:
@@ -174,7 +174,7 @@ def _make_services(app: Flask, config: Config, log_handler: logs.Handler) -> Non
 def _store(config: Config) -> MediaStore:
     if config.MEDIA_URL is None:
         return FolderStore(config.MEDIA_ROOT)
-    # Only here, because boto3 is not installed where nobody asks for it.
+    # Imported here, because boto3 is installed only where `MEDIA_URL` is used.
     store: MediaStore = import_module("app.media.s3").BucketStore(config.MEDIA_URL)
     return store
 
@@ -190,8 +190,8 @@ def _bus(config: Config) -> Bus:
 
 
 def _installation(config: Config) -> str:
-    # Rooms are known by their ids, so installations that share a Redis must not hear each
-    # other. All machines of one have the same key and the same database.
+    # Publications name rooms by id, so installations that share a Redis must not receive each
+    # other's. All machines of one installation have the same key and database name.
     secret = config.JWT_SECRET_KEY.get_secret_value().encode()
     database = make_url(config.DATABASE_URL).database
     return hmac.digest(secret, f"bus of {database}".encode(), "sha256").hex()[:32]

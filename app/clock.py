@@ -1,4 +1,4 @@
-"""The only place time comes from."""
+"""The current time; no other file asks the system for it."""
 
 from datetime import UTC, datetime
 

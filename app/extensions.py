@@ -1,4 +1,4 @@
-"""The unbound extensions. `create_app` binds them; nothing else holds a global."""
+"""The Flask extensions, which `create_app` binds to an application. The only global objects."""
 
 from flask_babel import Babel
 from flask_cors import CORS

@@ -1,8 +1,8 @@
-"""Sends letters from a thread of its own, so that nobody waits for a mail server.
+"""Sends e-mails from a thread of its own, so that no request waits for the mail server.
 
-A caller passes a function that writes the letter. It runs in that thread too: neither a response
-nor its time tells what the function has looked up. Letters are kept in memory: those that a worker
-has not sent when it stops are lost, and people ask again.
+A caller passes a function that writes the e-mail. It runs in that thread too, so neither a response
+nor its time tells what the function looks up. The queue is in memory: e-mails that a worker has not
+sent when it stops are lost.
 """
 
 import logging
@@ -27,14 +27,14 @@ from config_urls import SmtpServer
 
 log = logging.getLogger(__name__)
 
-WAITING_MAX = 100  # queued letters; a slow mail server would not take more in reasonable time
+WAITING_MAX = 100  # queued e-mails; a slow mail server would take too long for more
 SMTP_SECONDS = 10.0  # how long the mail server may take for each reply
 PAUSES_SECONDS = (1.0, 5.0)  # between one attempt and the next
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """A letter to somebody. Its text may hold a secret, so `repr` does not show it."""
+class Email:
+    """An e-mail. Its text may hold a secret, so `repr` does not show it."""
 
     to: str = field(repr=False)
     subject: str
@@ -42,19 +42,19 @@ class Letter:
 
 
 class PlainConnectionError(Exception):
-    """The mail server offers no encryption, so others could read the password."""
+    """The mail server offers no encryption, so the password would be sent in plain text."""
 
 
-# What passes or lies with the mail server or the database; anything else is a defect.
+# Errors of the network, the mail server or the database; anything else is a defect of ours.
 _EXPECTED = (OSError, smtplib.SMTPException, PlainConnectionError, SQLAlchemyError)
 
 
 class Mailer:
-    """Sends the letters of one worker, one after the other.
+    """Sends the e-mails of one worker, one after the other.
 
     Args:
         server: The mail server.
-        context: The context of the application, in which letters are written.
+        context: Returns the application context in which an e-mail is written.
     """
 
     def __init__(
@@ -62,19 +62,19 @@ class Mailer:
     ) -> None:
         self._server = server
         self._context = context
-        self._waiting: Queue[Callable[[], Letter | None]] = Queue(WAITING_MAX)
+        self._waiting: Queue[Callable[[], Email | None]] = Queue(WAITING_MAX)
         self._start_once = threading.Lock()
         self._is_started = False
         self._tls = ssl.create_default_context()  # slow, so it is made once
 
-    def submit(self, write: Callable[[], Letter | None]) -> None:
-        """Write and send a letter later; return at once.
+    def submit(self, write: Callable[[], Email | None]) -> None:
+        """Queue an e-mail and return at once.
 
         Args:
-            write: Returns the letter, or None if there is nothing to send.
+            write: Returns the e-mail, or None if there is nothing to send.
 
         Raises:
-            Overloaded: Too many letters are waiting.
+            Overloaded: Too many e-mails are waiting.
         """
         self._start()
         try:
@@ -83,7 +83,7 @@ class Mailer:
             raise Overloaded from None
 
     def _start(self) -> None:
-        # In the process that uses it: a thread does not survive a fork.
+        # Started at the first use, in the worker: a thread does not survive a fork.
         with self._start_once:
             if not self._is_started:
                 self._is_started = True
@@ -93,48 +93,48 @@ class Mailer:
         while True:
             self._deliver(self._waiting.get())
 
-    def _deliver(self, write: Callable[[], Letter | None]) -> None:
-        letter = None
+    def _deliver(self, write: Callable[[], Email | None]) -> None:
+        mail = None
         for pause in (*PAUSES_SECONDS, None):
             began = perf_counter()
             try:
-                if letter is None:
+                if mail is None:
                     with self._context():
-                        letter = write()
-                if letter is not None:
-                    self._send(letter)
-                    _log("a letter was sent", began)
+                        mail = write()
+                if mail is not None:
+                    self._send(mail)
+                    _log("an e-mail was sent", began)
                 return
             except _EXPECTED as error:
-                # Never the text of an error: a mail server may quote the letter in it.
+                # Never log the text of an error: a mail server may quote the e-mail in it.
                 what = f"{type(error).__name__} {getattr(error, 'smtp_code', '')}".rstrip()
                 if pause is None or _is_final(error):
-                    _log(f"a letter was given up: {what}", began, logging.ERROR)
+                    _log(f"an e-mail was given up: {what}", began, logging.ERROR)
                     return
-                _log(f"a letter was not sent yet: {what}", began, logging.WARNING)
-            except Exception as error:  # a defect of ours, which no attempt mends
+                _log(f"an e-mail was not sent yet: {what}", began, logging.WARNING)
+            except Exception as error:  # a defect of ours: trying again would not help
                 where = "".join(format_tb(error.__traceback__))
                 _log(
-                    f"a letter was given up: {type(error).__name__}\n{where}", began, logging.ERROR
+                    f"an e-mail was given up: {type(error).__name__}\n{where}", began, logging.ERROR
                 )
                 return
             sleep(pause)
 
-    def _send(self, letter: Letter) -> None:
-        server, message = self._server, self._composed(letter)
+    def _send(self, mail: Email) -> None:
+        server, message = self._server, self._composed(mail)
         smtp = self._connect()
         try:
             if server.username:
                 smtp.login(server.username, server.password.get_secret_value())
             smtp.send_message(message, server.sender, [message["To"].addresses[0].addr_spec])
-            with suppress(smtplib.SMTPException, OSError):  # it has the letter by now
+            with suppress(smtplib.SMTPException, OSError):  # it has the e-mail by now
                 smtp.quit()
         finally:
             smtp.close()
 
     def _connect(self) -> smtplib.SMTP:
         server = self._server
-        # The name of this machine concerns nobody, and looking it up may take long.
+        # The domain of the sender, not the name of this machine: looking that up may take long.
         name = server.sender.rpartition("@")[2]
         if server.is_tls:
             return smtplib.SMTP_SSL(
@@ -152,21 +152,21 @@ class Mailer:
             raise
         return smtp
 
-    def _composed(self, letter: Letter) -> EmailMessage:
+    def _composed(self, mail: Email) -> EmailMessage:
         server = self._server
         message = EmailMessage()
         message["From"] = Address(server.sender_name, addr_spec=server.sender)
-        message["To"] = Address(addr_spec=_on_the_wire(letter.to))
-        message["Subject"] = letter.subject
+        message["To"] = Address(addr_spec=_on_the_wire(mail.to))
+        message["Subject"] = mail.subject
         message["Date"] = localtime()
         message["Message-ID"] = make_msgid(domain=server.sender.rpartition("@")[2])
-        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answer from the absent
-        message.set_content(letter.text, cte="base64")  # no server on its way changes a line of it
+        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no automatic replies
+        message.set_content(mail.text, cte="base64")  # so that no server changes its lines
         return message
 
 
 def _on_the_wire(address: str) -> str:
-    # A domain with letters beyond ASCII has a form that every mail server takes.
+    # Every mail server accepts the ASCII form of an internationalized domain.
     try:
         valid = validate_email(address, check_deliverability=False)
     except EmailNotValidError:
@@ -175,7 +175,7 @@ def _on_the_wire(address: str) -> str:
 
 
 def _is_final(error: Exception) -> bool:
-    """Tell whether a mail server would refuse again the next time (RFC 5321, section 4.2.1)."""
+    """Tell whether the mail server would refuse again (a 5xx reply: RFC 5321, section 4.2.1)."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         return all(code >= 500 for code, _ in error.recipients.values())
     if isinstance(error, smtplib.SMTPResponseException):

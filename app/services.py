@@ -1,6 +1,6 @@
-"""What `create_app` makes of the settings, typed, for everybody who uses it.
+"""The parts of an application that `create_app` makes: one typed object, reached by `services()`.
 
-The types are imported for the type checker alone: this file stands below all of them.
+The types are imported for the type checker only, so this file depends on none of the parts.
 """
 
 from collections.abc import Callable
@@ -34,19 +34,19 @@ class Services:
     """The parts of one application.
 
     Attributes:
-        config: Its settings.
+        config: The settings.
         engine: The database.
-        limits: How often who may do what, and what was counted so far.
-        log_handler: Writes the log, and counts its errors.
-        mailer: Sends mail, if there is a mail server.
-        media: Keeps pictures.
-        events: What streams carry, as it is in the database.
-        metrics: What Prometheus asks for.
-        on_block: What to do when one of two users blocks the other, or does so no longer.
+        limits: The rate limits and their counters.
+        log_handler: Writes the log and counts its errors.
+        mailer: Sends e-mails; None if no mail server is set.
+        media: Stores pictures.
+        events: Reads the events of streams from the database.
+        metrics: The metrics for Prometheus.
+        on_block: Called with the ids of two users when one of them blocks or unblocks the other.
         read_marks: Stores how far people have read.
-        presence: Who types, and who is online.
+        presence: Knows who types and who is online.
         realtime: The open sockets of this worker.
-        socket_registry: Whose they are.
+        socket_registry: Knows whose sockets they are.
         writer: Stores messages.
     """
 
@@ -66,7 +66,7 @@ class Services:
     writer: "MessageWriter"
 
     def bind(self, app: Flask) -> None:
-        """Make these the parts of an application."""
+        """Attach this object to an application."""
         app.extensions[_KEY] = self
 
 

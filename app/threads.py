@@ -1,8 +1,8 @@
-"""Runs slow functions off the event loop: hashes, pictures, sums of metrics, files of SQLite.
+"""Runs slow functions off the event loop: hashes, pictures, metrics, files of SQLite.
 
-Each worker has one thread of low priority for each kind of work (a lane). With more threads, or in
-the loop itself, a crowd that logs in slowed chat down 15 to 350 times; with one thread, not at all.
-There are several lanes, so that a picture does not keep people from logging in.
+Each worker has a pool of one thread with low priority for each kind of work. With more threads, or
+in the event loop itself, many simultaneous logins made chat 15 to 350 times slower; with one
+thread, not at all. The kinds are separate so that a picture does not delay logins.
 """
 
 import os
@@ -20,34 +20,34 @@ from gevent.threadpool import ThreadPool
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Lane = Literal["passwords", "pictures", "metrics", "files"]
+PoolName = Literal["passwords", "pictures", "metrics", "files"]
 
-# Jobs in a lane, the running one included: who comes after more of them (20 ms a password, up to
-# 1 s a picture, which is held in memory as well) would wait longer than people do.
-WAITING_MAX: dict[Lane, int] = {"passwords": 200, "pictures": 20, "metrics": 20, "files": 20}
+# Jobs of one pool, including the running one. Beyond this a caller would wait longer than a person
+# does: a password takes 20 ms, a picture up to 1 s and also memory.
+WAITING_MAX: dict[PoolName, int] = {"passwords": 200, "pictures": 20, "metrics": 20, "files": 20}
 
-SHARES = 4  # of the places in a lane, one user or network has at most one share
+SHARES = 4  # one user or network may use a quarter of the places of a pool
 
-# The least priority there is. With 10 a chat beside 8 clients that log in had a p99 of three times
-# its quiet one, with 19 of 1.8 times; beside a chat that takes all of the CPU a login then takes
-# 0.24 s instead of 0.14.
+# The lowest priority. Beside 8 clients that log in, the p99 of chat was 1.8 times its quiet value;
+# with niceness 10 it was three times. While chat uses the whole CPU, a login takes 0.24 s instead
+# of 0.14.
 NICENESS = 19
 
-_lanes: dict[tuple[int, Lane], "_Lane"] = {}
+_pools: dict[tuple[int, PoolName], "_Pool"] = {}
 
 
 class TooBusy(Exception):
-    """More jobs are waiting in the lane than would be done in time."""
+    """The queue of the pool is full."""
 
 
-# Whom the current request or job is for: a user, or the network of a stranger.
+# Whom the current request or job is for: a user, or the network of a client without a token.
 acting_for: ContextVar[str] = ContextVar("acting_for", default="")
 
 
-class Turns:
-    """One after another, and those who wait in turn by whom they are for.
+class FairLock:
+    """A lock that is fair between owners: the waiting owners get it in turn.
 
-    Whoever asks a hundred times at once does not make others wait for a hundred.
+    An owner who asks a hundred times at once does not make the others wait for a hundred.
     """
 
     def __init__(self) -> None:
@@ -55,11 +55,11 @@ class Turns:
         self._waiting: OrderedDict[str, deque[Event]] = OrderedDict()
 
     def waiting(self, who: str) -> int:
-        """Return how many of one wait."""
+        """Return how many jobs of an owner are waiting."""
         return len(self._waiting.get(who, ()))
 
-    def take(self, who: str) -> None:
-        """Wait for a turn."""
+    def acquire(self, who: str) -> None:
+        """Wait until the lock is free and take it."""
         if not self._is_taken:
             self._is_taken = True
             return
@@ -69,74 +69,74 @@ class Turns:
             event.wait()
         except BaseException:  # the greenlet is killed
             if event.is_set():
-                self.give_back()
+                self.release()
             else:
                 self._waiting[who].remove(event)
                 if not self._waiting[who]:
                     del self._waiting[who]
             raise
 
-    def give_back(self) -> None:
-        """Let the next one have a turn."""
+    def release(self) -> None:
+        """Give the lock to the next owner."""
         if not self._waiting:
             self._is_taken = False
             return
         who, events = self._waiting.popitem(last=False)
         events.popleft().set()
         if events:
-            self._waiting[who] = events  # at the end: others come first
+            self._waiting[who] = events  # at the end, behind the other owners
 
 
-class _Lane:
+class _Pool:
     def __init__(self) -> None:
-        self.pool = ThreadPool(1)
-        self.turns = Turns()
+        self.thread = ThreadPool(1)
+        self.lock = FairLock()
         self.waiting = 0
-        self.pool.spawn(_be_nice)
+        self.thread.spawn(_be_nice)
 
 
-def run(lane: Lane, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Return what a function returns, while others go on.
+def run(name: PoolName, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a function in a thread and return its result; other greenlets run meanwhile.
 
     Args:
-        lane: Whose thread runs it.
-        function: What to run; it must touch nothing that others touch.
+        name: The pool.
+        function: The function. It must not touch objects that other threads use.
 
     Raises:
-        TooBusy: Too many are waiting, or too many of the one whom it is for.
-        Exception: What the function raises.
+        TooBusy: Too many jobs are waiting, or too many of the same user or network.
+        Exception: Whatever the function raises.
     """
     if not is_module_patched("threading"):
-        return function(*args, **kwargs)  # no event loop here that could be held up
-    # Made in the process that uses it: threads do not survive a fork.
-    mine = _lanes.get((os.getpid(), lane))
-    if mine is None:
-        mine = _lanes[os.getpid(), lane] = _Lane()
+        return function(*args, **kwargs)  # there is no event loop to block
+    # Made at the first use, in the worker: threads do not survive a fork.
+    pool = _pools.get((os.getpid(), name))
+    if pool is None:
+        pool = _pools[os.getpid(), name] = _Pool()
     who = acting_for.get()
-    most = WAITING_MAX[lane]
-    if mine.waiting >= most or (who and mine.turns.waiting(who) >= most // SHARES):
+    places = WAITING_MAX[name]
+    if pool.waiting >= places or (who and pool.lock.waiting(who) >= places // SHARES):
         raise TooBusy
-    mine.waiting += 1
+    pool.waiting += 1
     result: T
     error: Exception | None = None
     try:
-        mine.turns.take(who)
+        pool.lock.acquire(who)
         try:
-            result, error = mine.pool.apply(_attempt, (function, args, kwargs))
+            result, error = pool.thread.apply(_attempt, (function, args, kwargs))
         finally:
-            mine.turns.give_back()
+            pool.lock.release()
         if error is not None:
             raise error
         return result
     finally:
-        mine.waiting -= 1
-        error = None  # its traceback holds this frame, which would hold it in turn
+        pool.waiting -= 1
+        error = None  # breaks a cycle: its traceback refers to this frame
 
 
 def _attempt(
     function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[T | None, Exception | None]:
-    # What a thread raises is printed by gevent (26.9), although the caller gets it as well.
+    # Returns the exception, because gevent (26.9) prints what a thread raises.
     try:
         return function(*args, **kwargs), None
     except Exception as error:
@@ -144,7 +144,7 @@ def _attempt(
 
 
 def _be_nice() -> None:
-    # On Linux this lowers the calling thread only, whatever POSIX says of the whole process;
-    # elsewhere the id of a thread is that of no process, or of a stranger's.
+    # Linux lowers the priority of the calling thread only, although POSIX says the whole process.
+    # On other systems the id of a thread may be the id of another process.
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -20,7 +20,7 @@ USERNAME, PASSWORD = "beseda", "p@ss/word"
 
 
 class Mail(NamedTuple):
-    """A letter as it came in.
+    """An e-mail as it came in.
 
     Attributes:
         to: Whom its envelope is for.
@@ -71,7 +71,7 @@ class MailServer:
         tls: For STARTTLS, or for all of a connection if `is_implicit`.
 
     Attributes:
-        answers: What it says to the next letters in the place of taking them.
+        answers: What it says to the next e-mails in the place of taking them.
         is_hanging: While it is true, it says nothing more to who greets it.
         greeted: How often it was greeted.
     """
@@ -152,7 +152,7 @@ class MailServer:
         return "250 OK"
 
     def wait(self, mails: int) -> list[Mail]:
-        """Return all letters when there are as many."""
+        """Return all e-mails when there are as many."""
         with self._came:
             assert self._came.wait_for(lambda: len(self.mails) >= mails, WAIT_SECONDS), self.mails
             return self.mails[:]

@@ -14,13 +14,13 @@ import trustme
 from app import mail
 from app.database.errors import DatabaseUnavailable
 from app.http.errors import Overloaded
-from app.mail import Letter, Mailer
+from app.mail import Email, Mailer
 from config import Config
 from config_urls import SmtpServer
 from tests.mails import PASSWORD, USERNAME, MailServer, wait_until
 from tests.servers import free_port
 
-LETTER = Letter("ann@example.com", "Новый пароль", "Здравствуйте!\n\nsecret-token")
+EMAIL = Email("ann@example.com", "Новый пароль", "Здравствуйте!\n\nsecret-token")
 CREDENTIALS = f"{USERNAME}:{quote(PASSWORD, safe='')}@"
 
 
@@ -66,13 +66,13 @@ def mailer_of(*arguments: object, **options: object) -> Mailer:
     return Mailer(smtp(*arguments, **options), nullcontext)  # type: ignore[arg-type]
 
 
-def send(mailer: Mailer, letter: Letter = LETTER) -> threading.Event:
-    """Have a letter sent; the event says that it was written."""
+def send(mailer: Mailer, mail: Email = EMAIL) -> threading.Event:
+    """Have an e-mail sent; the event says that it was written."""
     is_written = threading.Event()
 
-    def write() -> Letter:
+    def write() -> Email:
         is_written.set()
-        return letter
+        return mail
 
     mailer.submit(write)
     return is_written
@@ -85,7 +85,7 @@ def wait_idle(mailer: Mailer) -> None:
     assert is_idle.wait(15)
 
 
-def test_letter_arrives_as_it_was_written(post: MailServer) -> None:
+def test_email_arrives_as_it_was_written(post: MailServer) -> None:
     send(mailer_of(post.port, sender="Беседа <b@example.org>"))
 
     (got,) = post.wait(1)
@@ -97,10 +97,10 @@ def test_letter_arrives_as_it_was_written(post: MailServer) -> None:
     assert got.message["Auto-Submitted"] == "auto-generated"
     assert got.message["Date"].datetime
     assert got.message.get_content_type() == "text/plain"
-    assert got.text == LETTER.text
+    assert got.text == EMAIL.text
 
 
-def test_letter_does_not_tell_what_this_machine_is_called(post: MailServer) -> None:
+def test_email_does_not_tell_what_this_machine_is_called(post: MailServer) -> None:
     send(mailer_of(post.port))
 
     (got,) = post.wait(1)
@@ -109,33 +109,33 @@ def test_letter_does_not_tell_what_this_machine_is_called(post: MailServer) -> N
 
 
 def test_domain_beyond_ascii_is_sent_in_the_form_that_all_servers_take(post: MailServer) -> None:
-    send(mailer_of(post.port), Letter("ann@почта.рф", "x", "y"))
+    send(mailer_of(post.port), Email("ann@почта.рф", "x", "y"))
 
     (got,) = post.wait(1)
     assert got.to == ["ann@xn--80a1acny.xn--p1ai"]
 
 
 @pytest.mark.parametrize(
-    "letter",
+    "mail",
     [
-        Letter("ann@example.com\r\nBcc: eve@example.com", "x", "y"),
-        Letter("ann@example.com\nRCPT TO:<eve@example.com>", "x", "y"),
-        Letter("ann@example.com, eve@example.com", "x", "y"),
-        Letter("ann@example.com", "x\r\nBcc: eve@example.com", "y"),
+        Email("ann@example.com\r\nBcc: eve@example.com", "x", "y"),
+        Email("ann@example.com\nRCPT TO:<eve@example.com>", "x", "y"),
+        Email("ann@example.com, eve@example.com", "x", "y"),
+        Email("ann@example.com", "x\r\nBcc: eve@example.com", "y"),
     ],
 )
-def test_nothing_can_be_put_into_the_headers(post: MailServer, letter: Letter) -> None:
+def test_nothing_can_be_put_into_the_headers(post: MailServer, mail: Email) -> None:
     mailer = mailer_of(post.port)
-    send(mailer, letter)
+    send(mailer, mail)
     send(mailer)
 
     assert [got.to for got in post.wait(1)] == [["ann@example.com"]]
-    assert post.mails[0].message["Subject"] == LETTER.subject
+    assert post.mails[0].message["Subject"] == EMAIL.subject
 
 
-def test_lines_of_a_text_end_no_letter(post: MailServer) -> None:
+def test_lines_of_a_text_end_no_email(post: MailServer) -> None:
     text = "one\n.\nMAIL FROM:<eve@example.com>\r\n.\r\nFrom me"
-    send(mailer_of(post.port), Letter("ann@example.com", "x", text))
+    send(mailer_of(post.port), Email("ann@example.com", "x", text))
 
     (got,) = post.wait(1)
     assert got.text == text.replace("\r", "")
@@ -193,7 +193,7 @@ def test_password_is_not_in_the_representation_of_a_server() -> None:
 # Mail servers that are ill
 
 
-def test_letter_is_sent_again_when_the_server_asks_for_that(post: MailServer) -> None:
+def test_email_is_sent_again_when_the_server_asks_for_that(post: MailServer) -> None:
     post.answers = ["451 later", "421 later"]
 
     send(mailer_of(post.port))
@@ -201,7 +201,7 @@ def test_letter_is_sent_again_when_the_server_asks_for_that(post: MailServer) ->
     assert len(post.wait(1)) == 1
 
 
-def test_letter_that_is_refused_for_good_is_not_sent_again(post: MailServer) -> None:
+def test_email_that_is_refused_for_good_is_not_sent_again(post: MailServer) -> None:
     post.answers = ["554 no"]
     mailer = mailer_of(post.port)
 
@@ -211,23 +211,23 @@ def test_letter_that_is_refused_for_good_is_not_sent_again(post: MailServer) -> 
     assert (post.mails, post.answers, post.greeted) == ([], [], 1)
 
 
-def test_letter_is_given_up_in_the_end_and_the_next_one_goes_out(post: MailServer) -> None:
+def test_email_is_given_up_in_the_end_and_the_next_one_goes_out(post: MailServer) -> None:
     post.answers = ["451 later"] * 3
     mailer = mailer_of(post.port)
 
-    send(mailer, Letter("bob@example.com", "x", "y"))
+    send(mailer, Email("bob@example.com", "x", "y"))
     send(mailer)
 
     assert [got.to for got in post.wait(1)] == [["ann@example.com"]]
 
 
-def test_letter_is_written_once_however_often_it_is_sent(post: MailServer) -> None:
+def test_email_is_written_once_however_often_it_is_sent(post: MailServer) -> None:
     post.answers = ["451 later", "451 later"]
     written = []
 
-    def write() -> Letter:
-        written.append(LETTER)
-        return LETTER
+    def write() -> Email:
+        written.append(EMAIL)
+        return EMAIL
 
     mailer_of(post.port).submit(write)
 
@@ -235,12 +235,12 @@ def test_letter_is_written_once_however_often_it_is_sent(post: MailServer) -> No
     assert len(written) == 1
 
 
-def test_letter_that_could_not_be_written_without_the_database_is_tried_again(
+def test_email_that_could_not_be_written_without_the_database_is_tried_again(
     post: MailServer,
 ) -> None:
-    outcomes: list[Letter | Exception] = [DatabaseUnavailable(), LETTER]
+    outcomes: list[Email | Exception] = [DatabaseUnavailable(), EMAIL]
 
-    def write() -> Letter:
+    def write() -> Email:
         outcome = outcomes.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
@@ -251,7 +251,7 @@ def test_letter_that_could_not_be_written_without_the_database_is_tried_again(
     assert len(post.wait(1)) == 1
 
 
-def test_server_that_is_away_for_a_moment_costs_no_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_that_is_away_for_a_moment_costs_no_email(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mail, "PAUSES_SECONDS", (0.2,) * 50)
     post = MailServer()
     is_written = send(mailer_of(post.port))
@@ -276,7 +276,7 @@ def test_server_that_hangs_holds_nobody_up_for_ever(
     assert post.wait(1)
 
 
-def test_no_more_letters_wait_than_can_be_sent(
+def test_no_more_emails_wait_than_can_be_sent(
     post: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mail, "SMTP_SECONDS", 30)
@@ -302,28 +302,28 @@ def test_log_tells_neither_text_nor_address_nor_password(
     send(mailer)
     send(mailer)
     send(away)
-    send(mailer, Letter("ann@example.com, x", "x", LETTER.text))
-    mailer.submit(lambda: {}[LETTER.text])  # type: ignore[index]
+    send(mailer, Email("ann@example.com, x", "x", EMAIL.text))
+    mailer.submit(lambda: {}[EMAIL.text])  # type: ignore[index]
     wait_idle(mailer)
     wait_idle(away)
 
     # The mail server, which is in this process, logs all that it hears.
     ours = [record for record in caplog.records if record.name != "mail.log"]
     said = " ".join(f"{record.getMessage()} {record.__dict__}" for record in ours)
-    assert "a letter was given up: SMTPDataError 554" in said
-    assert "a letter was not sent yet: SMTPDataError 451" in said
-    assert "a letter was sent" in said
+    assert "an e-mail was given up: SMTPDataError 554" in said
+    assert "an e-mail was not sent yet: SMTPDataError 451" in said
+    assert "an e-mail was sent" in said
     for private in ("secret-token", "ann@", PASSWORD, quote(PASSWORD, safe="")):
         assert private not in said
-    assert "secret-token" not in repr(LETTER)
+    assert "secret-token" not in repr(EMAIL)
 
 
-def test_defect_in_what_writes_a_letter_is_logged_with_its_traceback_and_not_repeated(
+def test_defect_in_what_writes_an_email_is_logged_with_its_traceback_and_not_repeated(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     calls = []
 
-    def write() -> Letter:
+    def write() -> Email:
         calls.append(1)
         raise KeyError("a defect")
 
@@ -333,6 +333,6 @@ def test_defect_in_what_writes_a_letter_is_logged_with_its_traceback_and_not_rep
 
     assert calls == [1]
     (record,) = caplog.records
-    assert record.getMessage().startswith("a letter was given up: KeyError")
+    assert record.getMessage().startswith("an e-mail was given up: KeyError")
     assert "in write" in record.getMessage()  # where it is, and nothing of what it says
     assert "a defect" not in record.getMessage().replace('KeyError("a defect")', "")

@@ -10,7 +10,7 @@ from flask_babel import force_locale, gettext
 
 from app.http.errors import Overloaded
 from app.http.languages import preferred
-from app.mail import Letter
+from app.mail import Email
 from app.services import services
 
 log = logging.getLogger(__name__)
@@ -48,8 +48,8 @@ def _send(to: str, subject: str, *paragraphs: str) -> None:
     mailer = services().mailer
     if mailer is None:
         return
-    letter = Letter(to, subject, "\n\n".join(paragraphs))
+    mail = Email(to, subject, "\n\n".join(paragraphs))
     try:
-        mailer.submit(lambda: letter)
+        mailer.submit(lambda: mail)
     except Overloaded:
         log.warning("an e-mail about a change of an account was not sent: too many are waiting")

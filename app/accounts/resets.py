@@ -20,7 +20,7 @@ from app.accounts.usernames import folded
 from app.clock import utcnow
 from app.database.transactions import reading, writing
 from app.http.errors import ApiError, BadInput, FieldErrors
-from app.mail import Letter
+from app.mail import Email
 from app.services import services
 
 LIFETIME = timedelta(hours=1)
@@ -52,10 +52,10 @@ def ask_by_mail(email: str, language: str) -> None:
     mailer = services().mailer
     if mailer is None:
         raise NoMail
-    mailer.submit(partial(_write_letter, email, language))
+    mailer.submit(partial(_write_email, email, language))
 
 
-def _write_letter(email: str, language: str) -> Letter | None:
+def _write_email(email: str, language: str) -> Email | None:
     whose = (User.email_key == folded(email), *_CAN_LOG_IN)
     with reading() as connection:  # an unknown address must not take the write lock
         if connection.execute(select(User.id).where(*whose)).first() is None:
@@ -69,7 +69,7 @@ def _write_letter(email: str, language: str) -> Letter | None:
         token_row = _issue(connection, user.id, LIFETIME)
     with force_locale(language):
         # Send it to the stored address: the typed one may only look like it and be somebody else's.
-        return Letter(user.email, gettext("A new password"), _text(user.username, token_row.secret))
+        return Email(user.email, gettext("A new password"), _text(user.username, token_row.secret))
 
 
 def _text(username: str, token: str) -> str:

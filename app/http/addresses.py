@@ -1,4 +1,4 @@
-"""Where a request comes from, as far as the trusted proxies say (`PROXY_HOPS`)."""
+"""The address of the client of a request, as the trusted proxies report it (`PROXY_HOPS`)."""
 
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
@@ -6,21 +6,21 @@ from flask import request
 
 UNKNOWN = "unknown"
 
-# One household, and one rented machine, has at least a /64 of IPv6 (RFC 6177). The owner of an
-# IPv4 address has a whole /48 of 6to4 (RFC 3056).
+# A household or a rented machine has at least a /64 of IPv6 (RFC 6177). The owner of an IPv4
+# address has a whole /48 of 6to4 (RFC 3056).
 _NETWORK_BITS = 64
 _6TO4 = IPv6Network("2002::/16")
 _6TO4_NETWORK_BITS = 48
 
 
 def client_address() -> str:
-    """Return the address of the client, or `UNKNOWN` where a proxy says something else."""
+    """Return the IP address of the client, or `UNKNOWN` if the proxy does not report one."""
     address = _parsed(request.remote_addr or "")
     return UNKNOWN if address is None else str(address)
 
 
 def client_network() -> str:
-    """Return what the client cannot change at will: its IPv4 address, or its IPv6 network."""
+    """Return the part that the client cannot easily change: its IPv4 address or IPv6 network."""
     address = _parsed(request.remote_addr or "")
     if address is None:
         return UNKNOWN

@@ -1,7 +1,7 @@
-"""What a route notes of itself for the OpenAPI document; `app/openapi/` puts it together.
+"""Notes on views for the OpenAPI document, which `app/openapi/` writes from them.
 
-A decorator that does something to a request or a response, as `takes` and `paged` do, notes here
-what that means to a client. The others only note.
+Decorators that change a request or a response, such as `takes` and `paged`, note here what that
+means for a client. The decorators of this file only note.
 """
 
 from collections.abc import Callable
@@ -21,13 +21,13 @@ _NOTES = "openapi_notes"
 
 @dataclass(frozen=True, slots=True)
 class GoodResponse:
-    """A response of a view that is no error.
+    """A successful response of a view.
 
     Attributes:
         shape: The type of its JSON body, such as `list[UserOut]`; None: it has no JSON body.
-        example: Of that body, where the examples of the fields do not make a good one.
-        sentence: When it is sent; None: the phrase of its status says enough.
-        content: Its media types as OpenAPI has them; None: JSON of `shape`.
+        example: An example of the body, if the examples of its fields do not make a good one.
+        sentence: When it is sent; None: the reason phrase of its status is enough.
+        content: Its media types in OpenAPI's form; None: JSON of `shape`.
     """
 
     shape: Any = None
@@ -38,17 +38,17 @@ class GoodResponse:
 
 @dataclass(slots=True)
 class Notes:
-    """What is known of a view.
+    """The notes on one view.
 
     Attributes:
         needs_token: Whether it refuses requests without an access token.
-        inputs: The models of its inputs, by where they are read from.
+        inputs: The models of its inputs, by their source.
         output: The status and the body of its usual response.
-        responses: Its other good responses, by status.
-        errors: What it may refuse with; an instance where a class alone makes no example.
+        responses: Its other successful responses, by status.
+        errors: Its errors; an instance where a class alone makes no example.
         parameters: Parameter objects of OpenAPI.
-        headers: Header objects of OpenAPI, which its good responses have.
-        undocumented: Why the document does not have it, if it does not.
+        headers: Header objects of OpenAPI, of its successful responses.
+        undocumented: Why the document leaves it out; None: it does not.
     """
 
     needs_token: bool = False
@@ -62,18 +62,18 @@ class Notes:
 
 
 def notes_of(view: Callable[..., Any]) -> Notes:
-    """Return the notes of a view; decorators that use `functools.wraps` share them."""
+    """Return the notes on a view. They survive decorators that use `functools.wraps`."""
     notes: Notes = view.__dict__.setdefault(_NOTES, Notes())
     return notes
 
 
 def returns(shape: Any, status: int = 200, *, example: Any = None) -> Callable[[View], View]:
-    """Note what a view usually responds with.
+    """Note the usual response of a view.
 
     Args:
         shape: The type of the JSON body, such as `list[UserOut]`; None: there is no body.
         status: Its status.
-        example: Of the body, where the examples of its fields do not make a good one.
+        example: An example of the body, if the examples of its fields do not make a good one.
     """
 
     def decorate(view: View) -> View:
@@ -86,12 +86,12 @@ def returns(shape: Any, status: int = 200, *, example: Any = None) -> Callable[[
 def documents_response(
     status: int, sentence: str, content: Json | None = None
 ) -> Callable[[View], View]:
-    """Note another good response of a view.
+    """Note another successful response of a view.
 
     Args:
         status: Its status.
         sentence: When it is sent.
-        content: Its media types as OpenAPI has them; None: the body is that of `returns`.
+        content: Its media types in OpenAPI's form; None: the body of `returns`.
     """
 
     def decorate(view: View) -> View:
@@ -102,7 +102,7 @@ def documents_response(
 
 
 def documents_error(*errors: type[ApiError] | ApiError) -> Callable[[View], View]:
-    """Note what a view may refuse with, beside what follows from its other decorators."""
+    """Note errors of a view, beside those that its other decorators note."""
 
     def decorate(view: View) -> View:
         notes_of(view).errors.extend(errors)
@@ -112,7 +112,7 @@ def documents_error(*errors: type[ApiError] | ApiError) -> Callable[[View], View
 
 
 def documents_header(header: str, sentence: str) -> Callable[[View], View]:
-    """Note a header of a view's good responses."""
+    """Note a header of a view's successful responses."""
 
     def decorate(view: View) -> View:
         notes_of(view).headers[header] = {"description": sentence, "schema": {"type": "string"}}
@@ -122,7 +122,7 @@ def documents_header(header: str, sentence: str) -> Callable[[View], View]:
 
 
 def documents_path(name: str, sentence: str, example: Any) -> Callable[[View], View]:
-    """Note what a variable part of a view's path means."""
+    """Note the meaning of a variable part of a view's path."""
 
     def decorate(view: View) -> View:
         notes_of(view).parameters.append(

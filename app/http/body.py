@@ -1,7 +1,6 @@
 """Reads the bodies of requests: JSON, or the fields and files of a form.
 
-A stranger can send any body, so all work here is linear in its size, and bounded before it is
-done.
+Anybody can send any body, so the work here takes linear time, and sizes are checked first.
 """
 
 import json
@@ -32,7 +31,7 @@ def body_of(request: Request) -> Any:
     Raises:
         BadInput: The body is not valid JSON, not a valid form, or not UTF-8.
         UnsupportedMediaType: It is neither JSON nor a form.
-        RequestEntityTooLarge: It is larger than this route takes, or has too many fields.
+        RequestEntityTooLarge: It is larger than this route allows, or has too many fields.
     """
     if request.is_json:
         return decode_json(_raw_body(request))
@@ -46,17 +45,17 @@ def body_of(request: Request) -> Any:
 
 
 def decode_json(raw: bytes | str) -> Any:
-    """Read a JSON text.
+    """Parse a JSON text.
 
     Raises:
-        BadInput: It is none, or nested too deeply.
+        BadInput: It is not JSON, or nested too deeply.
     """
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
         pass
-    # orjson refuses a lone surrogate (`"\ud800"`) and a huge number together with the whole text.
-    # The standard library lets them pass, so that the error can name the field.
+    # orjson refuses the whole text because of one lone surrogate (`"\ud800"`) or huge number. The
+    # standard library accepts them, so that the error can name the field.
     try:
         return json.loads(
             raw if isinstance(raw, str) else raw.decode(), parse_constant=_no_constant
@@ -71,8 +70,8 @@ def _no_constant(name: str) -> None:
 
 def _raw_body(request: Request) -> bytes:
     raw = request.get_data(cache=False)
-    # Where a body does not say its length, Werkzeug reads as much as is allowed and does not
-    # tell whether there was more.
+    # If a body has no Content-Length, Werkzeug reads as much as is allowed and does not tell
+    # whether there was more.
     limit = request.max_content_length
     if request.content_length is None and limit is not None and len(raw) >= limit:
         raise RequestEntityTooLarge
@@ -80,8 +79,8 @@ def _raw_body(request: Request) -> bytes:
 
 
 def _decode_form(raw: bytes) -> dict[str, str]:
-    # As in Django, the last of several fields of one name counts. What is not UTF-8 becomes lone
-    # surrogates, which the field will refuse.
+    # As in Django, the last of several fields with the same name counts. Bytes that are not UTF-8
+    # become lone surrogates, which the field refuses.
     form = raw.decode(errors="surrogateescape")
     try:
         fields = parse_qsl(
@@ -93,17 +92,17 @@ def _decode_form(raw: bytes) -> dict[str, str]:
 
 
 def _decode_multipart(raw: bytes, boundary: str) -> dict[str, str | FileStorage]:
-    """Read a form with files (RFC 7578).
+    """Parse a form with files (RFC 7578).
 
-    Werkzeug's parser replaces what is not UTF-8 and takes a body without its boundary for an
-    empty form; here either is an error.
+    Werkzeug's parser replaces bytes that are not UTF-8, and reads a body without its boundary as an
+    empty form; here both are errors.
     """
     if not boundary:
         raise BadInput({NON_FIELD: [_NO_MULTIPART]})
-    # The first boundary may stand at the very beginning, without a line end before it.
+    # The first boundary may stand at the very beginning, without a line break before it.
     delimiter = b"\r\n--" + boundary.encode()
     _preamble, *parts = (b"\r\n" + raw).split(delimiter, FIELDS_MAX + 2)
-    # Behind the last boundary stand two hyphens, and what follows them is ignored.
+    # Two hyphens follow the last boundary; what comes after them is ignored.
     end = next((index for index, part in enumerate(parts) if part.startswith(b"--")), None)
     if end is None and len(parts) > FIELDS_MAX:
         raise RequestEntityTooLarge
@@ -118,7 +117,7 @@ def _decode_multipart(raw: bytes, boundary: str) -> dict[str, str | FileStorage]
                 form[name] = content.decode()
             except UnicodeDecodeError:
                 broken[name] = [_NO_UTF8]
-        elif filename:  # otherwise it is a file input in which nothing was chosen
+        elif filename:  # an empty name: the file input was left empty
             form[name] = FileStorage(BytesIO(content), filename, name)
     if broken:
         raise BadInput(broken)

@@ -1,8 +1,8 @@
-"""Conditional GET (RFC 9110, section 13): who has an answer already is told so in place of it.
+"""Conditional GET (RFC 9110, section 13): a client that already has this response gets 304.
 
-The validator is made of the answer's bytes, so it is right whatever changes them, and a
-304 spares the way, not the reading. Answers to a token keep their `no-store`: no cache may
-hold them, but a client that shows a list holds it anyway, and may ask whether it is the same.
+The validator is a digest of the response body, so it is always right; a 304 saves the transfer, not
+the query. Responses keep their `no-store`: caches must not store them, but a client that shows a
+list has it anyway and may ask whether it has changed.
 """
 
 from collections.abc import Callable
@@ -16,24 +16,24 @@ from app.http.annotations import documents_header, documents_response, notes_of
 P = ParamSpec("P")
 View = TypeVar("View", bound=Callable[..., Any])
 
-_NOT_MODIFIED = "It is what the client has, by its `If-None-Match`."
+_NOT_MODIFIED = "The client has this response already, by its `If-None-Match`."
 _IF_NONE_MATCH: dict[str, Any] = {
     "name": "If-None-Match",
     "in": "header",
-    "description": "`ETag`s of responses that the client still has.",
+    "description": "`ETag`s of the responses that the client has.",
     "schema": {"type": "string"},
 }
 
 
 def has_validator(view: View) -> View:
-    """Note that a view does so by itself, as those that serve files do."""
+    """Note that a view does this by itself, as views that serve files do."""
     notes_of(view).parameters.append(_IF_NONE_MATCH)
-    documents_header("ETag", "Names these very bytes, for `If-None-Match`.")(view)
+    documents_header("ETag", "Identifies this body, for `If-None-Match`.")(view)
     return documents_response(304, _NOT_MODIFIED, {})(view)
 
 
 def conditional(view: Callable[P, Response]) -> Callable[P, Response]:
-    """Give a view's answer an `ETag`, and answer 304 to who has it."""
+    """Add an `ETag` to a view's response; respond 304 to a client that has it already."""
 
     @wraps(view)
     def with_validator(*args: P.args, **kwargs: P.kwargs) -> Response:

@@ -1,7 +1,7 @@
-"""What can go wrong, and the only code that renders it: as problem+json, or as a frame.
+"""The base of all errors that clients see, and the only code that renders them.
 
-An error is a fact with a name. It is declared as a class beside the service that
-raises it, and raised, never returned.
+Over HTTP an error is problem+json, over a WebSocket it is a frame. Each error is a class beside the
+service that raises it; errors are raised, never returned.
 """
 
 import logging
@@ -28,7 +28,7 @@ from app.threads import TooBusy
 
 log = logging.getLogger(__name__)
 
-NON_FIELD = "non_field_errors"  # as Django REST Framework names what belongs to no field
+NON_FIELD = "non_field_errors"  # Django REST Framework's name for errors of no single field
 PROBLEM = "application/problem+json"
 RETRY_SECONDS = 2
 
@@ -36,13 +36,13 @@ FieldErrors = Mapping[str, list[str | LazyString]]
 
 
 class ApiError(Exception):
-    """A refusal, as its client will read it.
+    """An error that a client is told.
 
     Attributes:
         status: The HTTP status.
         code: A stable word for programs.
         detail: A sentence for people.
-        headers: What the answer carries beside the usual headers.
+        headers: Additional headers of the response.
     """
 
     status = 500
@@ -64,11 +64,11 @@ class ApiError(Exception):
         }
 
     def response(self) -> Response:
-        """Return the HTTP answer."""
+        """Return the HTTP response."""
         return Response(encode(self.body()), self.status, self.headers, mimetype=PROBLEM)
 
     def frame(self, client_id: str | None = None) -> bytes:
-        """Return the payload of a frame that a client which shows everything can show."""
+        """Return the text of a frame, which a client may show like a message."""
         error = {"code": self.code}
         if client_id is not None:
             error["client_id"] = client_id
@@ -83,7 +83,7 @@ class ApiError(Exception):
         )
 
     def sentence(self) -> str:
-        """Return the one sentence that says most."""
+        """Return the most specific sentence."""
         return str(self.detail)
 
 
@@ -99,9 +99,9 @@ class BadInput(ApiError):
         self.errors = errors
 
     def body(self) -> dict[str, Any]:
-        # Once more at the top level, where Django REST Framework has them. A field named
-        # like a member of RFC 9457 replaces it: readers ignore a member of a wrong type. Only
-        # `code` stays, because programs go by it.
+        # The fields stand at the top level too, as in Django REST Framework. A field named like a
+        # member of RFC 9457 replaces that member, and clients ignore a member of a wrong type. Only
+        # `code` stays, because programs depend on it.
         errors = {field: [str(each) for each in said] for field, said in self.errors.items()}
         return super().body() | {"errors": errors} | errors | {"code": self.code}
 
@@ -110,7 +110,7 @@ class BadInput(ApiError):
 
 
 class TemporarilyUnavailable(ApiError):
-    """It cannot be done now, and may be soon."""
+    """The request cannot be served now; it may work soon."""
 
     status = 503
 
@@ -119,21 +119,21 @@ class TemporarilyUnavailable(ApiError):
 
 
 class DatabaseUnavailable(TemporarilyUnavailable):
-    """The database is away, read-only, full or out of connections: later it may work."""
+    """The database is not available, read-only, full or out of connections."""
 
     code = "database_unavailable"
     detail = _("The database cannot be reached at the moment. Please try again soon.")
 
 
 class Overloaded(TemporarilyUnavailable):
-    """More slow work is waiting than would be done in time."""
+    """The queue of slow work is full."""
 
     code = "overloaded"
     detail = _("The server has too much to do at the moment. Please try again soon.")
 
 
 class _HttpError(ApiError):
-    """What Werkzeug refuses before a route is reached."""
+    """An error of Werkzeug, raised before a route is reached."""
 
     codes: Mapping[int, tuple[str, LazyString]] = {
         400: ("bad_request", _("The request cannot be understood.")),
@@ -168,12 +168,12 @@ class _HttpError(ApiError):
 
 
 def as_api_error(error: Exception) -> ApiError:
-    """Return what the client is told of an exception; a defect of ours is logged."""
+    """Return the error that the client is told for an exception; log a defect of ours."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, HTTPException):
         return _HttpError(error)
-    if isinstance(error, ParseException):  # of gunicorn: the body is not what its headers say
+    if isinstance(error, ParseException):  # of gunicorn: the body does not match its headers
         return _HttpError(BadRequest())
     if isinstance(error, TooBusy):
         return Overloaded()
@@ -185,7 +185,7 @@ def as_api_error(error: Exception) -> ApiError:
 
 
 def _methods_with_slash() -> Iterable[str]:
-    # A path is the same without its last slash, but Werkzeug then calls a wrong method "not found".
+    # The last slash is optional, but without it Werkzeug responds to a wrong method with 404.
     adapter = current_app.create_url_adapter(request)
     if request.url_rule or adapter is None or request.path.endswith("/"):
         return ()
@@ -193,7 +193,7 @@ def _methods_with_slash() -> Iterable[str]:
 
 
 def init_app(app: Flask) -> None:
-    """Let every error of an application leave it as problem+json."""
+    """Render every error of an application as problem+json."""
 
     def render(error: Exception) -> Response:
         if isinstance(error, NotFound) and (methods := _methods_with_slash()):
@@ -201,7 +201,7 @@ def init_app(app: Flask) -> None:
         return as_api_error(error).response()
 
     def render_unmet(response: Response) -> Response:
-        # A file whose `If-Match` is not met is answered by Werkzeug as that file, emptied.
+        # If a file's `If-Match` fails, Werkzeug responds with an empty file.
         if response.status_code == 412 and response.mimetype != PROBLEM:
             response.close()
             return render(PreconditionFailed())

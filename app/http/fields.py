@@ -1,4 +1,4 @@
-"""The types of fields that clients send: text that can be stored, names, ids of the client."""
+"""The types of fields that clients send: texts, names, ids."""
 
 from typing import Annotated, Any
 
@@ -9,11 +9,11 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from app.database.types import CLIENT_ID_CHARS, LARGEST_ID
 
-# Normalising a long run of combining marks takes quadratic time, so names are bounded first. Four
-# code points are more than one letter of a name is ever written with.
+# Normalizing a long run of combining marks takes quadratic time, so the length is checked first. No
+# letter of a name takes more than four code points.
 NAME_CHARS_TYPED = 600
 
-# The sentences for what pydantic finds; a type that is not here says only that the value is wrong.
+# The sentences for pydantic's error types; any other type gets "This value is not right."
 SENTENCES = {
     "missing": _("This field is required."),
     "type": _("This must be text."),
@@ -25,7 +25,7 @@ SENTENCES = {
 
 
 class RefusedField(ValueError):
-    """A value that a rule of ours refuses, with the sentence that says why."""
+    """A value breaks one of our rules; the sentence says which."""
 
     def __init__(self, sentence: str | LazyString) -> None:
         super().__init__()
@@ -33,11 +33,11 @@ class RefusedField(ValueError):
 
 
 class InSchema:
-    """Describes in JSON Schema, as far as that can, a rule that a function checks.
+    """Describes a rule that a function checks in JSON Schema, as far as possible.
 
     Args:
-        keywords: Of JSON Schema; None removes one. Patterns must mean the same in JavaScript
-            and in Python.
+        keywords: Keywords of JSON Schema; None removes one. Patterns must mean the same in
+            JavaScript and Python.
     """
 
     def __init__(self, **keywords: Any) -> None:
@@ -51,7 +51,7 @@ class InSchema:
 
 
 def _storable(text: str) -> str:
-    # PostgreSQL stores no U+0000 in text, and half of a surrogate pair is no character.
+    # PostgreSQL cannot store U+0000 in a text, and half of a surrogate pair is not a character.
     try:
         storable = "\0" not in text and bool(text.encode())
     except UnicodeEncodeError:
@@ -68,11 +68,11 @@ def _visible(text: str) -> str:
 
 
 def trimmed(text: Any) -> Any:
-    """Return a text without white space around it, and anything else as it is."""
+    """Return a text without white space around it, and any other value unchanged."""
     return text.strip() if isinstance(text, str) else text
 
 
-# All that `str.isspace` knows, character by character: JavaScript's `\s` has more, and lacks some.
+# The characters of `str.isspace`, one by one: JavaScript's `\s` is a different set.
 _NOT_VISIBLE = r"\x00\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 
 Text = Annotated[str, AfterValidator(_storable), InSchema(pattern=r"^[^\x00]*$")]
@@ -88,13 +88,13 @@ ClientId = Annotated[
     Field(
         min_length=1,
         max_length=CLIENT_ID_CHARS,
-        description="The client's own id of it: a second one with the same id is not stored.",
+        description="The client's own id of it. A second one with the same id is not stored.",
     ),
 ]
 
 
 def whole_number(text: str) -> int | None:
-    """Return the number that ASCII digits stand for, cut to the largest id; None if it is none."""
+    """Return the number in a text of ASCII digits, at most the largest id; None for other texts."""
     if not (text.isascii() and text.isdigit()):
         return None
     return int(text) if len(text) < len(str(LARGEST_ID)) else LARGEST_ID

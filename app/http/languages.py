@@ -1,7 +1,7 @@
 """The language of sentences for people: Russian or English.
 
-A request may ask for one (`Accept-Language`), the caller may have set one, and `LANGUAGE` is that
-of the installation. Sentences stand in English in the code; `translations/` has the Russian ones.
+The first of these counts: the request's `Accept-Language`, the caller's setting, the installation's
+`LANGUAGE`. The code has English sentences; `translations/` has the Russian ones.
 """
 
 from pathlib import Path
@@ -15,11 +15,11 @@ from app.services import services
 
 LANGUAGES = ("ru", "en")
 
-HEADER_CHARS = 200  # of `Accept-Language` that are looked at; browsers send up to some 60
+HEADER_CHARS = 200  # of `Accept-Language` that are read; browsers send up to about 60
 
 
 def preferred() -> str:
-    """Return the language of the current response, or that of the installation."""
+    """Return the language of the current response; outside of a request the installation's."""
     usual = services().config.LANGUAGE
     if not has_request_context():
         return usual
@@ -28,7 +28,7 @@ def preferred() -> str:
 
 
 def _asked(header: str, usual: str) -> str | None:
-    # The quality decides, and a regional tag counts as its language: `en-US,ru;q=0.5` is English.
+    # The highest quality wins. A regional tag counts as its language: `en-US,ru;q=0.5` is English.
     if not header:
         return None
     if len(header) > HEADER_CHARS:
@@ -49,7 +49,7 @@ def _asked(header: str, usual: str) -> str | None:
 
 
 def init_app(app: Flask) -> None:
-    """Let an application speak both."""
+    """Set up the languages of an application."""
     babel.init_app(
         app,
         default_locale=LANGUAGES[0],

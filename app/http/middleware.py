@@ -1,4 +1,4 @@
-"""What every answer has, whatever its route: a request id, guarding headers, a line in the log."""
+"""Added to every response: a request id, security headers, a line in the access log."""
 
 import logging
 import re
@@ -17,7 +17,7 @@ from app.http.errors import as_api_error
 log = logging.getLogger(__name__)
 
 REQUEST_ID = "X-Request-ID"
-# What scripts of other origins may read.
+# Headers that scripts of other origins may read.
 EXPOSED = [
     "ETag",
     "Link",
@@ -30,29 +30,29 @@ EXPOSED = [
     REQUEST_ID,
 ]
 
-_UNKNOWN_PATH_CHARS = 20  # of a path that leads nowhere: less than any token has
+_UNKNOWN_PATH_CHARS = 20  # that are logged of an unknown path: fewer than any token has
 _PLAIN = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    # Nothing is loaded or framed; a console opened on any answer may still talk to this API.
+    # Load nothing, and no frames. A browser console on any response may still call this API.
     "Content-Security-Policy": "default-src 'none'; connect-src 'self'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
 
 
 def init_app(app: Flask) -> None:
-    """Add all of it to an application."""
+    """Add these to the responses of an application."""
     app.before_request(_begin)
     app.after_request(_finish)
 
 
 def refused_by_server(app: Flask, status: int) -> bytes:
-    """Return the whole response to what the HTTP server refuses before the application sees it.
+    """Return the whole response to a request that the HTTP server refuses by itself.
 
     Args:
-        app: Whose sentences to use.
-        status: What the server made of it: a malformed request, headers that are too large.
+        app: The application, for its sentences.
+        status: The status: 400 for a malformed request, 431 for too large headers.
     """
     with app.app_context():
         refused = default_exceptions.get(status, InternalServerError)()
@@ -66,12 +66,12 @@ def refused_by_server(app: Flask, status: int) -> bytes:
 
 
 def known() -> Mapping[str, Any]:
-    """Return what every line of the log says that belongs to a request."""
+    """Return the fields of every log line that belongs to a request."""
     return {"request_id": g.get("request_id")} if has_request_context() else {}
 
 
 def status_of(response: Response) -> int:
-    """Return the status that a client sees; flask-sock says 200 for what was upgraded."""
+    """Return the status that the client saw; flask-sock reports 200 for an upgrade."""
     if request.url_rule and request.url_rule.websocket and response.status_code == 200:
         return 101
     return response.status_code
@@ -93,9 +93,9 @@ def _finish(response: Response) -> Response:
     response.headers[REQUEST_ID] = g.request_id
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
-    # The length of what is streamed is known when all of it was made, so it is asked for last.
+    # The mimetype is checked first: computing the length of a streamed body would read all of it.
     if response.mimetype == "text/html" and response.calculate_content_length() == 0:
-        del response.headers["Content-Type"]  # Flask takes what is empty for a page
+        del response.headers["Content-Type"]  # Flask's default for an empty body
     _log(response)
     return response
 
@@ -120,8 +120,8 @@ def _log(response: Response) -> None:
 
 
 def _shown_path() -> str:
-    # Neither the query nor what a variable part is: a token may be there, or people's names. Of a
-    # path that leads nowhere, only its beginning.
+    # Never log the query or the values of variable parts, which may be tokens or names. Of an
+    # unknown path only the beginning is logged.
     if request.url_rule:
         return request.url_rule.rule
     first, _, rest = request.path.lstrip("/")[:_UNKNOWN_PATH_CHARS].partition("/")

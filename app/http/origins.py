@@ -1,4 +1,4 @@
-"""Which page of a browser a request comes from, as its `Origin` says (RFC 6454)."""
+"""Tells from the `Origin` of a request which page of a browser sent it (RFC 6454)."""
 
 from collections.abc import Collection
 
@@ -10,8 +10,8 @@ def is_own_origin(request: Request) -> bool:
     host = request.host.lower()
     own = {f"https://{host}"}
     if not request.is_secure:
-        # Behind a proxy that ends TLS and is not counted in PROXY_HOPS the scheme is not known,
-        # so the host decides.
+        # Behind a proxy that ends TLS and is not counted in PROXY_HOPS the scheme is not known, so
+        # compare the host only.
         own.add(f"http://{host}")
     return request.headers.get("Origin", "").lower() in own
 
@@ -22,5 +22,5 @@ def is_known_origin(request: Request, origins: Collection[str]) -> bool:
 
 
 def is_foreign_origin(request: Request, origins: Collection[str]) -> bool:
-    """Tell whether a request comes from another page. A program sends no `Origin` at all."""
+    """Tell whether a request comes from a page of another site. Programs send no `Origin`."""
     return "Origin" in request.headers and not is_known_origin(request, origins)

@@ -1,4 +1,4 @@
-"""Lists: a bare JSON array, oldest first, with a `Link` to what lies on either side (RFC 8288)."""
+"""Lists: a JSON array, oldest first, with a `Link` to the pages before and after it (RFC 8288)."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -25,14 +25,14 @@ _LEAST = {"limit": 1, "before": 0, "after": 0}
 def paged(
     default: int, most: int
 ) -> Callable[[Callable[Concatenate[PageRequest, P], Response]], Callable[P, Response]]:
-    """Give a view the part of its list that is asked for, as its first argument.
+    """Pass the requested part of the list (`PageRequest`) to a view, as its first argument.
 
     Args:
-        default: Items where no limit is asked for.
-        most: What a larger limit is cut to.
+        default: The limit if the request has none.
+        most: The maximum of the limit; a larger one is cut.
     """
     sentences = {
-        "limit": f"Items at most: {default} if it is not given, {most} if it is more.",
+        "limit": f"The maximum number of items; default {default}, at most {most}.",
         "before": "Only items with a smaller id, the newest of them. Not together with `after`.",
         "after": "Only items with a larger id, the oldest of them.",
     }
@@ -52,9 +52,9 @@ def paged(
                 }
             )
         notes_of(with_page_request).errors.append(BadInput({"limit": [_too_small(1)]}))
-        return documents_header("Link", 'More items: `rel="prev"` older, `rel="next"` newer ones.')(
-            with_page_request
-        )
+        return documents_header(
+            "Link", 'URLs of more items: `rel="prev"` older, `rel="next"` newer ones.'
+        )(with_page_request)
 
     return decorate
 
@@ -63,12 +63,12 @@ def page_request(request: Request, default: int, most: int) -> PageRequest:
     """Read `?limit=`, `?before=` and `?after=`.
 
     Args:
-        request: Where from.
-        default: The limit when none is asked for.
-        most: What a larger limit is cut to.
+        request: The request.
+        default: The limit if the request has none.
+        most: The maximum of the limit; a larger one is cut.
 
     Raises:
-        BadInput: One of them is no number or too small, or both cursors are given.
+        BadInput: One of them is not a number or too small, or both cursors are given.
     """
     if not request.query_string:
         return PageRequest(default)
@@ -92,7 +92,7 @@ def page_request(request: Request, default: int, most: int) -> PageRequest:
 
 
 def link_header(page: Page, asked: PageRequest) -> dict[str, str]:
-    """Return the `Link` header, or nothing where the page is the whole list."""
+    """Return the `Link` header; no header if the page is the whole list."""
     links = []
     if page.older:
         cursor = page.rows[0][0] if page.rows else (asked.after or 0) + 1
@@ -111,5 +111,5 @@ def _link(relation: str, asked: PageRequest, **cursor: int) -> str:
     given = request.args.items() if request.query_string else ()
     kept = {key: value for key, value in given if key not in ("before", "after")}
     query = urlencode(kept | {"limit": asked.limit} | cursor)
-    path = quote(request.path, safe="/@+~")  # a header has no room for other letters
+    path = quote(request.path, safe="/@+~")  # a header must be ASCII
     return f'<{path}?{query}>; rel="{relation}"'

@@ -1,7 +1,7 @@
-"""Checks what clients send, as pydantic models declare it.
+"""Validates the input of requests by pydantic models.
 
-`@takes(SomeIn)` reads a request and refuses what is wrong in the words of `errors.py`. The same
-declarations describe the API (OpenAPI).
+`@takes(SomeIn)` reads a request, validates it and raises `BadInput`. The same models describe the
+API (OpenAPI).
 """
 
 from collections.abc import Callable, Mapping
@@ -18,24 +18,24 @@ from app.http.body import body_of
 from app.http.errors import NON_FIELD, BadInput
 from app.http.fields import SENTENCES, ClientId, RefusedField
 
-BODY_BYTES = 1024 * 1024  # of a request
-STRANGER_FORM_BYTES = 256 * 1024  # … of a form, which takes longer, where no token is needed
+BODY_BYTES = 1024 * 1024
+STRANGER_FORM_BYTES = 256 * 1024  # of a form without a token: a form takes more time than JSON
 
 _WRONG = _("This value is not right.")
 
 
 class Body(BaseModel):
-    """What a client sends. Unknown keys are ignored."""
+    """The base of all inputs. Unknown keys are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, arbitrary_types_allowed=True)
 
     def __repr_args__(self) -> list[tuple[str | None, Any]]:
-        # Passwords and tokens are among it, and what is printed ends up in a log.
+        # Errors must not show inputs, which may be passwords or tokens: errors end up in a log.
         return []
 
     @classmethod
     def parse(cls, data: Any) -> Self:
-        """Check a decoded body.
+        """Validate a decoded body.
 
         Raises:
             BadInput: Some fields are wrong; all of them are named.
@@ -43,7 +43,7 @@ class Body(BaseModel):
         if not isinstance(data, dict):
             raise BadInput({NON_FIELD: [_("Send an object with fields.")]})
         if cls.model_config["extra"] == "ignore":
-            # pydantic looks at each key, and there may be a hundred thousand.
+            # Only known keys: pydantic looks at each key, and there may be a hundred thousand.
             known = (field.alias or name for name, field in cls.model_fields.items())
             data = {name: data[name] for name in known if name in data}
         try:
@@ -53,7 +53,7 @@ class Body(BaseModel):
 
 
 class RetryIn(Body):
-    """The header that may replace a `client_id`."""
+    """A header that replaces the field `client_id`."""
 
     key: ClientId | None = Field(None, alias="Idempotency-Key")
 
@@ -61,12 +61,12 @@ class RetryIn(Body):
 def takes(
     model: type[Body], source: Source = "body", *, max_bytes: int = BODY_BYTES
 ) -> Callable[[View], View]:
-    """Give a view its checked input, as the argument `body`, `query` or `headers`.
+    """Validate the input of a view and pass it as the argument `body`, `query` or `headers`.
 
     Args:
-        model: What is expected.
-        source: Where it is read from, and the name of the argument.
-        max_bytes: Of a body with files; any other has at most `BODY_BYTES`.
+        model: The model of the input.
+        source: The source of the input, and the name of the argument.
+        max_bytes: The maximum of a body with files; any other has at most `BODY_BYTES`.
     """
 
     def decorate(view: View) -> View:
@@ -94,7 +94,7 @@ _READERS: Mapping[Source, Callable[[], Any]] = {
 
 
 def field_errors(error: ValidationError) -> dict[str, list[str | LazyString]]:
-    """Return our sentences for what pydantic has found, by field."""
+    """Return our sentences for pydantic's errors, by field."""
     found: dict[str, list[str | LazyString]] = {}
     for each in error.errors(include_url=False, include_input=False):
         context = each.get("ctx", {})

@@ -1,4 +1,4 @@
-"""How many wrong passwords may be tried for one account."""
+"""Limits how many wrong passwords may be tried for one account."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,23 +9,23 @@ from app.limits.rules import consume
 from app.limits.status import RateLimitStatus, statuses
 from app.services import services
 
-KNOWN = timedelta(days=30)  # for so long after a login its network is known to the account
+KNOWN = timedelta(days=30)  # how long the network of a login is known to the account
 
 
 @contextmanager
 def limit_password_guesses(account: str, wrong: type[Exception]) -> Iterator[None]:
-    """Let somebody try a password, unless too many wrong ones were tried for this account.
+    """Count an attempt at a password; refuse it after too many wrong ones for this account.
 
-    Attempts are counted before the check and taken back unless the password was wrong, so parallel
-    guesses cannot slip through. A network from which the owner has logged in has a count of its
-    own: strangers who use up the account's do not lock its owner out (docs/limits.md).
+    An attempt is counted before the check and taken back unless the password was wrong, so parallel
+    guesses cannot slip through. A network from which the owner has logged in has its own counter,
+    so strangers who use up the account's attempts do not lock the owner out (docs/limits.md).
 
     Args:
-        account: The folded name; there need be nobody of that name.
-        wrong: What is raised when the password is wrong.
+        account: The folded name, of a known or unknown account.
+        wrong: The exception that the block raises for a wrong password.
 
     Raises:
-        Throttled: Too many were wrong.
+        Throttled: There were too many wrong attempts.
     """
     limits = services().limits
     if not limits.is_enabled:
@@ -47,7 +47,7 @@ def limit_password_guesses(account: str, wrong: type[Exception]) -> Iterator[Non
 
 
 def remember_network(account: str) -> None:
-    """Note that the owner of an account was here, as a login or a finished reset shows.
+    """Note the network of a request as known to an account, after a login or a password reset.
 
     Args:
         account: The folded name.

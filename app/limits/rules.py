@@ -1,8 +1,8 @@
-"""How often who may do what; `docs/limits.md` describes it for people.
+"""The rate limits; `docs/limits.md` describes them for operators.
 
-`limited` counts before a route runs, by the user or the address of the request. What depends on
-more than that calls `consume`. Chat messages have buckets in the memory of their worker, because
-they must not wait for an answer.
+`limited` counts a request before its route runs, by user or by address. Code that counts by
+something else calls `consume`. Chat messages are counted in token buckets in the worker's memory,
+because they must not wait for a Redis.
 """
 
 from collections.abc import Callable
@@ -49,25 +49,25 @@ _UNIT_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many in so many seconds."""
+    """At most `amount` in `seconds`."""
 
     amount: int
     seconds: int
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a rate as settings have it, such as `10/minute` or `100/15 minutes`."""
+        """Parse a rate of the settings, such as `10/minute` or `100/15 minutes`."""
         amount, _, per = text.partition("/")
         count, unit = per[: -len(per.lstrip("0123456789 "))], per.lstrip("0123456789 ")
         return cls(int(amount), int(count or 1) * _UNIT_SECONDS[unit.removesuffix("s")])
 
 
 class Limits:
-    """The rules of one application, and what was counted by them.
+    """The limits of one application and their counters.
 
     Args:
-        config: Has a rate for each rule.
-        prefix: What the keys of this installation begin with in Redis.
+        config: The settings, with a rate for each rule.
+        prefix: The prefix of this installation's keys in Redis.
     """
 
     def __init__(self, config: Config, prefix: str) -> None:
@@ -85,30 +85,30 @@ class Limits:
         self._refusals = Buckets(REFUSALS_MAX, 60)
 
     def digest(self, *parts: str) -> str:
-        """Return a text of fixed length for any names, so that Redis has none of them."""
+        """Return a digest of names, so that no name is stored in Redis."""
         return blake2b("\0".join(parts).encode(), digest_size=16, key=self._key).hexdigest()
 
     def count(self, rule: Rule, who: str, amount: int = 1) -> RateLimitStatus:
-        """Add to what somebody has done, whatever is allowed.
+        """Count something without refusing it.
 
         Args:
-            rule: What it was.
-            who: Who did it, or to whom.
+            rule: The limit.
+            who: The user, account or network that it is counted for.
             amount: 1, or -1 to take one back.
 
         Returns:
-            What is left; less than 0 of it where it was too often.
+            What is left; negative if the limit is exceeded.
         """
         rate = self.rates[rule]
-        # A rate that is changed counts from the beginning.
+        # The rate is part of the key, so a changed rate starts at 0.
         key = f"{who}/{rate.amount}/{rate.seconds}"
         count = self.counters.add(rule, key, rate.seconds, amount)
         return RateLimitStatus(rate.amount, rate.amount - count.number, count.seconds)
 
-    # These are called in the event loop of a worker, so they use its memory and do not wait.
+    # The event loop of a worker calls these, so they use memory only and never wait.
 
     def message_wait(self, user_id: int) -> float:
-        """Count a message and return 0, or return how many seconds it comes too early."""
+        """Count a message and return 0; if it is one too many, return the seconds to wait."""
         return self._messages.take(user_id) if self.is_enabled else 0.0
 
     def message_status(self, user_id: int) -> RateLimitStatus:
@@ -117,23 +117,23 @@ class Limits:
         return RateLimitStatus(self._messages.amount, left.number, left.seconds)
 
     def is_flood(self, user_id: int) -> bool:
-        """Tell whether a user whose message is refused goes on in spite of many refusals."""
+        """Count a refused message; tell whether the user was refused more than `REFUSALS_MAX`."""
         return self._refusals.take(user_id) > 0
 
     def may_open_socket(self, sockets: int) -> bool:
-        """Tell whether a user who has so many sockets on this worker may have one more."""
+        """Tell whether a user with this number of sockets on this worker may open one more."""
         return not self.is_enabled or sockets < self._sockets_per_user
 
 
 def limited(rule: Rule, unless: Callable[[], bool] | None = None) -> Callable[[View], View]:
-    """Decorate a route that one user, or else one address, may ask for only so often.
+    """Limit the requests to a route, by user for rules in `BY_USER`, else by network.
 
-    It stands below `login_required`, where the user is known, and above `takes`: what is refused
-    is not read, and what is wrong counts as well.
+    Place it below `login_required`, so that the user is known, and above `takes`, so that a refused
+    request is not read and an invalid one is counted.
 
     Args:
-        rule: The rate, and what shares it.
-        unless: Tells whether the request is one that the rule does not concern.
+        rule: The limit. Routes with the same rule share it.
+        unless: Tells whether the current request is exempt.
     """
 
     def decorate(view: View) -> View:
@@ -150,17 +150,17 @@ def limited(rule: Rule, unless: Callable[[], bool] | None = None) -> Callable[[V
 
 
 def consume(rule: Rule, who: str) -> RateLimitStatus | None:
-    """Count something that is done.
+    """Count something, and refuse it beyond the limit.
 
     Args:
-        rule: What it is.
-        who: Who does it, or to whom.
+        rule: The limit.
+        who: The user, account or network that it is counted for.
 
     Returns:
-        What is left; None if nothing is limited.
+        What is left; None if limits are switched off.
 
     Raises:
-        Throttled: It was too often.
+        Throttled: The limit is exceeded.
     """
     limits = services().limits
     if not limits.is_enabled:
@@ -173,23 +173,23 @@ def consume(rule: Rule, who: str) -> RateLimitStatus | None:
 
 
 def consume_for_account(rule: Rule, account: str) -> None:
-    """Count what is done to an account, whether there is one of that name or not.
+    """Count something for an account, known or unknown.
 
     Args:
-        rule: What it is.
+        rule: The limit.
         account: A folded name or address.
 
     Raises:
-        Throttled: It was too often.
+        Throttled: The limit is exceeded.
     """
     consume(rule, services().limits.digest(account))
 
 
 def consume_message(user_id: int) -> None:
-    """Count a message that comes by REST, together with those that come by sockets.
+    """Count a message that came by REST, in the same bucket as messages by WebSocket.
 
     Raises:
-        Throttled: It was one too many.
+        Throttled: The limit is exceeded.
     """
     limits = services().limits
     wait = limits.message_wait(user_id)

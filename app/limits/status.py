@@ -1,4 +1,4 @@
-"""How much of a limit is left, and how a response says so."""
+"""How much of a limit is left, and the headers that tell it."""
 
 import math
 from collections.abc import Callable
@@ -19,12 +19,12 @@ HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 
 @dataclass(frozen=True, slots=True)
 class RateLimitStatus:
-    """What a rule leaves somebody.
+    """The state of a limit.
 
     Attributes:
-        amount: What is allowed.
+        amount: The limit.
         remaining: What is left of it.
-        seconds: Until there is more.
+        seconds: The time until the limit is reset.
     """
 
     amount: int
@@ -33,17 +33,17 @@ class RateLimitStatus:
 
     @property
     def whole_seconds(self) -> int:
-        """The seconds rounded up, so that whoever waits for them has waited long enough."""
+        """The seconds rounded up, so that a client that waits for them waits long enough."""
         return max(math.ceil(self.seconds), 1)
 
     def headers(self) -> dict[str, str]:
-        """Return the usual headers of rate limits; the reset is in Unix time."""
+        """Return the `X-RateLimit-*` headers; the reset is in Unix time."""
         reset = int(utcnow().timestamp()) + self.whole_seconds
         return dict(zip(HEADERS, map(str, (self.amount, self.remaining, reset)), strict=True))
 
 
 class Throttled(ApiError):
-    """It was done too often."""
+    """A rate limit is exceeded."""
 
     status = 429
     code = "throttled"
@@ -54,12 +54,12 @@ class Throttled(ApiError):
 
 
 def may_throttle(view: View) -> View:
-    """Note that a view is limited, for those that call `consume`; `limited` does it by itself."""
+    """Note that a view calls `consume`; `limited` notes it by itself."""
     return documents_error(Throttled(RateLimitStatus(amount=10, remaining=0, seconds=30)))(view)
 
 
 def statuses() -> list[RateLimitStatus]:
-    """Return those of the current request; its response tells the tightest."""
+    """Return the limits that the current request counted for; its response tells the tightest."""
     if "rate_limit_statuses" not in g:
         g.rate_limit_statuses = []
     found: list[RateLimitStatus] = g.rate_limit_statuses
@@ -67,7 +67,7 @@ def statuses() -> list[RateLimitStatus]:
 
 
 def init_app(app: Flask) -> None:
-    """Let the responses of an application say what is left."""
+    """Add the headers to the responses of an application."""
     app.after_request(_add_headers)
 
 

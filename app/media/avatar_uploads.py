@@ -1,4 +1,4 @@
-"""Pictures that people send for a profile or a group: checked, made into avatars, and kept."""
+"""Uploads of pictures for profiles and groups: checks them, makes avatars, stores those."""
 
 import logging
 from typing import Annotated, Any
@@ -19,15 +19,15 @@ UPLOAD_BYTES = 6 * 1024 * 1024  # a picture of 5 MB, and the form around it
 
 
 class StorageUnavailable(TemporarilyUnavailable):
-    """The disk takes no picture: full, or not writable."""
+    """The picture cannot be stored: the disk is full or not writable, or the bucket is away."""
 
     code = "storage_unavailable"
     detail = _("The picture cannot be stored at the moment.")
 
 
 def _uploaded(value: Any) -> FileStorage | None:
-    # Only null goes back to the default picture: a file input in which nothing was chosen is not
-    # there at all (`app/http/body.py`), and an empty text is a mistake.
+    # Only null restores the default picture. An empty file input is ignored (`app/http/body.py`),
+    # and an empty text is an error.
     if value is not None and not isinstance(value, FileStorage):
         raise RefusedField(_("Send the picture as a file (multipart/form-data), or null."))
     return value
@@ -42,12 +42,12 @@ PictureField = Annotated[
 
 
 def save_avatar(store: MediaStore, data: bytes) -> str:
-    """Make an avatar of a picture and keep it; return its name in the store.
+    """Make an avatar of a picture and store it; return its name in the store.
 
     Raises:
-        BadInput: It is no picture that we take.
-        StorageUnavailable: The disk does not take it.
-        TooBusy: Too many pictures are being made.
+        BadInput: The picture is refused.
+        StorageUnavailable: It cannot be stored.
+        TooBusy: Too many pictures are waiting.
     """
     try:
         return store.save(threads.run("pictures", avatar_from, data))
@@ -58,8 +58,8 @@ def save_avatar(store: MediaStore, data: bytes) -> str:
 
 
 def discard_avatar(store: MediaStore, name: str | None) -> None:
-    """Remove an avatar that nothing names any more; never raises."""
+    """Remove an avatar that is no longer used; never raises."""
     try:
         store.delete(name)
-    except OSError:  # one picture too many is no reason to fail
-        log.warning("a picture is left behind: %s", name)
+    except OSError:  # a superfluous file is no reason to fail
+        log.warning("an unused picture could not be removed: %s", name)

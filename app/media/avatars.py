@@ -1,7 +1,7 @@
-"""Makes a profile picture of whatever picture somebody sends. Pure: bytes in, bytes out.
+"""Makes an avatar of a picture that somebody sends. Pure: bytes in, bytes out.
 
-What is sent is never stored: it is decoded and encoded anew, so nothing of the file but
-its pixels is left, neither where a photograph was taken nor a script behind its end.
+The file itself is never stored. It is decoded and encoded again, so only its pixels are left: no
+place where a photograph was taken, no script behind its end.
 """
 
 import io
@@ -14,47 +14,48 @@ from app.http.fields import RefusedField
 
 PICTURE_BYTES = 5 * 1024 * 1024
 PICTURE_PIXELS = 40_000_000
-PICTURE_SIDE = 512  # of the square that comes out
+PICTURE_SIDE = 512  # pixels, of the square avatar
 
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP")
 _QUALITY = 85
-# Of the square that is worked on: what is done to all pixels of a large picture needs
-# hundreds of megabytes, and more pixels than these make none of the 512 any better.
+# A picture is reduced to this side first: work on all pixels of a large picture takes hundreds of
+# megabytes, and more pixels than these do not improve the result.
 _WORKING_SIDE = 4 * PICTURE_SIDE
 
-# A progressive JPEG paints the whole picture once a scan (ITU-T T.81, annex G), and a scan of
-# nothing takes 60 bytes: 5 MB of them take minutes. Encoders make about 10; 5 MB of chance, such
-# as the film behind a phone's picture, have the marker 76 times.
+# Each scan of a progressive JPEG covers the whole picture (ITU-T T.81, annex G). An empty scan has
+# 60 bytes, so 5 MB of them take minutes to decode. Encoders write about 10 scans; 5 MB of random
+# bytes, such as the film behind a phone's picture, contain the marker 76 times.
 _SCAN = b"\xff\xda"
 _SCANS_MAX = 250
-_SCAN_PIXELS_MAX = 400_000_000  # scans × pixels: some three seconds
+_SCAN_PIXELS_MAX = 400_000_000  # scans × pixels: about three seconds
 
-# Pillow (13.0) joins Exif segments one by one, in quadratic time. Cameras write one; 5 MB of film
-# behind a picture have these two bytes some 80 times.
+# Pillow (13.0) joins Exif segments one by one, in quadratic time. Cameras write one segment; 5 MB
+# of film behind a picture contain these two bytes about 80 times.
 _EXIF_SEGMENT = b"\xff\xe1"
 _EXIF_SEGMENTS_MAX = 300
 
-# What a decoder takes beside the picture itself. Pillow's for WebP holds four canvases of 4 bytes a
-# pixel, even of a still picture; that of a progressive JPEG all coefficients of all components.
+# Limits for decoders that need much memory beside the picture. Pillow's WebP decoder holds four
+# canvases of 4 bytes per pixel, even for a still picture; that of progressive JPEGs holds all
+# coefficients of all components.
 _WEBP_PIXELS = 12_000_000
 _CMYK_PIXELS = 20_000_000
 _SIDE_MAX = 20_000
 
-# What Pillow finds odd in a file is its sender's affair. It would be told in a line for each of
-# up to 65,535 Exif tags, and Python remembers every line that it has not seen before.
+# Pillow warns of oddities in a file, once for each of up to 65,535 Exif tags, and Python remembers
+# every warning.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class InvalidPicture(RefusedField):
-    """It is no picture that we take."""
+    """The picture is refused."""
 
 
 def avatar_from(data: bytes) -> bytes:
-    """Return a square JPEG of a picture: upright, cropped about its centre, without metadata.
+    """Return a square JPEG of a picture: upright, cropped around its centre, without metadata.
 
     Args:
-        data: A JPEG, PNG, GIF or WebP file of up to `PICTURE_BYTES`; of an animation the
-            first frame counts.
+        data: A JPEG, PNG, GIF or WebP file of up to `PICTURE_BYTES`. The first frame of an
+            animation is used.
 
     Raises:
         InvalidPicture: It is something else, is broken, or is too large.
@@ -64,7 +65,7 @@ def avatar_from(data: bytes) -> bytes:
     if data.startswith(b"\xff\xd8") and data.count(_EXIF_SEGMENT) > _EXIF_SEGMENTS_MAX:
         raise _no_picture()
     try:
-        # Only the header is read here; Pillow itself refuses, or warns of, far more pixels.
+        # This reads the header only. Pillow's own limit of pixels is far higher than ours.
         with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
             _check_effort(picture, data)
             return _encoded(_square(picture))
@@ -73,7 +74,7 @@ def avatar_from(data: bytes) -> bytes:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_many_pixels() from error
     except Exception as error:
-        # Pillow's decoders raise whatever their format makes them stumble over.
+        # Pillow's decoders raise many types of exceptions.
         raise _no_picture() from error
 
 
@@ -94,7 +95,7 @@ def _check_effort(picture: Image.Image, data: bytes) -> None:
 
 
 def _square(picture: Image.Image) -> Image.Image:
-    # A JPEG can be decoded at a fraction of its size, in a fraction of the time.
+    # A JPEG can be decoded at a fraction of its size, which is much faster.
     picture.draft(None, (2 * PICTURE_SIDE, 2 * PICTURE_SIDE))
     width, height = picture.size
     side = min(width, height)
@@ -104,9 +105,9 @@ def _square(picture: Image.Image) -> Image.Image:
         (working, working), Image.Resampling.NEAREST, box=(left, top, left + side, top + side)
     )
     if square.mode.startswith("I"):
-        # Converted, 16 bits would not be scaled to 8 but cut off: all but the darkest is white.
+        # `convert` would cut 16 bits off instead of scaling them to 8: almost all would be white.
         square = square.convert("I").point(lambda value: value / 256).convert("L")
-    # A square has the same centre whichever way it is turned, so this can wait until it is small.
+    # The crop of the centre does not depend on the orientation, so turn the small square.
     upright = _upright(square.convert("RGBA"))
     scaled = upright.resize((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.LANCZOS)
     on_white = Image.new("RGB", scaled.size, "white")
@@ -115,11 +116,10 @@ def _square(picture: Image.Image) -> Image.Image:
 
 
 def _upright(picture: Image.Image) -> Image.Image:
-    # Of the metadata only the orientation is wanted. Where it cannot be read, browsers show the
-    # picture as it lies, too.
+    # If the orientation cannot be read the picture stays as it is; browsers do the same.
     try:
         return ImageOps.exif_transpose(picture)
-    except Exception:  # Pillow raises whatever it stumbles over
+    except Exception:  # Pillow raises many types
         return picture
 
 

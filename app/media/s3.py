@@ -1,8 +1,8 @@
-"""Keeps the pictures of profiles in a bucket of an S3-compatible storage.
+"""Stores pictures in a bucket of an S3-compatible storage.
 
-For machines whose disk vanishes with a restart, or several that have no disk in common. Nobody
-is sent to the bucket, which therefore need not be public: pictures go through us. The only file
-that knows boto3, which is installed only where `MEDIA_URL` is used.
+For machines whose disk is emptied by a restart, or several machines without a common disk. The
+server reads the pictures from the bucket and serves them, so the bucket need not be public. The
+only file that knows boto3, which is installed only where `MEDIA_URL` is used.
 """
 
 import logging
@@ -19,22 +19,22 @@ from config_urls import Bucket
 log = logging.getLogger(__name__)
 
 _OPTIONS: dict[str, Any] = {
-    # With one retry a request is told within about 5 s that the storage is away.
+    # With one retry a request fails within about 5 s if the storage is away.
     "connect_timeout": 1,
     "read_timeout": 2,
     "retries": {"total_max_attempts": 2, "mode": "standard"},
     "max_pool_connections": 50,
-    # Others than Amazon do not know the checksums that boto3 (from 1.36) adds by itself.
+    # boto3 (from 1.36) adds checksums that other storages than Amazon's do not know.
     "request_checksum_calculation": "when_required",
     "response_checksum_validation": "when_required",
 }
 
 
 class BucketStore:
-    """Objects in a bucket, which several machines may share.
+    """Pictures in a bucket, which several machines may share.
 
     Args:
-        bucket: Which one. Keys come from the environment, as boto3 reads it.
+        bucket: The bucket. boto3 reads the credentials from the environment.
     """
 
     def __init__(self, bucket: Bucket) -> None:
@@ -57,13 +57,13 @@ class BucketStore:
         try:
             self._client.put_object(**self._object(name), Body=data, ContentType="image/jpeg")
         except (BotoCoreError, ClientError) as error:
-            with suppress(OSError):  # perhaps it is there, and only the answer was lost
+            with suppress(OSError):  # it may be stored, and only the response was lost
                 self.delete(name)
             raise _unavailable(error) from error
         return name
 
     def delete(self, name: str | None) -> None:
-        """Remove an object; one that is gone, or the default picture, is left as it is.
+        """Remove a picture. For one that does not exist, or the default picture, do nothing.
 
         Raises:
             OSError: The storage is away or refuses.
@@ -101,7 +101,7 @@ class BucketStore:
 
 
 def _unavailable(error: Exception) -> OSError:
-    log.warning("the storage of pictures cannot be used: %s", _word(error))
+    log.warning("the bucket for pictures cannot be used: %s", _word(error))
     return OSError(str(error))
 
 

@@ -1,6 +1,6 @@
-"""Keeps the pictures of profiles, and serves them at `/media/`.
+"""Stores pictures and serves them at `/media/`.
 
-Nothing is served but what was stored here: a name has to look like one that we make.
+It serves only what it has stored: a name must have the form of the names that it makes.
 """
 
 import os
@@ -28,7 +28,7 @@ DEFAULT = f"{FOLDER}/default.jpg"
 
 SHIPPED = Path(__file__).with_name("default.jpg")
 _NAME = re.compile(FOLDER + r"/[0-9a-f]{32}\.jpg\Z")
-_MODE = 0o644  # whatever the umask: another server may be the one that serves them
+_MODE = 0o644  # whatever the umask: a web server may serve the files too
 _YEAR_SECONDS = 31_536_000
 _HOUR_SECONDS = 3_600
 
@@ -38,7 +38,7 @@ media = Blueprint("media", __name__)
 
 
 class PictureNotFound(ApiError):
-    """There is no such file, or none that we show."""
+    """There is no such picture."""
 
     status = 404
     code = "not_found"
@@ -46,59 +46,59 @@ class PictureNotFound(ApiError):
 
 
 class PicturesUnavailable(TemporarilyUnavailable):
-    """The store of pictures is away."""
+    """The store of pictures is not available."""
 
     code = "storage_unavailable"
     detail = _("Pictures cannot be shown at the moment.")
 
 
 class Fetched(NamedTuple):
-    """A picture that is no file of this machine."""
+    """The bytes of a picture that is not a local file."""
 
     data: bytes
     modified: datetime | None
 
 
 class MediaStore(Protocol):
-    """Where pictures are kept."""
+    """A store of pictures."""
 
     def save(self, data: bytes) -> str:
         """Store a JPEG and return its name, which nobody can guess.
 
         Raises:
-            OSError: The store takes nothing at the moment; nothing is left behind.
+            OSError: The store is not available; nothing is left behind.
         """
 
     def delete(self, name: str | None) -> None:
-        """Remove a picture; one that is gone, or the default one, is left as it is.
+        """Remove a picture. For one that does not exist, or the default picture, do nothing.
 
         Raises:
-            OSError: It cannot be removed at the moment.
+            OSError: The store is not available.
         """
 
     def find(self, name: str) -> Path | Fetched | None:
         """Return the picture of this name, or None.
 
         Raises:
-            OSError: The store cannot be asked at the moment.
+            OSError: The store is not available.
         """
 
 
 def new_name() -> str:
-    """Return a name that no other picture has, and nobody can guess."""
+    """Return a new random name, which nobody can guess."""
     return f"{FOLDER}/{secrets.token_hex(16)}.jpg"
 
 
 def is_name(text: str) -> bool:
-    """Tell whether a text looks like a name that we make."""
+    """Tell whether a text has the form of our names."""
     return bool(_NAME.match(text))
 
 
 class FolderStore:
-    """Files in a folder, which several processes may share.
+    """Pictures in a folder, which several processes may share.
 
     Args:
-        root: The folder; it is made when the first file is.
+        root: The folder. It is created with the first file.
     """
 
     def __init__(self, root: Path) -> None:
@@ -115,7 +115,7 @@ class FolderStore:
         return name
 
     def put(self, name: str, data: bytes) -> None:
-        """Store a JPEG under the name that it has.
+        """Store a JPEG under a given name.
 
         Raises:
             OSError: The disk is full or not writable; nothing is left behind.
@@ -135,35 +135,35 @@ class FolderStore:
             raise
 
     def names(self) -> Iterator[str]:
-        """Name all pictures that are there, in no particular order."""
+        """Yield the names of all pictures, in no particular order."""
         for path in (self._root / FOLDER).glob("*.jpg"):
             if is_name(name := f"{FOLDER}/{path.name}"):
                 yield name
 
     def delete(self, name: str | None) -> None:
-        """Remove a file; one that is gone, or the default one, is left as it is."""
+        """Remove a file. For one that does not exist, or the default picture, do nothing."""
         if name is not None and is_name(name):
             (self._root / name).unlink(missing_ok=True)
 
     def find(self, name: str) -> Path | None:
-        """Return where the file of this name is, or None."""
+        """Return the path of the file with this name, or None."""
         if name == DEFAULT:
             return SHIPPED
         if not is_name(name):
             return None
         path = self._root / name
         try:
-            # A symbolic link is none of ours, and could lead anywhere.
+            # We make no symbolic links; one could lead anywhere.
             return path if stat.S_ISREG(path.lstat().st_mode) else None
         except FileNotFoundError:
             return None
 
 
 def read_picture(store: MediaStore, name: str) -> bytes | None:
-    """Return the picture of this name, or None if it is gone.
+    """Return the picture of this name, or None.
 
     Raises:
-        PicturesUnavailable: The store cannot be asked at the moment.
+        PicturesUnavailable: The store is not available.
     """
     match _find(store, name):
         case Fetched() as fetched:
@@ -182,12 +182,12 @@ def _find(store: MediaStore, name: str) -> Path | Fetched | None:
 
 
 def image_url(name: str | None) -> str:
-    """Return the path that a picture is served at; None stands for the default one."""
+    """Return the path of a picture's URL; None stands for the default picture."""
     return f"{MEDIA_URL}{name or DEFAULT}"
 
 
 @media.get(f"{MEDIA_URL}<path:name>")
-@documents_path("name", "As `profile.image` has it.", example=DEFAULT)
+@documents_path("name", "The last part of `profile.image`.", example=DEFAULT)
 @documents_response(200, "The picture.", _JPEG)
 @has_validator
 @documents_error(PictureNotFound, PicturesUnavailable)
@@ -208,7 +208,7 @@ def show_picture(name: str) -> Response:
 
 
 def _sent(name: str, found: Path | Fetched) -> Response:
-    # A name is never given to another picture, so it may be kept for as long as one likes.
+    # A name is never used for another picture, so caches may keep it for ever.
     max_age = _HOUR_SECONDS if name == DEFAULT else _YEAR_SECONDS
     if isinstance(found, Path):
         return send_file(found, mimetype="image/jpeg", max_age=max_age)

@@ -1,9 +1,8 @@
-"""Use cases of what is somebody's in all domains together: erase it.
+"""Use case: erase an account in all domains.
 
-An erasure is one transaction, and a remainder that no transaction can hold: the picture,
-which is a file, and what SQLite keeps of deleted rows. Until that is done an emptied row in
-`profiles` says that it is to be done, so whoever comes next can: the next erasure, or a
-worker that starts.
+An erasure is one transaction and two steps after its commit: remove the picture, which is a file,
+and the rest of deleted rows in SQLite's files. Until they are done an empty row in `profiles` marks
+them as open; the next erasure, or the next worker that starts, does them.
 """
 
 import logging
@@ -34,35 +33,35 @@ from app.social.friends import erase_friendships
 
 log = logging.getLogger(__name__)
 
-ATTEMPTS = 5  # at a transaction that others may get in the way of
+ATTEMPTS = 5  # at a transaction that can conflict with others
 
 
 def erase_own(user_id: int, password: str) -> None:
-    """Erase a user's account on their own word.
+    """Erase a user's account at their own request.
 
     Args:
-        user_id: Whose.
-        password: What they say their password is.
+        user_id: The user.
+        password: The user's password, as they typed it.
 
     Raises:
-        BadInput: It is not.
-        TokenNotValid: The account was erased meanwhile.
+        BadInput: The password is wrong.
+        TokenNotValid: The account is erased already.
     """
     _erase(user_id, confirm_password(user_id, password))
 
 
 def erase(user_id: int) -> None:
-    """Erase a user's account on an operator's word.
+    """Erase a user's account at an operator's request.
 
     Raises:
-        TokenNotValid: It was erased meanwhile.
+        TokenNotValid: The account is erased already.
     """
     _erase(user_id, None)
 
 
 def _erase(user_id: int, password_hash: str | None) -> None:
-    # What may be too much for one transaction goes first. Where that is interrupted the account
-    # is still there, and its owner can ask again.
+    # First what may be too much for one transaction. If that is interrupted, the account still
+    # exists, and its owner can ask again.
     forget_client_ids(user_id)
     delete_posts(user_id)
     for is_last in (False,) * (ATTEMPTS - 1) + (True,):
@@ -73,7 +72,7 @@ def _erase(user_id: int, password_hash: str | None) -> None:
             if is_last:
                 raise
     else:
-        raise Overloaded  # somebody keeps opening rooms with this user
+        raise Overloaded  # other users keep opening rooms with this user
     log.info("account erased", extra={"user_id": user_id})
     finish()
 
@@ -83,7 +82,7 @@ def _is_erased(user_id: int, password_hash: str | None) -> bool:
         room_ids = lock_rooms(connection, user_id)
         lock_user(connection, user_id, password_hash)
         if has_other_rooms(connection, user_id, room_ids):
-            return False  # one was opened in between: it has to be locked before the account
+            return False  # a room was opened meanwhile; rooms are locked before users
         username = erase_account(connection, user_id)
         erase_profile(connection, user_id)
         erase_friendships(connection, user_id)
@@ -96,7 +95,7 @@ def _is_erased(user_id: int, password_hash: str | None) -> bool:
 
 
 def finish() -> None:
-    """Do what is left to do of erasures, if it can be done now."""
+    """Do the open steps of earlier erasures, as far as possible now."""
     try:
         with writing() as connection:
             sessions.delete_expired_of_erased(connection)
@@ -107,5 +106,5 @@ def finish() -> None:
             if purge_deleted_pages():
                 forget_profiles([row.user_id for row in left])
     except (OSError, SQLAlchemyError, sqlite3.Error) as error:
-        # The account is erased all the same, and what is left shows nowhere.
-        log.warning("an erasure is to be finished later: %s", type(error).__name__)
+        # The account is erased all the same, and nobody can see what is left.
+        log.warning("an erasure will be finished later: %s", type(error).__name__)

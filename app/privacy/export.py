@@ -1,7 +1,7 @@
-"""Writes all that the system holds of one person as one JSON document (`schemas.ExportOut`).
+"""Writes all data of one person as one JSON document (`schemas.ExportOut`).
 
-In pieces, page by page: a hundred thousand messages need no more memory than a page of them,
-and no connection to the database is held while a slow reader takes a piece.
+It is written page by page, so a hundred thousand messages take the memory of one page, and no
+database connection is held while a slow client reads.
 """
 
 from base64 import b64encode
@@ -25,8 +25,8 @@ from app.profiles.models import Post, Profile
 from app.profiles.services import POSTS
 from app.social.models import Friendship
 
-PAGE_ROWS = 25  # a reader who stops holds one page of them, up to 2 MB
-EXPORT_SECONDS = 600.0  # that all of it may take
+PAGE_ROWS = 25  # a client that stops reading keeps one page in memory, up to 2 MB
+EXPORT_SECONDS = 600.0  # the whole export may take
 
 _SESSIONS = KeysetQuery(
     SESSIONS.add_columns(Session.expires_at, Session.revoked_at),
@@ -34,8 +34,8 @@ _SESSIONS = KeysetQuery(
     partition=Session.user_id,
 )
 _POSTS = KeysetQuery(POSTS.add_columns(Post.client_id), Post.id, partition=Post.author_id)
-# The other's messages are counted in a page, and left out of it: there is no index on the
-# author, and a page that looked for one's own in a long room would take as long as the room.
+# A page counts the messages of others too, and then leaves them out: there is no index on the
+# author, so a query for one's own messages alone would read a whole long room.
 _is_own = Message.user_id == bindparam("user_id")
 _MESSAGES = KeysetQuery(
     select(
@@ -55,22 +55,23 @@ _Items: TypeAlias = Sequence[Mapping[str, Any]]
 
 
 class ExportTooSlowError(Exception):
-    """Its reader has taken longer than `EXPORT_SECONDS`; the document ends in the middle."""
+    """The client took longer than `EXPORT_SECONDS`; the document is cut off."""
 
 
 def export(engine: Engine, store: MediaStore, user_id: int) -> Iterator[bytes]:
     """Return the pieces of the document.
 
-    What is no list is read before this returns, so that who cannot be served is told so.
+    All but the lists is read before this function returns, so that an error still becomes an error
+    response.
 
     Args:
         engine: The database.
-        store: Where the picture is.
-        user_id: Whose.
+        store: The store of the picture.
+        user_id: The user.
 
     Raises:
-        SQLAlchemyError: The database is away.
-        PicturesUnavailable: The store is.
+        SQLAlchemyError: The database is not available.
+        PicturesUnavailable: The store is not available.
     """
     beginning = {
         "exported_at": utcnow(),
@@ -172,4 +173,4 @@ def _pages(
             yield rows
             after = rows[-1][0]
         is_last = len(rows) < PAGE_ROWS
-        sleep(0)  # SQLite does not wait, and a quick reader does not either
+        sleep(0)  # neither SQLite nor a fast client yields, so let other greenlets run

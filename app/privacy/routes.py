@@ -1,4 +1,4 @@
-"""`/accounts/api/users/me/`: what is somebody's in all domains together, erased or taken along."""
+"""`/accounts/api/users/me/`: erase or export all data of an account."""
 
 from flask import Blueprint, Response, request
 
@@ -20,9 +20,9 @@ from app.services import services
 
 bp = Blueprint("personal", __name__, url_prefix="/accounts/api/users/me")
 
-_exporting: set[int] = set()  # users whose export a client of this worker reads
+_exporting: set[int] = set()  # users whose export this worker is sending
 
-STALLED_SECONDS = 30  # that a reader may take for one piece of an export
+STALLED_SECONDS = 30  # a client may take to read one piece of an export
 
 
 @bp.delete("/")
@@ -33,7 +33,7 @@ STALLED_SECONDS = 30  # that a reader may take for one piece of an export
 @may_throttle
 @documents_error(WrongPassword("password"), Overloaded)
 def erase_self(body: ErasureIn) -> Response:
-    """Erase the caller's account; messages stay with those they were sent to, without a name."""
+    """Erase the caller's account. Its messages stay in their rooms, without a name."""
     with limit_password_guesses(folded(current_user.username), wrong=WrongPassword):
         erasure.erase_own(current_user.id, body.password)
     return Response(status=204)
@@ -46,7 +46,7 @@ def erase_self(body: ErasureIn) -> Response:
 @documents_error(PicturesUnavailable)
 @may_throttle
 def export_self() -> Response:
-    """Give the caller all that is theirs, as one JSON document."""
+    """Export all data of the caller as one JSON document."""
     user_id = current_user.id
     if user_id in _exporting:
         raise Throttled(RateLimitStatus(amount=1, remaining=0, seconds=STALLED_SECONDS))
@@ -58,7 +58,7 @@ def export_self() -> Response:
         f'attachment; filename="beseda-{current_user.id}.json"'
     )
     if socket := request.environ.get("gunicorn.socket"):
-        # For writes as well: who reads no more is hung up on.
+        # The time-out covers writes too: a client that stops reading is disconnected.
         socket.settimeout(STALLED_SECONDS)
         response.call_on_close(lambda: socket.settimeout(None))
     return response

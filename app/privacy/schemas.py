@@ -1,4 +1,4 @@
-"""The shapes of the wire: what is somebody's, to be erased or taken along."""
+"""The shapes of the wire: erasure and export."""
 
 from datetime import datetime
 from typing import Annotated
@@ -12,7 +12,7 @@ from app.profiles.schemas import PostOut
 
 
 class ErasureIn(Body):
-    """The password says that its owner wants it, and not who found the token."""
+    """The password: an access token alone must not be enough."""
 
     password: Annotated[Text, Field(min_length=1, examples=["yourpassword"])]
 
@@ -26,7 +26,7 @@ class OwnAccountOut(BaseModel):
 
 
 class PictureOut(BaseModel):
-    """A picture itself: who takes it along may lose the way to where it is served."""
+    """A picture with its bytes, so that it can be seen without this server."""
 
     content_type: str = Field(examples=["image/jpeg"])
     base64: str = Field(examples=["/9j/4AAQSkZJRg=="])
@@ -44,7 +44,7 @@ class OwnProfileOut(BaseModel):
 
 
 class OwnSessionOut(BaseModel):
-    """A login; those that are over are kept for some time."""
+    """A session. Ended sessions are kept for some time."""
 
     id: int = Field(examples=[1])
     created_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
@@ -73,10 +73,10 @@ class OwnMessageOut(BaseModel):
 
 
 class ExportOut(BaseModel):
-    """All that the system holds of a person, and nothing of others but their names.
+    """All data of a person, and of others only their names.
 
-    It is sent while it is read, so an error in the middle, or a reader who takes too long, cuts
-    it off. Then it is no valid JSON, and over HTTP/1.1 its last chunk is missing.
+    It is sent while it is read from the database. An error in the middle, or a client that reads
+    too slowly, cuts it off: then it is not valid JSON, and over HTTP/1.1 its last chunk is missing.
     """
 
     exported_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])

@@ -1,4 +1,4 @@
-"""The tables of what people show: profiles and posts."""
+"""The tables of profiles and posts."""
 
 from datetime import datetime
 
@@ -16,7 +16,7 @@ _HAS_CLIENT_ID = text("client_id IS NOT NULL")
 
 
 class Profile(Base):
-    """What a user tells others. Without a row, everything has its default."""
+    """The profile of a user. A user without a row has the default values."""
 
     __tablename__ = "profiles"
 

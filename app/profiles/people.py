@@ -1,4 +1,4 @@
-"""Use case: find people, with what a list shows of them and without their addresses."""
+"""Use case: find people by name or id."""
 
 from collections.abc import Collection, Sequence
 from itertools import pairwise
@@ -12,8 +12,8 @@ from app.database.transactions import reading
 from app.media.store import image_url
 from app.profiles.models import Profile
 
-# Pairs of letters that likeness looks at. Each is searched for in every name: twelve of them in
-# ten thousand names take 10 ms.
+# Pairs of letters that similarity compares. Each one is searched for in every name: twelve pairs
+# in ten thousand names take 10 ms.
 _PAIRS_MAX = 12
 
 _PEOPLE = (
@@ -29,13 +29,13 @@ def find_people(
     """Return people as the API shows them: id, username, image.
 
     Args:
-        query: The beginning of a name, or something like a name; None: anybody.
-        ids: Whom to look among; None: everybody.
-        limit: People at most.
+        query: The beginning of a name, or something similar; None: all names.
+        ids: Only these users; None: all users.
+        limit: The maximum number of people.
 
     Returns:
-        Without a query, ascending by id. With one, the best first: names that begin with it, then
-        names that contain it, then names that share at least half of its pairs of letters.
+        Without a query, ascending by id. With one, the best matches first: names that begin with
+        it, names that contain it, names that share at least half of its pairs of letters.
     """
     people = _PEOPLE if ids is None else _PEOPLE.where(User.id.in_(ids))
     key = folded(query or "")
@@ -52,7 +52,7 @@ def find_people(
 
 
 def _rank(key: str) -> ColumnElement[int]:
-    # Of a name; 0 if it is not like the key.
+    # The rank of a name; 0 if it is not similar to the key.
     name = User.username_key
     pairs = list(dict.fromkeys(map("".join, pairwise(key))))[:_PAIRS_MAX]
     shared: ColumnElement[int] = literal(0)

@@ -83,7 +83,7 @@ def list_posts(window: PageRequest) -> Response:
 @takes(PostIn)
 @takes(RetryIn, "headers")
 @returns(PostOut, 201, example=NEW_POST)
-@documents_response(200, "It is published already, under the same `client_id`.")
+@documents_response(200, "The post exists already, with the same `client_id`.")
 def create_post(body: PostIn, headers: RetryIn) -> Response:
     """Publish a post."""
     client_id = body.client_id or headers.key
@@ -100,7 +100,7 @@ def create_post(body: PostIn, headers: RetryIn) -> Response:
 @returns(list[PersonOut])
 @conditional
 def list_people(query: PeopleIn) -> Response:
-    """Find people: by id, by the beginning of their name, or by likeness, the best first."""
+    """Find people by id, by the beginning of the name, or by a similar name, best match first."""
     people = find_people(query.q, query.ids, query.limit)
     visible = app_services().presence.visible_names(current_user.id)
     return json_response(
@@ -115,7 +115,7 @@ def list_people(query: PeopleIn) -> Response:
 @documents_path(**_POST_ID)
 @documents_error(PostNotFound, NotYourPost)
 def edit_post(post_id: str, body: PostChangeIn) -> Response:
-    """Change title and content of a post of the caller's own, or one of them."""
+    """Change the title, the content or both of one of the caller's posts."""
     changes = {name: getattr(body, name) for name in body.model_fields_set}
     return json_response(services.edit_post(current_user.id, whole_number(post_id) or 0, changes))
 
@@ -126,7 +126,7 @@ def edit_post(post_id: str, body: PostChangeIn) -> Response:
 @documents_path(**_POST_ID)
 @documents_error(PostNotFound, NotYourPost)
 def delete_post(post_id: str) -> Response:
-    """Delete a post of the caller's own."""
+    """Delete one of the caller's posts."""
     number = whole_number(post_id)
     if number is None:
         raise PostNotFound
@@ -142,5 +142,5 @@ def delete_post(post_id: str) -> Response:
 @conditional
 @documents_error(UserNotFound)
 def search_user(query: UsernameIn) -> Response:
-    """Show the profile of the user with exactly this login, in whatever case."""
+    """Show the profile of the user with this name; case is ignored."""
     return json_response(services.profile_of(get_user_by_name(query.username)))

@@ -31,14 +31,14 @@ class PostIn(Body):
 
 
 class PostChangeIn(Body):
-    """Changes of a post; what is not there stays as it is."""
+    """Changes of a post. A field that is left out stays as it is."""
 
     title: Annotated[TrimmedText, Field(max_length=TITLE_CHARS, examples=["Новый пост"])] = ""
     content: Annotated[VisibleText, Field(max_length=POST_CHARS, examples=["Текст"])] = ""
 
 
 class ProfileIn(Body):
-    """Changes of one's own profile; what is not there stays as it is."""
+    """Changes of one's own profile. A field that is left out stays as it is."""
 
     bio: Annotated[Text, Field(max_length=BIO_CHARS, examples=["Био"])] = ""
     image: PictureField = None
@@ -60,10 +60,10 @@ def _limit(text: Any) -> Any:
 
 
 class PeopleIn(Body):
-    """Whom to look for."""
+    """A search for people."""
 
     q: Annotated[Text, Field(max_length=USERNAME_CHARS)] = Field(
-        "", description="The beginning of a name, or something like it.", examples=["jane"]
+        "", description="The beginning of a name, or something similar.", examples=["jane"]
     )
     ids: Annotated[
         tuple[int, ...] | None,
@@ -75,7 +75,7 @@ class PeopleIn(Body):
         int,
         BeforeValidator(_limit),
         InSchema(minimum=1),
-        Field(description="People at most: 1000 if it is not given or more."),
+        Field(description="The maximum number of people; 1000 if it is left out or larger."),
     ] = MOST_USERS
 
 
@@ -84,7 +84,7 @@ class PersonOut(BaseModel):
     username: str = Field(examples=["jane_doe"])
     image: str = Field(examples=["/media/user_images/default.jpg"])
     online: Literal[True] | None = Field(
-        None, description="Only there, and true, if the caller may see that the person is online."
+        None, description="Present, and true, only if the caller may see that the person is online."
     )
 
 
@@ -110,7 +110,7 @@ class ProfileOut(BaseModel):
     posts: list[PostOut]
 
 
-# Examples of the API document that are not the first of their kind.
+# Further examples for the API document.
 NEW_POST = {
     "id": 3,
     "title": "Новый пост",

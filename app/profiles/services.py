@@ -33,15 +33,15 @@ from app.profiles.models import Post, Profile
 from app.services import services
 from app.social.models import Friendship
 
-DELETED_AT_ONCE = 50  # posts; the largest take SQLite 20 ms, in which a worker stands still
+DELETED_AT_ONCE = 50  # posts; of the largest size this blocks a worker on SQLite for 20 ms
 
 
 _POST = select(Post.id, Post.title, Post.content, Post.created_at)
 POSTS = _POST.add_columns(User.username.label("author")).join(User, User.id == Post.author_id)
 ALL_POSTS = KeysetQuery(POSTS, Post.id)
 
-# What a profile shows, by one question: a row of image and bio, if they were ever changed, one for
-# each friend, and the newest posts.
+# A profile in one query: a row with image and bio, if they were ever set, a row for each friend,
+# and the newest posts.
 _WHOSE = bindparam("user_id", type_=BigInteger)
 _NEWEST = (
     _POST.where(*key_range(Post.author_id, Post.id, _WHOSE, 0, LARGEST_ID))
@@ -81,7 +81,7 @@ class _Person(Protocol):
 
 def profile_of(person: _Person) -> dict[str, Any]:
     """Return a user's profile as the API shows it, with their newest posts, oldest first."""
-    author = person.username  # a proxy looks the person up each time
+    author = person.username  # each access to a proxy looks the person up
     with reading() as connection:
         rows = _PROFILE.all(connection, {"user_id": person.id})
     image, bio = next((row[1:3] for row in rows if row.id is None), (None, ""))
@@ -100,16 +100,16 @@ def profile_of(person: _Person) -> dict[str, Any]:
 
 
 def change_profile(user_id: int, changes: Mapping[str, Any]) -> None:
-    """Change what a user says and shows of themselves.
+    """Change a user's profile.
 
     Args:
-        user_id: Whose profile.
+        user_id: The user.
         changes: `bio`, a text, and/or `image`, a picture's bytes or None for the default one.
 
     Raises:
-        BadInput: It is no picture that we take. All stays as it was.
-        StorageUnavailable: The disk does not take it. All stays as it was.
-        TokenNotValid: The user's account was erased meanwhile.
+        BadInput: The picture is refused; nothing was changed.
+        StorageUnavailable: The store cannot take the picture; nothing was changed.
+        TokenNotValid: The user's account is erased.
     """
     store = services().media
     values = dict(changes)
@@ -125,12 +125,12 @@ def change_profile(user_id: int, changes: Mapping[str, Any]) -> None:
 
 
 def _write_profile(user_id: int, values: Mapping[str, Any]) -> str | None:
-    # Returns the name of the picture that was there before. The row is locked first, so of two
-    # changes at once the second sees, and removes, the picture of the first.
+    # Returns the name of the previous picture. The row is locked first: of two simultaneous
+    # changes the second one sees, and then removes, the picture of the first.
     numbers = range(0)
     with writing() as connection:
         lock_users_shared(connection, user_id)
-        if "image" in values:  # whose event id stands in the user's row
+        if "image" in values:  # its event id is in the user's row
             user = select(User.id).where(User.id == user_id)
             connection.execute(user.with_for_update(key_share=True))
         insert_once(connection, Profile, user_id=user_id)
@@ -154,18 +154,18 @@ def write_post(
     """Publish a post.
 
     Args:
-        author_id: Who writes it.
-        author: The writer's name.
+        author_id: The author.
+        author: The author's name.
         title: 1 to 200 characters.
         content: 1 to 20,000 characters, not only white space.
-        client_id: What the client calls it: sent twice, it is published once.
+        client_id: The client's own id of the post: sent twice, it is published once.
 
     Returns:
-        The post as the API shows it, the earlier one if the `client_id` is known, and
-        whether it is new.
+        The post as the API shows it (the existing one if the `client_id` is known), and whether
+        it is new.
 
     Raises:
-        TokenNotValid: The author's account was erased meanwhile.
+        TokenNotValid: The author's account is erased.
     """
     post = {"title": title, "content": content, "created_at": utcnow()}
     with writing() as connection:
@@ -181,9 +181,9 @@ def write_post(
 
 
 def delete_posts(user_id: int) -> None:
-    """Delete a user's posts, some at a time.
+    """Delete a user's posts in several transactions.
 
-    There may be very many, too many for the one transaction of an erasure.
+    There may be too many for the single transaction of an erasure.
     """
     some = select(Post.id).where(Post.author_id == user_id).order_by(Post.id)
     while True:
@@ -192,11 +192,11 @@ def delete_posts(user_id: int) -> None:
             connection.execute(delete(Post).where(Post.id.in_(ids)))
         if len(ids) < DELETED_AT_ONCE:
             return
-        sleep(0)  # SQLite does not wait, and others want to be served in between
+        sleep(0)  # SQLite never yields, so let other greenlets run
 
 
 class PostNotFound(ApiError):
-    """There is no such post, or not any more."""
+    """There is no such post, or it was deleted."""
 
     status = 404
     code = "post_not_found"
@@ -204,7 +204,7 @@ class PostNotFound(ApiError):
 
 
 class NotYourPost(ApiError):
-    """Only its author may do that."""
+    """The caller is not the author."""
 
     status = 403
     code = "not_yours"
@@ -212,19 +212,19 @@ class NotYourPost(ApiError):
 
 
 def edit_post(user_id: int, post_id: int, changes: Mapping[str, str]) -> Mapping[str, Any]:
-    """Change a post of one's own, whenever it was written.
+    """Change one of the caller's posts. There is no time limit.
 
     Args:
         user_id: The caller.
-        post_id: Which post.
-        changes: `title` and `content`, or one of them.
+        post_id: The post.
+        changes: `title`, `content` or both.
 
     Returns:
         The post as the API shows it.
 
     Raises:
-        PostNotFound: It is not there.
-        NotYourPost: Somebody else wrote it.
+        PostNotFound: There is no such post.
+        NotYourPost: Another user wrote it.
     """
     with writing() as connection:
         row = _lock_post(connection, user_id, post_id)
@@ -237,10 +237,10 @@ def edit_post(user_id: int, post_id: int, changes: Mapping[str, str]) -> Mapping
 
 
 def delete_post(user_id: int, post_id: int) -> None:
-    """Delete a post of one's own; one that is not there is deleted already.
+    """Delete one of the caller's posts. If there is no such post, do nothing.
 
     Raises:
-        NotYourPost: Somebody else wrote it.
+        NotYourPost: Another user wrote it.
     """
     with writing() as connection:
         if _lock_post(connection, user_id, post_id) is not None:
@@ -258,14 +258,14 @@ def _lock_post(connection: Connection, user_id: int, post_id: int) -> Row[*tuple
 
 
 def erase_profile(connection: Connection, user_id: int) -> None:
-    """Delete what a user has told others, in profile and posts.
+    """Erase a user's profile and posts.
 
-    The row of the profile stays, empty, until its picture is removed too: that is a file, and
-    can only be once the transaction is committed. See `find_erased`.
+    An empty row of the profile stays until its picture is removed. That is a file, so it can be
+    removed only after the commit; `find_erased` finds such rows.
 
     Args:
-        connection: Of a transaction that has the user's account locked.
-        user_id: Whose.
+        connection: A transaction that has the user's account locked.
+        user_id: The user.
     """
     insert_once(connection, Profile, user_id=user_id)
     connection.execute(update(Profile).where(Profile.user_id == user_id).values(bio=""))
@@ -273,7 +273,7 @@ def erase_profile(connection: Connection, user_id: int) -> None:
 
 
 def find_erased() -> Sequence[Row[int, str | None]]:
-    """Return user_id and image of the profiles that `erase_profile` has left."""
+    """Return user_id and image of the rows that `erase_profile` has left."""
     query = select(Profile.user_id, Profile.image).join(User, User.id == Profile.user_id)
     with reading() as connection:
         return connection.execute(query.where(User.deleted_at.is_not(None))).all()
@@ -283,7 +283,7 @@ def remove_pictures(names: Iterable[str | None]) -> None:
     """Remove pictures from the media store.
 
     Raises:
-        OSError: It cannot be done at the moment.
+        OSError: The store cannot be used at the moment.
     """
     store = services().media
     for name in names:
@@ -291,6 +291,6 @@ def remove_pictures(names: Iterable[str | None]) -> None:
 
 
 def forget_profiles(user_ids: Iterable[int]) -> None:
-    """Delete the profiles of users, whose pictures have to be gone."""
+    """Delete the profiles of users; their pictures must be removed before."""
     with writing() as connection:
         connection.execute(delete(Profile).where(Profile.user_id.in_(user_ids)))

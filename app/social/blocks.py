@@ -1,6 +1,6 @@
-"""Owns the blocks: who does not want to hear from whom.
+"""Owns the blocks: a user who does not want messages from another blocks them.
 
-A block holds in both directions. While it stands, neither of the two writes in their room, and
+A block works in both directions. While it exists, neither of the two can write in their room, and
 neither sees whether the other types, is online or has read something.
 """
 
@@ -62,7 +62,7 @@ _OF_ONE = Prepared(
 
 
 class Blocked(ApiError):
-    """One of two users has blocked the other. Which one stays unsaid."""
+    """One of two users has blocked the other. The client is not told which."""
 
     status = 403
     code = "blocked"
@@ -82,7 +82,7 @@ def is_blocked(connection: Connection, one_id: int, other_id: int) -> bool:
 
 
 def find_blocked(connection: Connection, user_id: int) -> AbstractSet[int]:
-    """Return the ids of everybody with whom a user has a block, in either direction."""
+    """Return the ids of the users whom a user has blocked, or who have blocked the user."""
     return {row[0] for row in _OF_ONE.all(connection, {"one": user_id})}
 
 
@@ -91,14 +91,14 @@ def block(user_id: int, username: str) -> Row[int, str, str]:
 
     Args:
         user_id: The caller.
-        username: The other's login, in whatever case.
+        username: The other user's name; case is ignored.
 
     Returns:
-        The other: id, username, email.
+        The other user: id, username, email.
 
     Raises:
-        UserNotFound: Nobody has that login.
-        BlockOfOneself: It is the caller's own.
+        UserNotFound: No user has this name.
+        BlockOfOneself: It is the caller's own name.
     """
     other = get_user_by_name(username)
     if other.id == user_id:
@@ -111,10 +111,10 @@ def block(user_id: int, username: str) -> Row[int, str, str]:
 
 
 def unblock(user_id: int, username: str) -> None:
-    """Take back the caller's block of a user. Without one nothing changes.
+    """Remove the caller's block of a user. If there is no block, do nothing.
 
     Raises:
-        UserNotFound: Nobody has that login.
+        UserNotFound: No user has this name.
     """
     other = get_user_by_name(username)
     with writing() as connection:
@@ -125,14 +125,14 @@ def unblock(user_id: int, username: str) -> None:
 
 
 def _announce(one_id: int, other_id: int) -> None:
-    # After the commit, so that whoever is told sees the block; a room that is opened later is
-    # checked when it is first written to. Also where nothing has changed: a repeated request
-    # makes up for a worker that was killed in between.
+    # After the commit, so that a worker that gets the signal sees the block. Also if nothing has
+    # changed: a repeated request replaces the signal of a worker that was killed in between. A
+    # room that is opened later is checked when somebody first writes to it.
     services().on_block(one_id, other_id)
 
 
 def erase_blocks(connection: Connection, user_id: int) -> None:
-    """Delete a user's blocks, and those that others have on the user.
+    """Delete the blocks of a user by others and of others by the user.
 
     Args:
         connection: A transaction that has the user's account locked.

@@ -1,4 +1,4 @@
-"""Use cases of the list of friends that everybody keeps of their own."""
+"""Use cases: add to one's own list of friends, and remove from it."""
 
 from flask_babel import lazy_gettext as _
 from sqlalchemy import Connection, Row, delete, or_
@@ -10,7 +10,7 @@ from app.social.models import Friendship
 
 
 class FriendOfOneself(BadInput):
-    """Nobody is on their own list of friends."""
+    """Users cannot be on their own list of friends."""
 
     def __init__(self) -> None:
         super().__init__({"username": [_("You cannot be a friend of yourself.")]})
@@ -24,14 +24,14 @@ def befriend(user_id: int, username: str) -> str:
 
     Args:
         user_id: The caller.
-        username: The friend's login, in whatever case.
+        username: The friend's name; case is ignored.
 
     Returns:
-        The friend's name as its owner writes it.
+        The friend's name as it is stored.
 
     Raises:
-        UserNotFound: Nobody has that login.
-        FriendOfOneself: It is the caller's own.
+        UserNotFound: No user has this name.
+        FriendOfOneself: It is the caller's own name.
     """
     friend = _get_other(user_id, username)
     with writing() as connection:
@@ -41,14 +41,14 @@ def befriend(user_id: int, username: str) -> str:
 
 
 def unfriend(user_id: int, username: str) -> str:
-    """Take a user off the caller's list of friends. Somebody who is not on it changes nothing.
+    """Remove a user from the caller's list of friends. If they are not on it, do nothing.
 
     Returns:
-        The former friend's name as its owner writes it.
+        The former friend's name as it is stored.
 
     Raises:
-        UserNotFound: Nobody has that login.
-        FriendOfOneself: It is the caller's own.
+        UserNotFound: No user has this name.
+        FriendOfOneself: It is the caller's own name.
     """
     friend = _get_other(user_id, username)
     with writing() as connection:
@@ -68,7 +68,7 @@ def _get_other(user_id: int, username: str) -> Row[int, str, str]:
 
 
 def erase_friendships(connection: Connection, user_id: int) -> None:
-    """Delete a user's list of friends, and the user from everybody else's.
+    """Delete a user's list of friends, and remove the user from all other lists.
 
     Args:
         connection: A transaction that has the user's account locked.

@@ -1,4 +1,4 @@
-"""The tables of how people relate: friendships and blocks."""
+"""The tables of friends and blocks."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from app.database.types import Base, UtcDateTime
 
 
 class Friendship(Base):
-    """An entry of a user's own list of friends. It says nothing about the other side's list."""
+    """An entry of one user's list of friends. The other user's list is independent of it."""
 
     __tablename__ = "friendships"
     __table_args__ = (CheckConstraint("owner_id <> friend_id", name="not_oneself"),)
@@ -20,7 +20,7 @@ class Friendship(Base):
 
 
 class Block(Base):
-    """Somebody does not want to hear from somebody else."""
+    """`owner_id` has blocked `blocked_id`."""
 
     __tablename__ = "blocks"
     __table_args__ = (CheckConstraint("owner_id <> blocked_id", name="not_oneself"),)

@@ -38,7 +38,7 @@ def add_friend(body: UsernameIn) -> Response:
 @returns(SentenceOut, example={"message": "jane_doe удален из друзей."})
 @documents_error(UserNotFound, FriendOfOneself)
 def remove_friend(body: UsernameIn) -> Response:
-    """Take a user off the caller's list of friends."""
+    """Remove a user from the caller's list of friends."""
     name = friends.unfriend(current_user.id, body.username)
     return json_response({"message": gettext("%(name)s was removed from your friends.", name=name)})
 
@@ -61,7 +61,7 @@ def list_blocks(window: PageRequest) -> Response:
 @returns(BlockedOut)
 @documents_error(UserNotFound, BlockOfOneself)
 def block_user(body: UsernameIn) -> Response:
-    """Block a user: neither of the two can write to the other while the block stands."""
+    """Block a user: neither of the two can write to the other while the block exists."""
     other = blocks.block(current_user.id, body.username)
     return json_response({"id": other.id, "username": other.username})
 
@@ -72,6 +72,6 @@ def block_user(body: UsernameIn) -> Response:
 @documents_path("username", "The login of a user; its case is ignored.", example="jane_doe")
 @documents_error(UserNotFound)
 def unblock_user(username: str) -> Response:
-    """Take back a block. Without one nothing changes."""
+    """Remove the caller's block of a user. If there is no block, nothing changes."""
     blocks.unblock(current_user.id, username)
     return Response(status=204)

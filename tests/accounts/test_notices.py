@@ -18,7 +18,7 @@ from tests.visitors import Visitor, register
 
 @pytest.fixture
 def post(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[MailServer]:
-    """A mail server to which the application sends its letters."""
+    """A mail server to which the application sends its e-mails."""
     monkeypatch.setattr(mail, "PAUSES_SECONDS", (0.05, 0.2))
     with MailServer() as server:
         setting = SmtpServer("127.0.0.1", server.port, False, "", "", "b@example.org", "")  # type: ignore[arg-type]
@@ -37,10 +37,10 @@ def test_owner_is_told_of_a_new_password(post: MailServer, ann: Visitor) -> None
 
     assert ann.post("/accounts/api/password/", body).status_code == 200
 
-    (letter,) = post.wait(1)
-    assert letter.to == [ann.email]
-    assert "password of your account was changed" in letter.text
-    assert PASSWORD not in letter.text
+    (mail,) = post.wait(1)
+    assert mail.to == [ann.email]
+    assert "password of your account was changed" in mail.text
+    assert PASSWORD not in mail.text
 
 
 def test_owner_is_told_of_a_reset(app: Flask, post: MailServer, ann: Visitor) -> None:
@@ -51,10 +51,10 @@ def test_owner_is_told_of_a_reset(app: Flask, post: MailServer, ann: Visitor) ->
 
     assert ann.http.post("/accounts/api/password/reset/confirm/", json=body).status_code == 200
 
-    (letter,) = post.wait(1)
-    assert letter.to == [ann.email]
-    assert "Пароль" in letter.text
-    assert token.secret not in letter.text
+    (mail,) = post.wait(1)
+    assert mail.to == [ann.email]
+    assert "Пароль" in mail.text
+    assert token.secret not in mail.text
 
 
 def test_old_address_is_told_of_a_new_one(post: MailServer, ann: Visitor) -> None:
@@ -64,9 +64,9 @@ def test_old_address_is_told_of_a_new_one(post: MailServer, ann: Visitor) -> Non
     assert ann.patch("/accounts/api/users/me/", same).status_code == 200
     assert ann.patch("/accounts/api/users/me/", changed).status_code == 200
 
-    (letter,) = post.wait(1)
-    assert [each.lower() for each in letter.to] == [ann.email]
-    assert "new@example.com" not in letter.text  # whoever reads the old mailbox need not know it
+    (mail,) = post.wait(1)
+    assert [each.lower() for each in mail.to] == [ann.email]
+    assert "new@example.com" not in mail.text  # whoever reads the old mailbox need not know it
 
 
 def test_nothing_is_said_of_what_was_refused(post: MailServer, ann: Visitor) -> None:

@@ -52,7 +52,7 @@ def ann(client: FlaskClient) -> Person:
 
 @pytest.fixture
 def post(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[MailServer]:
-    """A mail server to which the application sends its letters."""
+    """A mail server to which the application sends its e-mails."""
     monkeypatch.setattr(mail, "PAUSES_SECONDS", (0.05, 0.2))
     with MailServer() as server:
         setting = SmtpServer("127.0.0.1", server.port, False, "", "", "b@example.org", "")  # type: ignore[arg-type]
@@ -298,29 +298,29 @@ def test_tokens_that_have_expired_are_swept_away(
 # By mail
 
 
-def test_letter_brings_a_token(
+def test_email_brings_a_token(
     app: Flask, client: FlaskClient, post: MailServer, ann: Person
 ) -> None:
     answer = ask(client, ann.email.upper())
 
     assert answer.status_code == 202
-    (letter,) = post.wait(1)
-    assert letter.to == [ann.email]
-    assert ann.username in letter.text
-    assert confirm(client, token_in(letter.text)).status_code == 200
+    (mail,) = post.wait(1)
+    assert mail.to == [ann.email]
+    assert ann.username in mail.text
+    assert confirm(client, token_in(mail.text)).status_code == 200
     assert log_in(client, ann.username, NEW_PASSWORD).status_code == 200
 
 
 @pytest.mark.parametrize(
     ("language", "sentence"), [("ru", "Здравствуйте, "), ("en-GB,en;q=0.9", "Hello, ")]
 )
-def test_letter_is_in_the_language_of_who_asks(
+def test_email_is_in_the_language_of_who_asks(
     client: FlaskClient, post: MailServer, ann: Person, language: str, sentence: str
 ) -> None:
     ask(client, ann.email, **{"Accept-Language": language})
 
-    (letter,) = post.wait(1)
-    assert letter.text.startswith(sentence + ann.username)
+    (mail,) = post.wait(1)
+    assert mail.text.startswith(sentence + ann.username)
 
 
 def test_link_leads_to_the_page_of_the_operator_and_nowhere_else(
@@ -367,7 +367,7 @@ def test_same_is_answered_whether_there_is_such_an_address_or_not(
 
     post.wait(2)
     wait_idle(services(app).mailer)
-    assert [letter.to for letter in post.mails] == [[ann.email]] * 2
+    assert [mail.to for mail in post.mails] == [[ann.email]] * 2
     seen = set()
     for answer in answers:
         headers = {name: value for name, value in answer.headers if name != "X-Request-ID"}
@@ -395,7 +395,7 @@ def test_nothing_is_looked_up_while_the_answer_is_made(
     assert threading.get_ident() not in asked
 
 
-def test_letter_goes_to_the_address_of_the_account_and_not_to_one_that_looks_like_it(
+def test_email_goes_to_the_address_of_the_account_and_not_to_one_that_looks_like_it(
     client: FlaskClient, post: MailServer
 ) -> None:
     # Both fold to the same key, so this finds the account; but it is another mailbox.
@@ -403,9 +403,9 @@ def test_letter_goes_to_the_address_of_the_account_and_not_to_one_that_looks_lik
 
     assert ask(client, "ann.ſmith@example.com").status_code == 202
 
-    (letter,) = post.wait(1)
-    assert letter.to == [ann.email]
-    assert letter.message["To"] == ann.email
+    (mail,) = post.wait(1)
+    assert mail.to == [ann.email]
+    assert mail.message["To"] == ann.email
 
 
 def test_nobodys_mailbox_is_filled(
@@ -419,7 +419,7 @@ def test_nobodys_mailbox_is_filled(
     assert issue(app, ann)  # an operator still can
 
 
-def test_without_a_mail_server_nobody_waits_for_a_letter(client: FlaskClient, ann: Person) -> None:
+def test_without_a_mail_server_nobody_waits_for_an_email(client: FlaskClient, ann: Person) -> None:
     answers = [ask(client, email) for email in (ann.email, "nobody@example.com")]
 
     for answer in answers:
@@ -448,14 +448,14 @@ def test_neither_the_log_nor_an_answer_tells_a_token(
     caplog.set_level(logging.DEBUG, "app")
     post.answers = ["554 spam: {text}", "451 spam: {text}"]
     asked = [ask(client, ann.email) for _ in range(2)]
-    (letter,) = post.wait(1)
-    token = token_in(letter.text)
+    (mail,) = post.wait(1)
+    token = token_in(mail.text)
     client.post(f"{CONFIRM}?token={quote(token)}", json={"token": token, "new_password": "x"})
     confirmed = confirm(client, token)
 
     told = [each for each in caplog.records if each.name != "mail.log"]
     said = " ".join(f"{each.getMessage()} {each.__dict__}" for each in told)
-    assert "a letter was sent" in said
+    assert "an e-mail was sent" in said
     for private in (token, one_time_tokens.hash_of(token), NEW_PASSWORD, ann.email):
         assert private not in said
     assert token not in confirmed.text + asked[0].text + asked[1].text
@@ -484,6 +484,6 @@ def test_worker_goes_on_while_the_mail_server_hangs(tmp_path: Path) -> None:
             assert done.status_code == 200
             assert ann.get("/profiles/api/profile/").status_code == 401
         log = server.log.read_text()
-    assert "a letter was sent" in log
+    assert "an e-mail was sent" in log
     assert token not in log
     assert ann.email not in log

@@ -15,7 +15,7 @@ from tests.delivery.machines import RedisServer, wait_for
 from tests.servers import ROOT
 
 AT_ONCE_SECONDS = 0.05  # what an answer out of memory takes at most, on a busy machine
-BACK_SECONDS = counters.LOOK_SECONDS + 2
+BACK_SECONDS = counters.PROBE_SECONDS + 2
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_counts_that_are_over_leave_memory() -> None:
 
     memory.add("login", "ann", 60, 1)
 
-    assert len(memory._shelves["login"]) == 1
+    assert len(memory._rules["login"]) == 1
 
 
 # A Redis in trouble
@@ -161,7 +161,7 @@ def test_redis_that_is_killed_is_missed_by_nobody_and_taken_back(redis, shared) 
         assert counting.get("login", "ann").number == 5
     finally:
         redis.start()
-    wait_for(lambda: counting._is_well, BACK_SECONDS, "it counts in Redis again")
+    wait_for(lambda: counting._is_healthy, BACK_SECONDS, "it counts in Redis again")
     assert timed(counting)[0] == 1  # the new Redis is empty
     assert shared.get("login", "ann").number == 1
 
@@ -179,7 +179,7 @@ def test_redis_that_hangs_is_waited_for_once_and_shortly(redis, shared) -> None:
     assert number == 2
     assert first < 3 * counters.TIMEOUT_SECONDS + AT_ONCE_SECONDS
     assert second < AT_ONCE_SECONDS
-    wait_for(lambda: counting._is_well, BACK_SECONDS, "it counts in Redis again")
+    wait_for(lambda: counting._is_healthy, BACK_SECONDS, "it counts in Redis again")
 
 
 @pytest.mark.alone
@@ -204,7 +204,7 @@ def test_all_who_wait_for_a_redis_that_hangs_are_served(redis, shared) -> None:
 
     assert len(waited) == 20  # none of them met an error
     assert max(waited) < 0.6
-    wait_for(lambda: counting._is_well, BACK_SECONDS, "it counts in Redis again")
+    wait_for(lambda: counting._is_healthy, BACK_SECONDS, "it counts in Redis again")
 
 
 def test_redis_that_stores_nothing_is_as_good_as_none(redis, shared) -> None:
@@ -213,11 +213,11 @@ def test_redis_that_stores_nothing_is_as_good_as_none(redis, shared) -> None:
         client.config_set("min-replicas-to-write", 1)
         try:
             assert [timed(counting)[0] for _ in range(3)] == [1, 2, 3]
-            time.sleep(counters.LOOK_SECONDS + 0.2)
-            assert not counting._is_well  # though it answers
+            time.sleep(counters.PROBE_SECONDS + 0.2)
+            assert not counting._is_healthy  # though it answers
         finally:
             client.config_set("min-replicas-to-write", 0)
-    wait_for(lambda: counting._is_well, BACK_SECONDS, "it counts in Redis again")
+    wait_for(lambda: counting._is_healthy, BACK_SECONDS, "it counts in Redis again")
 
 
 def test_redis_that_is_not_there_at_the_start_is_no_reason_to_wait() -> None:
