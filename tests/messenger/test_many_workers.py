@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,13 +18,14 @@ from websockets.sync.client import ClientConnection
 from tests.delivery.machines import children, wait_for
 from tests.factories import Person, log_in, make_person, new_name
 from tests.messenger.test_stream import Frame, ask, call, frames_until, next_frame, open_stream
-from tests.servers import Server
+from tests.servers import ROOT, Server
 from tests.services import Databases
-from tests.talk import SECONDS, hear, join, messages_path, send_text
+from tests.talk import SECONDS, close_code, hear, join, messages_path, send_text
 
 API = "/messenger/api/"
 PRESENCE = f"{API}presence/"
 HEALED_SECONDS = 75.0  # the promise: so long may somebody seem online after their worker was killed
+ENDED_SECONDS = 2.0  # … and so long may a socket outlive the right to have it
 Room = Mapping[str, Any]
 
 
@@ -217,6 +220,27 @@ def test_restart_forgets_who_is_online_and_keeps_settings(tmp_path: Path, stack:
 
         assert bob.get(PRESENCE).json() == []
         assert ann.get("/accounts/api/settings/").json() == settings
+
+
+def test_whoever_is_deactivated_is_out_on_every_worker(site: Site, stack: ExitStack) -> None:
+    ann, bob = make_person(site.here.url), make_person(site.here.url)
+    room = ann.open_room(bob)
+    socket = stack.enter_context(join(bob, room))
+    beside = elsewhere(stack, site.here, socket, lambda: open_stream(bob))
+    away = ready(stack, moved(bob, site.there))
+    frames_until(beside, "ready")
+
+    flask = [sys.executable, "-m", "flask", "--app", "wsgi", "users", "deactivate", bob.username]
+    subprocess.run(flask, cwd=ROOT, env=site.there.env, check=True, capture_output=True)
+    deactivated_at = time.monotonic()
+
+    for ws in (socket, beside, away):
+        assert close_code(ws) == 4401
+    assert time.monotonic() < deactivated_at + ENDED_SECONDS
+    assert bob.get(f"{API}chats/").status_code == 401
+    for opened in (lambda: join(bob, room), lambda: open_stream(bob)):
+        with opened() as ws:
+            assert close_code(ws) == 4401
 
 
 # Blocks
