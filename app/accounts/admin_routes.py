@@ -36,7 +36,7 @@ from app.http.conditional import conditional
 from app.http.errors import Overloaded
 from app.http.fields import whole_number
 from app.http.json import json_response
-from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_USERS, link_header, paged
+from app.http.pagination import DEFAULT_ITEMS, ITEMS_MAX, USERS_MAX, link_header, paged
 from app.http.validation import takes
 from app.limits.rules import limited
 
@@ -62,7 +62,7 @@ def admin_required(view: View) -> View:
 @takes(AdminUsersIn, "query")
 @returns(list[AdminUserOut])
 @conditional
-@paged(default=MOST_USERS, most=MOST_USERS)
+@paged(default=USERS_MAX, maximum=USERS_MAX)
 def list_all_users(window: PageRequest, query: AdminUsersIn) -> Response:
     """List all users, or those whose name or address contains `q`."""
     page = administration.list_users(window, query.q)
@@ -99,7 +99,7 @@ def create_reset_link(user_id: str) -> Response:
 @admin_required
 @returns(list[InvitationOut])
 @conditional
-@paged(default=DEFAULT_ITEMS, most=MOST_ITEMS)
+@paged(default=DEFAULT_ITEMS, maximum=ITEMS_MAX)
 def list_invitations(window: PageRequest) -> Response:
     """List the invitations that are used or can still be used."""
     page = administration.list_invitations(window)

@@ -50,7 +50,7 @@ from app.http.errors import BadInput, Overloaded
 from app.http.fields import whole_number
 from app.http.json import json_response
 from app.http.languages import preferred
-from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_USERS, link_header, paged
+from app.http.pagination import DEFAULT_ITEMS, ITEMS_MAX, USERS_MAX, link_header, paged
 from app.http.validation import takes
 from app.limits.password_guesses import limit_password_guesses, remember_network
 from app.limits.rules import consume_for_account, limited
@@ -64,7 +64,7 @@ _CHAT_COOKIE = {"header": "Set-Cookie", "sentence": "The access token again, for
 @login_required
 @returns(list[UserOut])
 @conditional
-@paged(default=MOST_USERS, most=MOST_USERS)
+@paged(default=USERS_MAX, maximum=USERS_MAX)
 def list_users(window: PageRequest) -> Response:
     """List the users, ascending by id."""
     with reading() as connection:
@@ -181,7 +181,7 @@ def update_settings(body: SettingsIn) -> Response:
 @login_required
 @returns(list[SessionOut])
 @conditional
-@paged(default=DEFAULT_ITEMS, most=MOST_ITEMS)
+@paged(default=DEFAULT_ITEMS, maximum=ITEMS_MAX)
 def list_sessions(window: PageRequest) -> Response:
     """List the caller's open sessions."""
     with reading() as connection:

@@ -14,25 +14,25 @@ from app.http.annotations import documents_header, notes_of
 from app.http.errors import BadInput
 from app.http.fields import whole_number
 
-MOST_USERS = MOST_ROOMS = MOST_ITEMS = 1000
+USERS_MAX = ROOMS_MAX = ITEMS_MAX = 1000
 DEFAULT_ITEMS = 100
 
 P = ParamSpec("P")
 
-_LEAST = {"limit": 1, "before": 0, "after": 0}
+_MINIMUM = {"limit": 1, "before": 0, "after": 0}
 
 
 def paged(
-    default: int, most: int
+    default: int, maximum: int
 ) -> Callable[[Callable[Concatenate[PageRequest, P], Response]], Callable[P, Response]]:
     """Pass the requested part of the list (`PageRequest`) to a view, as its first argument.
 
     Args:
         default: The limit if the request has none.
-        most: The maximum of the limit; a larger one is cut.
+        maximum: The maximum of the limit; a larger one is cut.
     """
     sentences = {
-        "limit": f"The maximum number of items; default {default}, at most {most}.",
+        "limit": f"The maximum number of items; default {default}, at most {maximum}.",
         "before": "Only items with a smaller id, the newest of them. Not together with `after`.",
         "after": "Only items with a larger id, the oldest of them.",
     }
@@ -40,7 +40,7 @@ def paged(
     def decorate(view: Callable[Concatenate[PageRequest, P], Response]) -> Callable[P, Response]:
         @wraps(view)
         def with_page_request(*args: P.args, **kwargs: P.kwargs) -> Response:
-            return view(page_request(request, default, most), *args, **kwargs)
+            return view(page_request(request, default, maximum), *args, **kwargs)
 
         for name, sentence in sentences.items():
             notes_of(with_page_request).parameters.append(
@@ -48,7 +48,7 @@ def paged(
                     "name": name,
                     "in": "query",
                     "description": sentence,
-                    "schema": {"type": "integer", "minimum": _LEAST[name]},
+                    "schema": {"type": "integer", "minimum": _MINIMUM[name]},
                 }
             )
         notes_of(with_page_request).errors.append(BadInput({"limit": [_too_small(1)]}))
@@ -59,13 +59,13 @@ def paged(
     return decorate
 
 
-def page_request(request: Request, default: int, most: int) -> PageRequest:
+def page_request(request: Request, default: int, maximum: int) -> PageRequest:
     """Read `?limit=`, `?before=` and `?after=`.
 
     Args:
         request: The request.
         default: The limit if the request has none.
-        most: The maximum of the limit; a larger one is cut.
+        maximum: The maximum of the limit; a larger one is cut.
 
     Raises:
         BadInput: One of them is not a number or too small, or both cursors are given.
@@ -74,13 +74,13 @@ def page_request(request: Request, default: int, most: int) -> PageRequest:
         return PageRequest(default)
     errors: dict[str, list[Any]] = {}
     numbers: dict[str, int] = {}
-    for name, least in _LEAST.items():
+    for name, minimum in _MINIMUM.items():
         text = request.args.get(name)
         if text is None:
             continue
         number = whole_number(text)
-        if number is None or number < least:
-            errors[name] = [_too_small(least)]
+        if number is None or number < minimum:
+            errors[name] = [_too_small(minimum)]
         else:
             numbers[name] = number
     if "before" in numbers and "after" in numbers:
@@ -88,7 +88,7 @@ def page_request(request: Request, default: int, most: int) -> PageRequest:
         errors |= {"before": [both], "after": [both]}
     if errors:
         raise BadInput(errors)
-    return PageRequest(min(numbers.pop("limit", default), most), **numbers)
+    return PageRequest(min(numbers.pop("limit", default), maximum), **numbers)
 
 
 def link_header(page: Page, asked: PageRequest) -> dict[str, str]:
@@ -103,8 +103,8 @@ def link_header(page: Page, asked: PageRequest) -> dict[str, str]:
     return {"Link": ", ".join(links)} if links else {}
 
 
-def _too_small(least: int) -> LazyString:
-    return _("A whole number from %(least)d on is expected.", least=least)
+def _too_small(minimum: int) -> LazyString:
+    return _("A whole number from %(minimum)d on is expected.", minimum=minimum)
 
 
 def _link(relation: str, asked: PageRequest, **cursor: int) -> str:

@@ -14,7 +14,7 @@ from app.http.conditional import conditional
 from app.http.errors import BadInput, Overloaded
 from app.http.fields import whole_number
 from app.http.json import json_response
-from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, MOST_ROOMS, link_header, paged
+from app.http.pagination import DEFAULT_ITEMS, ITEMS_MAX, ROOMS_MAX, link_header, paged
 from app.http.validation import RetryIn, takes
 from app.limits.rules import consume_message
 from app.limits.status import may_throttle
@@ -50,7 +50,7 @@ MESSAGE_ID: dict[str, Any] = {
 @login_required
 @returns(list[RoomOut])
 @conditional
-@paged(default=MOST_ROOMS, most=MOST_ROOMS)
+@paged(default=ROOMS_MAX, maximum=ROOMS_MAX)
 def list_rooms(window: PageRequest) -> Response:
     """List the caller's rooms; an administrator's list has all rooms."""
     return _room_page(window, rooms.ALL_ROOMS if current_user.is_admin else rooms.OWN_ROOMS)
@@ -60,7 +60,7 @@ def list_rooms(window: PageRequest) -> Response:
 @login_required
 @returns(list[RoomOut])
 @conditional
-@paged(default=MOST_ROOMS, most=MOST_ROOMS)
+@paged(default=ROOMS_MAX, maximum=ROOMS_MAX)
 def list_own_rooms(window: PageRequest) -> Response:
     """List the caller's rooms."""
     return _room_page(window, rooms.OWN_ROOMS)
@@ -92,7 +92,7 @@ def open_room(body: RoomIn) -> Response:
 @returns(list[MessageOut])
 @documents_path(**ROOM_NAME)
 @conditional
-@paged(default=DEFAULT_ITEMS, most=MOST_ITEMS)
+@paged(default=DEFAULT_ITEMS, maximum=ITEMS_MAX)
 @documents_error(RoomNotFound, MessageNotFound)
 def list_messages(window: PageRequest, room_name: str, query: HistoryIn) -> Response:
     """List the messages of one of the caller's rooms."""

@@ -34,7 +34,7 @@ def _whole(value: Any) -> int:
     # A form has only texts.
     number = whole_number(value) if isinstance(value, str) else value
     if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-        raise RefusedField(_("A whole number from %(least)d on is expected.", least=0))
+        raise RefusedField(_("A whole number from %(minimum)d on is expected.", minimum=0))
     return min(number, LARGEST_ID)
 
 

@@ -14,7 +14,7 @@ from app.http.conditional import conditional
 from app.http.errors import Overloaded
 from app.http.fields import whole_number
 from app.http.json import json_response
-from app.http.pagination import DEFAULT_ITEMS, MOST_ITEMS, link_header, paged
+from app.http.pagination import DEFAULT_ITEMS, ITEMS_MAX, link_header, paged
 from app.http.validation import RetryIn, takes
 from app.limits.rules import limited
 from app.media.avatar_uploads import UPLOAD_BYTES, StorageUnavailable
@@ -67,7 +67,7 @@ def update_profile(body: ProfileIn) -> Response:
 @login_required
 @returns(list[PostOut])
 @conditional
-@paged(default=DEFAULT_ITEMS, most=MOST_ITEMS)
+@paged(default=DEFAULT_ITEMS, maximum=ITEMS_MAX)
 def list_posts(window: PageRequest) -> Response:
     """List everybody's posts."""
     with reading() as connection:

@@ -16,7 +16,7 @@ from app.http.fields import (
     VisibleText,
     whole_number,
 )
-from app.http.pagination import MOST_USERS
+from app.http.pagination import USERS_MAX
 from app.http.validation import Body
 from app.media.avatar_uploads import PictureField
 from app.profiles.models import BIO_CHARS, POST_CHARS, TITLE_CHARS
@@ -55,8 +55,8 @@ def _ids(text: Any) -> Any:
 def _limit(text: Any) -> Any:
     number = whole_number(str(text))
     if number is None or number < 1:
-        raise RefusedField(_("A whole number from %(least)d on is expected.", least=1))
-    return min(number, MOST_USERS)
+        raise RefusedField(_("A whole number from %(minimum)d on is expected.", minimum=1))
+    return min(number, USERS_MAX)
 
 
 class PeopleIn(Body):
@@ -76,7 +76,7 @@ class PeopleIn(Body):
         BeforeValidator(_limit),
         InSchema(minimum=1),
         Field(description="The maximum number of people; 1000 if it is left out or larger."),
-    ] = MOST_USERS
+    ] = USERS_MAX
 
 
 class PersonOut(BaseModel):

@@ -11,7 +11,7 @@ from app.database.transactions import reading
 from app.http.annotations import documents_error, documents_path, returns
 from app.http.conditional import conditional
 from app.http.json import json_response
-from app.http.pagination import MOST_USERS, link_header, paged
+from app.http.pagination import USERS_MAX, link_header, paged
 from app.http.validation import takes
 from app.social import blocks, friends
 from app.social.blocks import BlockOfOneself
@@ -47,7 +47,7 @@ def remove_friend(body: UsernameIn) -> Response:
 @login_required
 @returns(list[BlockedOut])
 @conditional
-@paged(default=MOST_USERS, most=MOST_USERS)
+@paged(default=USERS_MAX, maximum=USERS_MAX)
 def list_blocks(window: PageRequest) -> Response:
     """List the users whom the caller has blocked, ascending by id."""
     with reading() as connection:

@@ -10,7 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.cli import demo
-from app.http.pagination import MOST_ITEMS
+from app.http.pagination import ITEMS_MAX
 from tests.servers import ROOT
 
 SCRIPT = json.loads(Path(demo.__file__).with_name("demo.json").read_text())
@@ -40,7 +40,7 @@ def test_people_of_the_demo_have_said_what_they_say(app: Flask, client: FlaskCli
             title_of(room, name): room.get("unread", {}).get(name, 0) for room in rooms
         }
         for chat in chats:
-            url = f"/messenger/api/chatrooms/{chat['name']}/messages/?limit={MOST_ITEMS}"
+            url = f"/messenger/api/chatrooms/{chat['name']}/messages/?limit={ITEMS_MAX}"
             messages = client.get(url, headers=bearer).json
             (room,) = [each for each in rooms if title_of(each, name) == title_of(chat)]
             assert [[each["user"], each["content"]] for each in messages] == said_in(room)

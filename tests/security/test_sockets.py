@@ -26,7 +26,7 @@ from tests.talk import SECONDS, chat_path, hear, join, send_text
 MEBIBYTE = 1024 * 1024
 ATTACK_SECONDS = 0.6
 UNREAD_BYTES = 20 * MEBIBYTE  # more than kernels keep for who does not read
-MOST_MEMORY = 48 * MEBIBYTE  # that one attacker may cost
+MEMORY_MAX = 48 * MEBIBYTE  # that one attacker may cost
 REASON = b"Too many messages or connections."
 TOO_MANY = b"\x88" + bytes((2 + len(REASON),)) + struct.pack("!H", 4429) + REASON
 
@@ -107,7 +107,7 @@ def test_others_talk_on_while_one_socket_is_misused(server: Server, attack: str)
             delays.append(echo_seconds(hers))
 
         thread.join()
-        assert memory_of(server) - memory < MOST_MEMORY
+        assert memory_of(server) - memory < MEMORY_MAX
 
     assert median(delays) < max(3 * quiet, 0.03), delays
 

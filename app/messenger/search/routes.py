@@ -30,7 +30,7 @@ HITS, HITS_MAX = 50, 100
 
 _NO_WORD = _("Type at least one word, of letters or digits.")
 _NO_MOMENT = _("A day such as 2026-12-01 is expected, or a time such as 2026-12-01T10:00:00Z.")
-_NO_NUMBER = _("A whole number from %(least)d on is expected.", least=1)
+_NO_NUMBER = _("A whole number from %(minimum)d on is expected.", minimum=1)
 
 bp = Blueprint("search", __name__, url_prefix="/messenger/api")
 
