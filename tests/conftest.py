@@ -26,12 +26,14 @@ from typing import Any, get_args, get_type_hints
 
 import httpx
 import pytest
+from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
 from playwright.sync_api import Browser, Page, sync_playwright
 from sqlalchemy import Engine, text
 
 from app import create_app
+from app.accounts import passwords
 from app.extensions import db
 from app.http.json import encode
 from app.messenger.search import index as search_index
@@ -48,6 +50,7 @@ from tests.servers import STARTED, Server
 from tests.talk import SECONDS
 
 IN_CI = os.environ.get("CI") == "true"
+HASHER = passwords._hasher
 STARTED_BY_FIXTURES = (servers.Server, Browser, PostgresServer)
 
 turns = pytest.StashKey[Turns]()
@@ -122,6 +125,23 @@ def clients() -> Iterator[None]:
     """Close what `make_person` has opened."""
     yield
     close_clients()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_hashes() -> Iterator[None]:
+    """Hash passwords of this process at the least cost, since most tests only need somebody.
+
+    What a server hashes costs as much as ever.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_hasher", PasswordHasher(1, memory_cost=8, parallelism=1))
+        yield
+
+
+@pytest.fixture
+def costly_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash passwords as Beseda does, for tests that are about it, or about what happens meanwhile."""
+    monkeypatch.setattr(passwords, "_hasher", HASHER)
 
 
 @pytest.fixture(scope="session", autouse=True)

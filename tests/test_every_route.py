@@ -5,9 +5,10 @@ the others are refused.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from shutil import copyfile
 from typing import Any, Literal
 
 import pytest
@@ -15,6 +16,7 @@ from flask import Flask
 from sqlalchemy import insert, update
 from werkzeug.test import TestResponse
 
+from app import create_app
 from app.accounts import tokens
 from app.accounts.models import Invitation, Session, User
 from app.accounts.passwords import hash_password
@@ -25,7 +27,7 @@ from app.messenger.models import RoomMember
 from app.profiles.models import Post
 from app.services import services
 from app.social.models import Block
-from tests.apps import make_app
+from tests.apps import make_app, make_config, sqlite_url
 from tests.factories import PASSWORD
 from tests.problems import check_problem
 from tests.test_strangers import private_rules
@@ -49,6 +51,7 @@ class Scene:
 
     app: Flask
     ids: dict[str, int] = field(default_factory=dict)
+    sessions: dict[str, int] = field(default_factory=dict)
     access: dict[str, str] = field(default_factory=dict)
     group: str = ""
     pair: str = ""
@@ -56,6 +59,13 @@ class Scene:
     post: int = 0
     invitation: int = 0
     session: int = 0
+
+    def log_in(self) -> None:
+        """Give everybody a new access token."""
+        self.access = {
+            name: tokens.issue_access(self.ids[name], session)
+            for name, session in self.sessions.items()
+        }
 
     def ask(self, who: str, method: str, path: str, **options: Any) -> TestResponse:
         bearer = {"Authorization": f"Bearer {self.access[who]}"} if who else {}
@@ -73,9 +83,10 @@ class Scene:
             connection.execute(update(User).where(User.id == self.ids[who]).values(values))
 
 
-@pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
-    app = make_app(tmp_path)
+@pytest.fixture(scope="module")
+def first_scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    """The scene of which each test has a copy."""
+    app = make_app(tmp_path_factory.mktemp("scene"))
     scene = Scene(app)
     with app.app_context(), writing() as connection:
         for name in ("ann", "bob", "eve", "admin"):
@@ -86,7 +97,8 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
             assert user_id
             session_id = open_session(connection, user_id, Device("192.0.2.7", "tests"))
             scene.ids[name] = user_id
-            scene.access[name] = tokens.issue_access(user_id, session_id)
+            scene.sessions[name] = session_id
+        scene.log_in()
         ann = scene.ids["ann"]
         scene.session = open_session(connection, ann, Device("192.0.2.7", "a phone"))
         post = {"author_id": ann, "title": "a", "content": "b", "created_at": utcnow()}
@@ -102,6 +114,17 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
             path = f"{ROOMS}/{getattr(scene, room)}/messages/"
             said = scene.do(who, "POST", path, json={"content": f"of {who}"})
             scene.said[f"{who}, {room}"] = said["id"]
+    services(app).engine.dispose()  # with the last connection, all is in the one file
+    return scene
+
+
+@pytest.fixture
+def scene(first_scene: Scene, tmp_path: Path) -> Iterator[Scene]:
+    copyfile(services(first_scene.app).engine.url.database, tmp_path / "beseda.db")
+    app = create_app(make_config(tmp_path, sqlite_url(tmp_path)))
+    scene = replace(first_scene, app=app)
+    with app.app_context():
+        scene.log_in()
     yield scene
     services(app).engine.dispose()
 

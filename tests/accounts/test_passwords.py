@@ -17,6 +17,8 @@ from app.accounts.passwords import (
 from app.accounts.usernames import folded
 from app.http.fields import RefusedField
 
+pytestmark = pytest.mark.usefixtures("costly_hashes")
+
 RIGHT = Verdict(ok=True, needs_rehash=False)
 WRONG = Verdict(ok=False, needs_rehash=False)
 OUTDATED = Verdict(ok=True, needs_rehash=True)

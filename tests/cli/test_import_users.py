@@ -51,6 +51,7 @@ def log_in(client: FlaskClient, username: str, password: str = PASSWORD) -> int:
     return client.post("/accounts/api/token/", json=body).status_code
 
 
+@pytest.mark.usefixtures("costly_hashes")
 def test_people_log_in_with_the_passwords_they_had(
     app: Flask, client: FlaskClient, tmp_path: Path
 ) -> None:

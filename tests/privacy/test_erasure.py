@@ -777,6 +777,7 @@ def test_no_message_is_stored_after_its_author_was_erased(
         assert {row.client_id for row in in_room if row.user_id == ann.id} == {None}
 
 
+@pytest.mark.usefixtures("costly_hashes")
 def test_no_session_outlives_its_user(app: Flask, engine: Engine, busy: Callable[[], Busy]) -> None:
     for _ in range(ROUNDS):
         ann, *_ = busy()
@@ -802,6 +803,7 @@ def test_no_session_outlives_its_user(app: Flask, engine: Engine, busy: Callable
         assert set(left) == {("", "", False)}
 
 
+@pytest.mark.usefixtures("costly_hashes")
 def test_new_address_and_new_password_do_not_bring_anybody_back(
     app: Flask, engine: Engine, busy: Callable[[], Busy]
 ) -> None:
