@@ -351,6 +351,7 @@ TESTED_IN = {
     "http/validation.py": "test_bad_input.py",
     "limits/password_guesses.py": "limits/test_rules.py",
     "limits/status.py": "limits/test_rules.py",
+    "media/pictures.py": "media/test_avatars.py",
     "media/avatar_uploads.py": "media/test_avatars.py",
     "messenger/search/index.py": "messenger/search/test_routes.py",
     "messenger/search/services.py": "messenger/search/test_routes.py",

@@ -10,7 +10,8 @@ from werkzeug.datastructures import FileStorage
 from app import threads
 from app.http.errors import BadInput, TemporarilyUnavailable
 from app.http.fields import InSchema, RefusedField
-from app.media.avatars import InvalidPicture, avatar_from
+from app.media.avatars import avatar_from
+from app.media.pictures import InvalidPicture
 from app.media.store import MediaStore
 
 log = logging.getLogger(__name__)

@@ -13,13 +13,8 @@ import zlib
 import pytest
 from PIL import Image, ImageCms, ImageDraw, ImageOps, PngImagePlugin
 
-from app.media.avatars import (
-    PICTURE_BYTES,
-    PICTURE_PIXELS,
-    PICTURE_SIDE,
-    InvalidPicture,
-    avatar_from,
-)
+from app.media.avatars import PICTURE_BYTES, PICTURE_SIDE, avatar_from
+from app.media.pictures import PICTURE_PIXELS, InvalidPicture
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 128, 0), (0, 0, 255), (255, 255, 255)
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP")
