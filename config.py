@@ -148,6 +148,7 @@ class Config(BaseModel):
     RATELIMIT_POSTS: Rate = "60/minute"
     RATELIMIT_UPLOADS: Rate = "60/hour"
     RATELIMIT_GROUPS: Rate = "20/day"
+    RATELIMIT_PUSH: Rate = "60/hour"
     RATELIMIT_MESSAGES: Rate = "300/minute"
     RATELIMIT_HANDSHAKES: Rate = "3000/minute"
     EDIT_SECONDS: Annotated[int, Field(ge=-1, le=315_360_000)] = (
@@ -160,6 +161,7 @@ class Config(BaseModel):
     ] = None
     PUBLIC_URL: Annotated[str, AfterValidator(public_url)] | None = None  # of links that we write
     PASSWORD_RESET_URL: Annotated[str, AfterValidator(page_url)] | None = None
+    PUSH_ALLOW_PRIVATE: bool = False  # notifications to inner addresses, for closed networks
     PROXY_HOPS: Annotated[int, Field(ge=0, le=10)] = 0
     WEB_CLIENT: OnOff = "on"  # off: no page at `/`
     LANGUAGE: Language = "ru"  # of sentences where a request prefers none
@@ -201,6 +203,13 @@ class Config(BaseModel):
     def own_url(self) -> str:
         """The URL of this server, for links that are written without a request."""
         return self.PUBLIC_URL or f"http://127.0.0.1:{self.PORT}"
+
+    @property
+    def contact_url(self) -> str | None:
+        """How a push service reaches the operator of this server; None: no setting tells it."""
+        if self.PUBLIC_URL and self.PUBLIC_URL.startswith("https:"):
+            return self.PUBLIC_URL
+        return f"mailto:{self.SMTP_URL.sender}" if self.SMTP_URL else None
 
     def warnings(self, env: Mapping[str, str]) -> Iterator[str]:
         """Say what will be lost on a platform whose disk is empty after each restart."""

@@ -38,9 +38,11 @@ from app.messenger.search import routes as search
 from app.messenger.search.index import start_indexer
 from app.messenger.socket_registry import SocketRegistry
 from app.messenger.writer import MessageWriter
+from app.notifications import routes as notifications
+from app.notifications.notifier import Notifier
 from app.openapi import routes as docs
-from app.operations import health, metrics
-from app.operations.metrics import Metrics
+from app.operations import health, metrics_routes
+from app.operations.metrics import PLACE, Metrics
 from app.privacy import erasure as erasures
 from app.privacy import routes as personal
 from app.profiles import routes as profiles
@@ -84,7 +86,7 @@ def create_app(config: Config) -> Flask:
     languages.init_app(app)
     middleware.init_app(app)
     errors.init_app(app)  # first: the others add headers to its responses
-    metrics.init_app(app)
+    metrics_routes.init_app(app)
     rate_limits.init_app(app)
     if config.CORS_ORIGINS:
         # Escaped, because flask-cors would read `http://[::1]:3000` as a regular expression.
@@ -98,7 +100,15 @@ def create_app(config: Config) -> Flask:
         )
     sock.init_app(app)
     for bp in (
-        *(accounts.bp, administration.bp, personal.bp, profiles.bp, social.bp, media),
+        *(
+            accounts.bp,
+            administration.bp,
+            notifications.bp,
+            personal.bp,
+            profiles.bp,
+            social.bp,
+            media,
+        ),
         *(messenger.bp, chat.bp),
         *(chat_routes.bp, event_routes.bp, group_routes.bp, search.bp, stream.bp),
         *(health.bp, docs.bp, web.service),
@@ -121,6 +131,7 @@ def start(app: Flask) -> None:
     parts.presence.start()
     parts.socket_registry.start()
     parts.metrics.start(app)
+    parts.notifier.start()
     start_indexer(parts.engine)
     threading.Thread(target=_begin, args=(app,), name="begin", daemon=True).start()
 
@@ -130,12 +141,13 @@ def stop(app: Flask) -> None:
     parts = services(app)
     parts.realtime.stop(finish=parts.writer.finish)
     parts.read_marks.finish()
+    parts.notifier.finish()
     parts.metrics.publish(app)  # the last second
 
 
 def _begin(app: Flask) -> None:
     with app.app_context():
-        if metrics.PLACE == "1":  # one worker of a machine is enough
+        if PLACE == "1":  # one worker of a machine is enough
             setup.announce()
             parts = services(app)
             warn_of_too_many_connections(parts.engine, parts.config.workers)
@@ -153,6 +165,7 @@ def _make_services(app: Flask, config: Config, log_handler: logs.Handler) -> Non
     events = MessengerEvents(engine)
     realtime = Realtime(MessageHistory(engine), events, _bus(config), config.SOCKETS_MAX)
     read_marks = ReadMarkWriter(engine, realtime.announce)
+    presence = Presence(engine, realtime)
     Services(
         config=config,
         engine=engine,
@@ -162,8 +175,9 @@ def _make_services(app: Flask, config: Config, log_handler: logs.Handler) -> Non
         mailer=Mailer(config.SMTP_URL, app.app_context) if config.SMTP_URL else None,
         media=_store(config),
         metrics=Metrics(),
+        notifier=Notifier(engine, presence, config, app.app_context),
         on_block=check_writers_anew,
-        presence=Presence(engine, realtime),
+        presence=presence,
         read_marks=read_marks,
         realtime=realtime,
         socket_registry=SocketRegistry(engine),

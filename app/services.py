@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from app.messenger.read_marks import ReadMarkWriter
     from app.messenger.socket_registry import SocketRegistry
     from app.messenger.writer import MessageWriter
+    from app.notifications.notifier import Notifier
     from app.operations.metrics import Metrics
     from app.realtime import Realtime
 
@@ -42,6 +43,7 @@ class Services:
         media: Stores pictures.
         events: Reads the events of streams from the database.
         metrics: The metrics for Prometheus.
+        notifier: Sends notifications to people who do not look.
         on_block: Called with the ids of two users when one of them blocks or unblocks the other.
         read_marks: Stores how far people have read.
         presence: Knows who types and who is online.
@@ -58,6 +60,7 @@ class Services:
     mailer: "Mailer | None"
     media: "MediaStore"
     metrics: "Metrics"
+    notifier: "Notifier"
     on_block: Callable[[int, int], None]
     read_marks: "ReadMarkWriter"
     presence: "Presence"

@@ -195,7 +195,9 @@ def test_only_create_app_joins_the_parts() -> None:
 def use_cases() -> Iterator[str]:
     """Name the modules of the domains that act: all but those that know what a request is."""
     doors = ("routes", "schemas", "tokens", "websocket", "handshake", "stream")
-    for module in modules(*(f"app.{name}" for name in (*DOMAINS, "privacy", "media"))):
+    for module in modules(
+        *(f"app.{name}" for name in (*DOMAINS, "notifications", "privacy", "media"))
+    ):
         if not module.endswith(doors):
             yield module
 
@@ -208,7 +210,8 @@ def test_use_cases_are_given_values_and_see_no_request() -> None:
 
 
 def test_only_tokens_know_jwt() -> None:
-    for module in SOURCES.keys() - {"app.accounts.tokens"}:
+    # Push services are told who sends by a JWT too (RFC 8292).
+    for module in SOURCES.keys() - {"app.accounts.tokens", "app.notifications.keys"}:
         assert not [n for n in imported(module) if within(n, "jwt", "flask_jwt_extended")], module
 
 
@@ -375,6 +378,12 @@ TESTED_IN = {
     "messenger/store_postgresql.py": "messenger/test_store.py",
     "messenger/store_sqlite.py": "messenger/test_store.py",
     "openapi/operation.py": "openapi/test_document.py",
+    "notifications/contents.py": "notifications/test_notifier.py",
+    "notifications/models.py": "test_schema.py",
+    "notifications/reader.py": "notifications/test_notifier.py",
+    "notifications/schemas.py": "notifications/test_routes.py",
+    "notifications/subscriptions.py": "notifications/test_routes.py",
+    "operations/metrics_routes.py": "operations/test_metrics.py",
     "operations/backup_format.py": "operations/test_backups.py",
     "operations/backup_read.py": "operations/test_backups.py",
     "operations/backup_restore.py": "operations/test_backups.py",

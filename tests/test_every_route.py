@@ -167,6 +167,14 @@ def message_in(room: str, who: str, **body: Any) -> Request:
 ACCOUNTS, PROFILES = "/accounts/api", "/profiles/api"
 PASSWORDS = {"old_password": PASSWORD, "new_password": PASSWORD + "!"}
 ADDRESS = {"email": "new@example.com", "password": PASSWORD}
+BROWSER = {
+    "endpoint": "https://push.example.com/send/0b9c",
+    "keys": {
+        "p256dh": "BP4z9KsN6nGRTbVYI_c7VJSPQTBtkgcy27mlmlMoZIIg"
+        "Dll6e3vCYLocInmYWAmS6TlzAC8wEqKK6PBru3jl7A8",
+        "auth": "BTBZMqHH6r4Tts7J_aSIgg",
+    },
+}
 ADMIN: Rights = "administrator"
 GROUP_ADMIN: Rights = "administrator of the group"
 
@@ -182,6 +190,12 @@ CASES: dict[str, Case] = {
     "POST /accounts/api/password/": Case(asks(f"{ACCOUNTS}/password/", json=PASSWORDS)),
     "GET /accounts/api/settings/": Case(asks(f"{ACCOUNTS}/settings/")),
     "PATCH /accounts/api/settings/": Case(asks(f"{ACCOUNTS}/settings/", json={"show_read": False})),
+    "GET /accounts/api/push/": Case(asks(f"{ACCOUNTS}/push/")),
+    "POST /accounts/api/push/": Case(asks(f"{ACCOUNTS}/push/", json=BROWSER), 201),
+    "DELETE /accounts/api/push/": Case(
+        asks(f"{ACCOUNTS}/push/", json={"endpoint": BROWSER["endpoint"]}), 204
+    ),
+    "POST /accounts/api/push/test/": Case(asks(f"{ACCOUNTS}/push/test/"), 202),
     "GET /accounts/api/sessions/": Case(asks(f"{ACCOUNTS}/sessions/")),
     "DELETE /accounts/api/sessions/<session_id>/": Case(
         lambda scene: (f"{ACCOUNTS}/sessions/{scene.session}/", {}), 204
@@ -462,6 +476,10 @@ TOWARDS_NOBODY = {
     "DELETE /accounts/api/users/me/",
     "GET /accounts/api/users/me/export/",
     "POST /accounts/api/password/",
+    "GET /accounts/api/push/",
+    "POST /accounts/api/push/",
+    "DELETE /accounts/api/push/",
+    "POST /accounts/api/push/test/",
     "GET /accounts/api/settings/",
     "PATCH /accounts/api/settings/",
     "GET /accounts/api/sessions/",

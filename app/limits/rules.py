@@ -33,12 +33,23 @@ Rule = Literal[
     "posts",
     "uploads",
     "groups",
+    "push",
     "messages",
     "handshakes",
 ]
 
 BY_USER: frozenset[Rule] = frozenset(
-    ("passwords", "search", "people", "message_search", "posts", "uploads", "groups", "messages")
+    (
+        "passwords",
+        "search",
+        "people",
+        "message_search",
+        "posts",
+        "uploads",
+        "groups",
+        "push",
+        "messages",
+    )
 )
 
 # Refusals sent to one user per minute. A client that keeps sending after that is closed.

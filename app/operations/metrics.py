@@ -14,12 +14,11 @@ import threading
 from collections import Counter as TallyOf
 from collections.abc import Mapping, Sequence
 from functools import cache
-from hmac import compare_digest
 from http import HTTPStatus
 from time import monotonic, sleep
 from typing import Literal
 
-from flask import Blueprint, Flask, Response, current_app, request
+from flask import Flask, Response, request
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -29,21 +28,18 @@ from prometheus_client import (
     generate_latest,
     values,
 )
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
 
 import logs
 from app import threads
-from app.accounts.tokens import NotAuthenticated, TokenNotValid, bearer_token
 from app.database.pool import pool_of
-from app.http.annotations import undocumented
 from app.http.errors import ApiError, DatabaseUnavailable, Overloaded
 from app.http.middleware import elapsed, status_of
 from app.messenger.writer import OutcomeUnknown
+from app.notifications.notifier import Notifier
+from app.notifications.push_service import Outcome
 from app.realtime import Realtime, closing
 from app.services import services
-
-bp = Blueprint("metrics", __name__)
 
 PUBLISH_SECONDS = 1.0
 
@@ -128,6 +124,14 @@ class Metrics:
         self._signals = self._counter(
             "signals", "Signs of typing and presence to streams, by what became of them.", "outcome"
         )
+        self._notifications = self._counter(
+            "notifications",
+            "Notifications to browsers (Web Push), by what became of them.",
+            "outcome",
+        )
+        self._notifications_waiting = self._gauge(
+            "notifications_waiting", "Notifications that wait for a push service."
+        )
         # Sockets
         self._sockets = self._gauge("sockets_open", "Open WebSockets.")
         self._closes = self._counter("socket_closes", "Closed WebSockets.", "code", "by")
@@ -152,6 +156,8 @@ class Metrics:
         # What an alert waits for is there from the start: a first 1 out of nothing is no increase.
         for code in sorted(_OUR_CODES):
             self._closes.labels(code, "server")
+        for outcome in Outcome:
+            self._notifications.labels(outcome.name.lower())
         for refusal in (DatabaseUnavailable, OutcomeUnknown, Overloaded, ApiError):
             self._refused.labels(refusal.code)
 
@@ -207,6 +213,7 @@ class Metrics:
         self._raise_to(self._filled, realtime.stats.filled)
         self._raise_to(self._reconciled, realtime.stats.reconciled)
         self._publish_streams(realtime)
+        self._publish_notifications(services(app).notifier)
         for (code, by), times in _known_closes(realtime.stats.closes).items():
             self._raise_to(self._closes.labels(code, by), times)
         self._sockets.set(realtime.sockets)
@@ -229,6 +236,11 @@ class Metrics:
         self._raise_to(self._resets, stats.resets)
         self._raise_to(self._signals.labels("sent"), stats.signals)
         self._raise_to(self._signals.labels("dropped"), stats.signals_dropped)
+
+    def _publish_notifications(self, notifier: Notifier) -> None:
+        for outcome, times in notifier.outcomes.items():
+            self._raise_to(self._notifications.labels(outcome.name.lower()), times)
+        self._notifications_waiting.set(notifier.queue.waiting)
 
     def _raise_to(self, counter: Counter, total: float) -> None:
         counter.inc(self._news_of(counter, total))
@@ -266,25 +278,3 @@ def _text_of_all(folder: str) -> bytes:
     registry = CollectorRegistry(support_collectors_without_names=True)
     MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
     return generate_latest(registry)
-
-
-@bp.get("/metrics")
-@undocumented("for an operator's Prometheus, where there is a token for it")
-def show_metrics() -> Response:
-    """Show the numbers to whoever has the token for them."""
-    token = bearer_token(request.headers)
-    if token is None:
-        raise NotAuthenticated
-    wanted = services().config.METRICS_TOKEN
-    if not (wanted and compare_digest(token.encode(), wanted.get_secret_value().encode())):
-        raise TokenNotValid
-    metrics = services().metrics
-    metrics.publish(current_app)
-    return Response(metrics.text(), content_type=CONTENT_TYPE_PLAIN_0_0_4)
-
-
-def init_app(app: Flask) -> None:
-    """Let an application count, and show it to whoever has the token, if there is one."""
-    app.after_request(services(app).metrics.note_request)
-    if services(app).config.METRICS_TOKEN is not None:
-        app.register_blueprint(bp)

@@ -21,6 +21,7 @@ from app.messenger.group_members import leave_rooms
 from app.messenger.messages import forget_client_ids, forget_last_client_ids
 from app.messenger.rooms import has_other_rooms, lock_rooms, rename_rooms
 from app.messenger.search.index import forget_traces
+from app.notifications.subscriptions import erase_subscriptions
 from app.profiles.services import (
     delete_posts,
     erase_profile,
@@ -87,6 +88,7 @@ def _is_erased(user_id: int, password_hash: str | None) -> bool:
         erase_profile(connection, user_id)
         erase_friendships(connection, user_id)
         erase_blocks(connection, user_id)
+        erase_subscriptions(connection, user_id)
         forget_last_client_ids(connection, user_id)
         rename_rooms(connection, user_id, username)
         numbers = leave_rooms(connection, user_id)

@@ -21,6 +21,7 @@ from app.http.json import encode
 from app.media.store import MediaStore, read_picture
 from app.messenger.models import Message
 from app.messenger.rooms import OWN_ROOMS, ROOMS_WRITTEN_IN, room_out
+from app.notifications.models import PushSubscription
 from app.profiles.models import Post, Profile
 from app.profiles.services import POSTS
 from app.social.models import Friendship
@@ -32,6 +33,16 @@ _SESSIONS = KeysetQuery(
     SESSIONS.add_columns(Session.expires_at, Session.revoked_at),
     Session.id,
     partition=Session.user_id,
+)
+_BROWSERS = KeysetQuery(
+    select(
+        PushSubscription.id,
+        PushSubscription.session_id,
+        PushSubscription.endpoint,
+        PushSubscription.created_at,
+    ),
+    PushSubscription.id,
+    partition=PushSubscription.user_id,
 )
 _POSTS = KeysetQuery(POSTS.add_columns(Post.client_id), Post.id, partition=Post.author_id)
 # A page counts the messages of others too, and then leaves them out: there is no index on the
@@ -82,6 +93,7 @@ def export(engine: Engine, store: MediaStore, user_id: int) -> Iterator[bytes]:
         chain(
             [encode(beginning)[:-1]],
             _list("sessions", _sessions(engine, user_id)),
+            _list("notified_browsers", _notified_browsers(engine, user_id)),
             _list("posts", _posts(engine, user_id)),
             _list("rooms", _rooms(engine, user_id)),
             _list("messages", _messages(engine, user_id)),
@@ -131,6 +143,11 @@ def _profile(engine: Engine, store: MediaStore, user_id: int) -> Mapping[str, An
 
 def _sessions(engine: Engine, user_id: int) -> Iterator[_Items]:
     for rows in _pages(engine, _SESSIONS, partition=user_id):
+        yield [row._asdict() for row in rows]
+
+
+def _notified_browsers(engine: Engine, user_id: int) -> Iterator[_Items]:
+    for rows in _pages(engine, _BROWSERS, partition=user_id):
         yield [row._asdict() for row in rows]
 
 

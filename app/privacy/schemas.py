@@ -55,6 +55,15 @@ class OwnSessionOut(BaseModel):
     client: str = Field(examples=["Mozilla/5.0"])
 
 
+class OwnBrowserOut(BaseModel):
+    """A browser that is notified, as long as its session lasts."""
+
+    id: int = Field(examples=[1])
+    session_id: int = Field(examples=[1])
+    endpoint: str = Field(examples=["https://push.example.com/send/0b9c"])
+    created_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
+
+
 class OwnPostOut(PostOut):
     client_id: str | None
 
@@ -83,6 +92,7 @@ class ExportOut(BaseModel):
     account: OwnAccountOut
     profile: OwnProfileOut
     sessions: list[OwnSessionOut]
+    notified_browsers: list[OwnBrowserOut]
     posts: list[OwnPostOut]
     rooms: list[OwnRoomOut]
     messages: list[OwnMessageOut] = Field(description="By room; within one, oldest first.")

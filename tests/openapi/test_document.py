@@ -32,6 +32,7 @@ from app.services import services
 from config import Config
 from tests.conftest import make_config, sqlite_url
 from tests.factories import PASSWORD, Person, make_person, new_name
+from tests.notifications.phones import new_subscription
 from tests.openapi.documented import METHODS, Document
 from tests.servers import ROOT, Server
 
@@ -489,6 +490,10 @@ GOOD: dict[str, Callable[[World], Request]] = {
     "list_blocks": lambda world: Request(),
     "block_user": lambda world: Request(body={"username": make_person(world.ann.url).username}),
     "unblock_user": lambda world: Request(path={"username": world.bob.username}),
+    "show_push_key": lambda world: Request(),
+    "subscribe": lambda world: Request(body=new_subscription()),
+    "unsubscribe": lambda world: Request(body={"endpoint": "https://push.example.com/gone"}),
+    "test_push": lambda world: Request(),
     "show_settings": lambda world: Request(),
     "update_settings": lambda world: Request(body={"language": "ru"}),
     "list_rooms": lambda world: Request(),
