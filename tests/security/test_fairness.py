@@ -10,7 +10,7 @@ import gevent
 import httpx
 import pytest
 
-from app.threads import Turns
+from app.threads import FairLock
 from tests.factories import PASSWORD, Person, make_person, new_name
 from tests.problems import check_problem
 from tests.servers import Server
@@ -71,20 +71,20 @@ def test_own_password_is_asked_for_only_so_often(limited: Server) -> None:
 
 
 def test_whoever_asks_often_waits_behind_those_who_ask_once() -> None:
-    turns = Turns()
+    lock = FairLock()
     order: list[str] = []
-    turns.take("first")
+    lock.acquire("first")
 
     def ask(who: str) -> None:
-        turns.take(who)
+        lock.acquire(who)
         order.append(who)
-        turns.give_back()
+        lock.release()
 
     waiting = []
     for who in ["eve"] * 3 + ["ann", "bob"]:
         waiting.append(gevent.spawn(ask, who))
         gevent.sleep(0)
-    turns.give_back()
+    lock.release()
     gevent.joinall(waiting, timeout=5)
 
     assert order == ["eve", "ann", "bob", "eve", "eve"]
