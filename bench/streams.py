@@ -2,7 +2,8 @@
 
 latency: the same messages to sockets of rooms and to streams, with several workers.
 idle: the memory of thousands of streams in which nothing happens.
-resume: thousands of clients that come back at once, and a chat beside them.
+resume: thousands of clients that come back at once, and a chat beside them. Both are processes of
+their own: a busy client must not be taken for a slow server.
 
 The server stands in a folder of its own; `DATABASE_URL` and `REDIS_URL` are taken from the
 environment, and the database should be empty.
@@ -11,16 +12,16 @@ environment, and the database should be empty.
 import argparse
 import asyncio
 import json
+import multiprocessing
 import os
 import resource
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
 from tests.delivery.machines import children
@@ -125,43 +126,113 @@ async def idle(server: Server, streams: int, people: int, rooms: int) -> None:
     print(f"{grown / (streams - 200) / 1024:.2f} KiB a stream")
 
 
-async def resume(server: Server, clients: int, messages: int) -> None:
-    """Restart the server under clients that have missed messages, and chat beside them."""
-    ann, bob = make_person(server.url), make_person(server.url)
-    group = ann.post("/messenger/api/groups/", {"title": "Team", "members": [bob.username]}).json()
-    path = f"/messenger/api/chatrooms/{quote(group['name'])}/messages/"
-    after = int(ann.get("/messenger/api/chats/").headers["X-Event-ID"])
-    for _ in range(messages):
-        assert ann.post(path, {"content": "missed " * 10}).status_code == 201
-    echoes: list[float] = []
-    is_over = False
+class Crowd:
+    """People in groups of 20, each in five, who come back with several streams each.
 
-    async def chat() -> None:
-        async with httpx.AsyncClient(base_url=ann.url, headers=ann.bearer) as http:
-            while not is_over:
-                began = time.monotonic()
-                await http.post(path, json={"content": "beside"})
-                echoes.append(time.monotonic() - began)
-                await asyncio.sleep(0.02)
+    Args:
+        server: The server.
+        clients: Streams, ten of each person.
+        missed: Messages that each has missed.
+    """
 
-    async def come_back() -> float:
-        async with dial(bob, f"{STREAM}?after={after}") as ws:
-            missed = 0
-            while True:
-                kind = json.loads(await ws.recv())["type"]
-                missed += kind == "message"
-                if kind == "ready":
-                    assert missed >= messages
-                    return time.monotonic()
+    def __init__(self, server: Server, clients: int, missed: int) -> None:
+        self.people = [make_person(server.url) for _ in range(max(20, clients // 40 * 4))]
+        self.streams = [self.people[number % len(self.people)] for number in range(clients)]
+        self.missed = missed
+        count = len(self.people)
+        names = [
+            self.people[start]
+            .post(
+                "/messenger/api/groups/",
+                {
+                    "title": "Team",
+                    "members": [self.people[(start + n) % count].username for n in range(1, 20)],
+                },
+            )
+            .json()["name"]
+            for start in range(0, count, 4)
+        ]
+        self.afters = {
+            person.username: int(person.get("/messenger/api/chats/").headers["X-Event-ID"])
+            for person in self.people
+        }
+        for number, name in enumerate(names):
+            path = f"/messenger/api/chatrooms/{quote(name)}/messages/"
+            for _ in range(missed // 5):
+                sent = self.people[number * 4].post(path, {"content": "missed " * 10})
+                assert sent.status_code == 201
 
-    beside = asyncio.create_task(chat())
-    await asyncio.sleep(2)
-    print(f"chat alone:  {quantiles(echoes)}")
-    echoes.clear()
+
+async def _come_back(port: int, token: str, after: int, missed: int) -> float:
+    # By hand: a client library takes more of the machine than the server does.
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
+    writer.write(
+        f"GET {STREAM}?after={after} HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n"
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+    )
+    received = bytearray()
+    while b'"type":"ready"' not in received[-4096:]:
+        data = await reader.read(2**18)
+        assert data, received[:300]
+        received += data
+    assert received.count(b'"type":"message"') == missed
+    ended = time.monotonic()
+    held.append(writer)
+    return ended
+
+
+held: list[asyncio.StreamWriter] = []  # the streams stay open until all are back
+
+
+def _come_back_all(
+    port: int, streams: Sequence[tuple[str, int]], missed: int, begin: Any, results: Any
+) -> None:
+    async def run() -> list[float]:
+        return await asyncio.gather(
+            *(_come_back(port, token, after, missed) for token, after in streams)
+        )
+
+    begin.wait()
     began = time.monotonic()
-    done = await asyncio.gather(*(come_back() for _ in range(clients)))
-    is_over = True
-    await beside
+    done = asyncio.run(run())
+    results.put((began, done))
+
+
+async def resume(server: Server, clients: int, messages: int) -> None:
+    """Let clients come back at once that have missed messages, and chat beside them."""
+    crowd = Crowd(server, clients, messages)
+    ann, bob = make_person(server.url), make_person(server.url)
+    room = f"/messenger/ws/ws/chat/{quote(ann.open_room(bob)['name'])}/"
+    echoes: list[float] = []
+    context = multiprocessing.get_context("spawn")
+    begin, results = context.Event(), context.Queue()
+    streams = [
+        (person.bearer["Authorization"], crowd.afters[person.username]) for person in crowd.streams
+    ]
+    beside = context.Process(
+        target=_come_back_all, args=(server.port, streams, messages, begin, results)
+    )
+    beside.start()
+    async with dial(ann, room) as hers, dial(bob, room) as his:
+
+        async def chat(until: Callable[[], bool]) -> None:
+            while not until():
+                began = time.monotonic()
+                await hers.send(json.dumps({"message": "beside"}))
+                await his.recv()
+                echoes.append(time.monotonic() - began)
+                await hers.recv()
+                await asyncio.sleep(0.01)
+
+        alone = time.monotonic() + 2
+        await chat(lambda: time.monotonic() > alone)
+        print(f"chat alone:  {quantiles(echoes)}")
+        echoes.clear()
+        begin.set()
+        await chat(lambda: not results.empty() or not beside.is_alive())
+    began, done = results.get(timeout=5)
+    beside.join()
     print(
         f"all {clients} live after {max(done) - began:.1f} s, half after "
         f"{sorted(done)[clients // 2] - began:.1f} s"

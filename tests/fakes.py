@@ -350,7 +350,9 @@ class FakeEvents:
         cursor = max(self.newest, after) if is_last else frames[limit - 1][0]
         return self._answered(FramePage(frames[:limit], cursor, is_last))
 
-    def events_between(self, after: int, limit: int, user_ids: Collection[int]) -> EventPage:
+    def events_between(
+        self, after: int, limit: int, user_ids: Collection[int], old_names: object = None
+    ) -> EventPage:
         events = [RealtimeEvent(n, room, frame) for n, room, frame in self._events if n > after]
         for number, change in self._changes.items():
             if number > after:

@@ -10,7 +10,7 @@ from app.accounts.usernames import erased_username
 from app.clock import utcnow
 
 
-def lock_user(connection: Connection, user_id: int, password_hash: str | None) -> None:
+def lock_user(connection: Connection, user_id: int, password_hash: str | None) -> str:
     """Lock a user's account until the caller's transaction ends.
 
     When this returns, all rows that refer to the user are committed;
@@ -21,16 +21,23 @@ def lock_user(connection: Connection, user_id: int, password_hash: str | None) -
         user_id: The user.
         password_hash: The value that `confirm_password` returned; None if an operator asks.
 
+    Returns:
+        The username.
+
     Raises:
         TokenNotValid: The account is erased already.
         BadInput: The password was changed meanwhile.
     """
-    query = select(User.password_hash).where(User.id == user_id, User.deleted_at.is_(None))
+    query = select(User.username, User.password_hash).where(
+        User.id == user_id, User.deleted_at.is_(None)
+    )
     found = connection.execute(query.with_for_update()).one_or_none()
     if found is None:
         raise TokenNotValid
     if password_hash not in (found.password_hash, None):
         raise WrongPassword("password")
+    username: str = found.username
+    return username
 
 
 def erase_account(connection: Connection, user_id: int) -> str:

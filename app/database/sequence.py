@@ -10,6 +10,7 @@ somebody who waits for a number, and everybody who writes would wait for those t
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from sqlalchemy import Connection, Executable, text
@@ -25,7 +26,8 @@ _IDLE_SECONDS = 3
 
 _ON_POSTGRESQL = Prepared(
     text(f"""
-    SELECT nextval_in_order('messages_id_seq')
+    SELECT nextval_in_order('messages_id_seq'),
+        CAST(extract(epoch FROM clock_timestamp() - statement_timestamp()) AS float8)
     FROM generate_series(1, CAST(:count AS bigint)),
         set_config('idle_in_transaction_session_timeout', '{_IDLE_SECONDS}s', true)
 """)  # noqa: S608
@@ -33,6 +35,32 @@ _ON_POSTGRESQL = Prepared(
 _ON_SQLITE = Prepared(
     text("UPDATE sqlite_sequence SET seq = seq + :count WHERE name = 'messages' RETURNING seq")
 )
+
+
+@dataclass(slots=True)
+class Waits:
+    """How long the transactions of this worker waited for the lock; numbers that only grow.
+
+    Attributes:
+        times: Transactions that took it.
+        seconds: What they waited, all together.
+    """
+
+    times: int = 0
+    seconds: float = 0.0
+
+
+waits = Waits()
+
+
+def note_wait(seconds: float) -> None:
+    """Count a transaction that has the lock.
+
+    Args:
+        seconds: How long it waited.
+    """
+    waits.times += 1
+    waits.seconds += seconds
 
 
 def draw(connection: Connection, count: int = 1) -> range:
@@ -50,8 +78,10 @@ def draw(connection: Connection, count: int = 1) -> range:
     if connection.dialect.name == "sqlite":
         ((last,),) = _ON_SQLITE.all(connection, {"count": count})
         return range(last - count + 1, last + 1)
-    numbers = [number for (number,) in _ON_POSTGRESQL.all(connection, {"count": count})]
-    return range(numbers[0], numbers[-1] + 1)
+    rows = _ON_POSTGRESQL.all(connection, {"count": count})
+    (first, waited), (last, _) = rows[0], rows[-1]
+    note_wait(waited)
+    return range(first, last + 1)
 
 
 Change: TypeAlias = Callable[[int], Executable]
@@ -71,3 +101,19 @@ def write_changes(connection: Connection, changes: Sequence[Change]) -> range:
     for number, change in zip(numbers, changes, strict=True):
         connection.execute(change(number))
     return numbers
+
+
+def last_drawn(connection: Connection, table: str) -> int:
+    """Return the greatest id that was drawn for the rows of a table; 0 before the first.
+
+    Args:
+        connection: Where to look.
+        table: Its name, from our own code.
+    """
+    if connection.dialect.name == "sqlite":
+        query = text("SELECT seq FROM sqlite_sequence WHERE name = :table").bindparams(table=table)
+    else:
+        query = text(
+            f"SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {table}_id_seq"  # noqa: S608
+        )
+    return connection.scalar(query) or 0

@@ -23,6 +23,7 @@ from sqlalchemy.exc import OperationalError
 from app.database.errors import DatabaseUnavailable
 from app.database.pool import pool_of
 from app.database.prepared import Prepared
+from app.database.sequence import note_wait
 from app.database.types import Base
 from app.services import services
 
@@ -77,13 +78,16 @@ def writing(engine: Engine | None = None, *, patient: bool = False) -> Iterator[
         DatabaseUnavailable: No connection was free in time, or another process writes to SQLite.
     """
     engine = engine or current_engine()
-    until = monotonic() + _turn_seconds(engine, patient)
+    began = monotonic()
+    until = began + _turn_seconds(engine, patient)
     with (
         sqlite_turn(engine, patient=patient) if engine.dialect.name == "sqlite" else nullcontext(),
         reading(engine, patient=patient) as connection,
         connection.begin(),
     ):
         _begin(connection, until)
+        if engine.dialect.name == "sqlite":  # which has one lock for everything
+            note_wait(monotonic() - began)
         yield connection
 
 

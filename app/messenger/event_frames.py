@@ -47,15 +47,16 @@ def _read_frame(row: AnyRow, *, is_own: bool) -> bytes:
     return _frame("read", row, room=row.room_name, user=row.username, read_id=row.read_id, **unread)
 
 
-def _room_frame(row: AnyRow, user_id: int, described: Chats) -> bytes | None:
+def _room_frame(row: AnyRow, user_id: int, described: Chats, old_name: str | None) -> bytes | None:
     chat = described.get((row.number, row.room_id, user_id))
     # None: they have left since, which has an event of its own.
-    return None if chat is None else _frame("room", row, room=row.room_name, chat=chat)
+    return None if chat is None else _frame("room", row, room=old_name or row.room_name, chat=chat)
 
 
-def _user_frame(row: AnyRow) -> bytes:
+def _user_frame(row: AnyRow, old_name: str | None) -> bytes:
     user = {"id": row.user_id, "username": row.username, "image": image_url(row.image)}
-    return _frame("user", row, user=user)
+    was = {} if old_name is None else {"was": old_name}
+    return _frame("user", row, user=user, **was)
 
 
 def is_shown(row: AnyRow) -> bool:
@@ -63,29 +64,39 @@ def is_shown(row: AnyRow) -> bool:
     return bool(row.show_read and row.readers <= READERS_MAX)
 
 
-def frame_for(user_id: int, row: AnyRow, described: Chats) -> bytes | None:
-    """Return what one person is told of an event of theirs; None if that is nothing."""
+def frame_for(
+    user_id: int, row: AnyRow, described: Chats, old_name: str | None = None
+) -> bytes | None:
+    """Return what one person is told of an event of theirs; None if that is nothing.
+
+    Args:
+        user_id: Who is told.
+        row: The event.
+        described: The rooms as people see them.
+        old_name: What the person or the room of the event was called before an erasure.
+    """
     if row.kind == "message":
         return message_frame(row.number, row.room_name, _payload(row))
     if row.kind == "changed":
         return _changed_frame(row)
     if row.kind == "user":
-        return _user_frame(row)
+        return _user_frame(row, old_name)
     if row.kind == "read":
         is_own = row.user_id == user_id
         return _read_frame(row, is_own=is_own) if is_own or row.readers <= READERS_MAX else None
     if row.kind == "place" and row.left_id is not None:
         return _frame("room_left", row, room=row.room_name)
-    return _room_frame(row, user_id, described)
+    return _room_frame(row, user_id, described, old_name)
 
 
-def event_of(row: AnyRow, told: Set[int], described: Chats) -> Event:
+def event_of(row: AnyRow, told: Set[int], described: Chats, old_name: str | None = None) -> Event:
     """Return an event as a worker delivers it.
 
     Args:
         row: The event.
         told: Those who get a frame of their own in place of the one for all members.
         described: The rooms as these people see them.
+        old_name: What the person or the room of the event was called before an erasure.
     """
     if row.kind == "message":
         payload = _payload(row)
@@ -98,7 +109,7 @@ def event_of(row: AnyRow, told: Set[int], described: Chats) -> Event:
         if row.user_id in told:
             frames[row.user_id] = _read_frame(row, is_own=True)
         return Event(row.number, row.room_id, _read_frame(row, is_own=False), frames)
-    frames = {user_id: frame_for(user_id, row, described) or b"" for user_id in told}
+    frames = {user_id: frame_for(user_id, row, described, old_name) or b"" for user_id in told}
     change = None
     if row.kind in ("joined", "place"):
         change = MembershipChange(row.room_id, row.user_id, row.joined_id, row.left_id)

@@ -139,7 +139,7 @@ _OF_ONE = [
         " person.id = CAST(:user_id AS bigint) OR EXISTS ("
         " SELECT 1 FROM memberships AS mine JOIN memberships AS member"
         " ON member.room_id = mine.room_id AND member.user_id = person.id"
-        f" WHERE {_IS_OWN} AND {_HERE}))",
+        f" WHERE {_IS_OWN} AND ({_HERE} OR person.deleted_at IS NOT NULL)))",
     ),
 ]
 

@@ -91,7 +91,13 @@ class MessengerEvents:
         ]
         return FramePage(frames, *_reached(rows, after, limit))
 
-    def events_between(self, after: int, limit: int, user_ids: Collection[int]) -> EventPage:
+    def events_between(
+        self,
+        after: int,
+        limit: int,
+        user_ids: Collection[int],
+        old_names: Mapping[int, str] | None = None,
+    ) -> EventPage:
         """Return all events after an event id, the oldest of them, for those who are here."""
         here = frozenset(user_ids)
         limit = min(limit, PAGE_MAX)
@@ -110,7 +116,10 @@ class MessengerEvents:
                 ],
             )
         return EventPage(
-            [event_of(row, told[row.number], described) for row in events],
+            [
+                event_of(row, told[row.number], described, (old_names or {}).get(row.number))
+                for row in events
+            ],
             *_reached(rows, after, limit),
         )
 
@@ -184,7 +193,9 @@ _ACQUAINTED = Prepared(
     text("""
     SELECT DISTINCT other.user_id FROM memberships AS own
     JOIN memberships AS other ON other.room_id = own.room_id AND other.left_id IS NULL
-    WHERE own.user_id = CAST(:user_id AS bigint) AND own.left_id IS NULL
+    JOIN users AS person ON person.id = own.user_id
+    WHERE person.id = CAST(:user_id AS bigint)
+        AND (own.left_id IS NULL OR person.deleted_at IS NOT NULL)
 """)
 )
 

@@ -226,15 +226,19 @@ def _departure(
 # Erasure
 
 
-def leave_rooms(connection: Connection, user_id: int) -> range:
+def leave_rooms(
+    connection: Connection, user_id: int, old_name: str, old_room_names: Mapping[int, str]
+) -> tuple[range, Mapping[int, str]]:
     """Let an erased user leave all groups, and tell all who know them that they have changed.
 
     Args:
         connection: Of a transaction that has the rooms and the account locked, and is at its end.
         user_id: Whose.
+        old_name: What the user was called.
+        old_room_names: What their rooms of two were called, by id.
 
     Returns:
-        The event ids, to be announced after the commit.
+        The event ids and the old names by these, to be announced after the commit.
     """
     own = (
         select(Room.id, Room.kind, RoomMember.left_id)
@@ -243,13 +247,17 @@ def leave_rooms(connection: Connection, user_id: int) -> range:
         .order_by(Room.id)
     )
     changes: list[Change] = []
+    old_names: dict[int, str] = {}  # by the position of the change
     for room_id, kind, left_id in connection.execute(own).all():
         if kind == "group" and left_id is None:
             changes += _departure(room_id, user_id, _lock_places(connection, room_id))
         elif kind == "pair":
+            old_names[len(changes)] = old_room_names[room_id]
             changes.append(_renamed(room_id))
+    old_names[len(changes)] = old_name
     changes.append(lambda number: update(User).where(User.id == user_id).values(changed_id=number))
-    return write_changes(connection, changes)
+    numbers = write_changes(connection, changes)
+    return numbers, {numbers[position]: name for position, name in old_names.items()}
 
 
 def _renamed(room_id: int) -> Change:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from flask_babel import lazy_gettext as _
 from sqlalchemy import BigInteger, Connection, Engine, bindparam, case, select, tuple_
@@ -135,6 +136,49 @@ def lock_membership(connection: Connection, member: Membership) -> str:
     if role is None:
         raise RoomNotFound
     return role
+
+
+_BLOCKED_IN = Prepared(
+    select(_is_blocked.label("is_blocked"))
+    .select_from(RoomMember)
+    .join(Room, Room.id == RoomMember.room_id)
+    .where(
+        RoomMember.room_id == bindparam("room_id", type_=BigInteger),
+        RoomMember.user_id == bindparam("user_id", type_=BigInteger),
+    )
+)
+
+
+def is_blocked_in(connection: Connection, member: Membership) -> bool:
+    """Tell whether there is a block between the two members of a room of two.
+
+    With the room's row locked: whoever blocks somebody waits for that lock before they are told
+    that it is done.
+    """
+    row = _BLOCKED_IN.first(connection, {"room_id": member.room_id, "user_id": member.user_id})
+    return row is not None and bool(row.is_blocked)
+
+
+class Departure(NamedTuple):
+    """Somebody is no member of a room any more, since an event id."""
+
+    room_id: int
+    user_id: int
+    left_id: int
+
+
+_DEPARTURES = Prepared(
+    select(RoomMember.room_id, RoomMember.user_id, RoomMember.left_id).where(
+        RoomMember.changed_id > bindparam("after", type_=BigInteger),
+        RoomMember.left_id.is_not(None),
+    )
+)
+
+
+def departures_after(engine: Engine, event_id: int) -> Sequence[Departure]:
+    """Return who has left a room after an event id, and not come back."""
+    with reading(engine) as connection:
+        return [Departure(*row) for row in _DEPARTURES.all(connection, {"after": event_id})]
 
 
 def find_writers(

@@ -18,7 +18,7 @@ from app.database.transactions import reading, writing
 from app.database.types import LARGEST_ID
 from app.http.errors import ApiError
 from app.messenger.announcements import announce
-from app.messenger.members import Membership, lock_membership
+from app.messenger.members import Membership, is_blocked_in, lock_membership
 from app.messenger.models import Message
 from app.messenger.schemas import message_out
 from app.messenger.search.index import forget
@@ -81,11 +81,11 @@ def edit_message(
         MessageNotFound: It is not there, not any more, or hidden from the member.
         NotYours, EditTooLate, Blocked: The caller may not.
     """
-    if member.access_version < 0:
-        raise Blocked
     now = utcnow()
     with writing() as connection:
         lock_membership(connection, member)
+        if is_blocked_in(connection, member):
+            raise Blocked
         row = _lock(connection, member, message_id)
         if row.deleted_at is not None:
             raise MessageNotFound

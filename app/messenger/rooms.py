@@ -218,7 +218,7 @@ def has_other_rooms(connection: Connection, user_id: int, room_ids: Collection[i
     return not set(connection.scalars(ids_of_rooms(user_id))).issubset(room_ids)
 
 
-def rename_rooms(connection: Connection, user_id: int, username: str) -> None:
+def rename_rooms(connection: Connection, user_id: int, username: str) -> Mapping[int, str]:
     """Take a user's old name from the rooms of two that they are in.
 
     Args:
@@ -226,14 +226,17 @@ def rename_rooms(connection: Connection, user_id: int, username: str) -> None:
         user_id: Whose.
         username: What they are called now.
 
+    Returns:
+        What the rooms were called, by their ids.
+
     Raises:
         IntegrityError: Somebody else took a name at the same moment.
     """
     other = aliased(User)
     other_id = case((Room.low_user_id == user_id, Room.high_user_id), else_=Room.low_user_id)
-    members = select(Room.id, other.username).join(other, other.id == other_id)
+    members = select(Room.id, Room.name, other.username).join(other, other.id == other_id)
     rows = connection.execute(members.where(Room.id.in_(ids_of_rooms(user_id)))).all()
-    nameless = {room_id: room_names(username, other_name) for room_id, other_name in rows}
+    nameless = {room_id: room_names(username, other_name) for room_id, _, other_name in rows}
     while nameless:
         wanted = {room_id: next(names) for room_id, names in nameless.items()}
         taken = set(connection.scalars(select(Room.name).where(Room.name.in_(wanted.values()))))
@@ -245,6 +248,7 @@ def rename_rooms(connection: Connection, user_id: int, username: str) -> None:
                 del nameless[room_id]
         if free:
             connection.execute(_RENAME, free)
+    return {room_id: name for room_id, name, _ in rows}
 
 
 _RENAME = update(Room).where(Room.id == bindparam("room")).values(name=bindparam("new_name"))

@@ -71,6 +71,11 @@ class Session:
         assert self._caller is not None  # noqa: S101 - nothing is asked of refused sockets
         return self._caller.id
 
+    @property
+    def room_id(self) -> int | None:
+        """The room that the socket is for; None of a stream, which is for all."""
+        return None
+
     # What a kind of session does
 
     def join(self) -> None:

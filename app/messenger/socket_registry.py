@@ -1,20 +1,23 @@
-"""Whose sockets are open on this worker: to count them, and to close those of ended sessions.
+"""Whose sockets are open on this worker: to count them, and to close those that have no right left.
 
-A socket outlives its access token, but not its session: once a second each worker asks the
-database which sessions were revoked lately, on whatever machine, and closes their sockets.
+A socket outlives its access token, but not its session, and the socket of a room not its user's
+membership: once a second each worker asks the database which sessions were revoked lately and who
+has left a room, on whatever machine, and closes their sockets.
 """
 
 import logging
 import threading
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from datetime import timedelta
 from time import sleep
+from typing import Protocol, cast
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.accounts.sessions import revoked_since
 from app.clock import utcnow
+from app.messenger.members import departures_after
 from app.realtime import Connection, closing
 
 log = logging.getLogger(__name__)
@@ -23,8 +26,17 @@ LOOK_SECONDS = 1.0
 # How far back each look goes again: a revocation may be committed late, by a machine whose clock
 # is behind, and a handshake may end after the look that should have closed it.
 OVERLAP = timedelta(minutes=5)
+OVERLAP_LOOKS = 30  # the same for departures, which have numbers in place of times
 PROBE_SECONDS = 3.0  # a socket whose client answers no ping for so long is taken for dead
 PROBES_MAX = 4  # newcomers of one user that may wait for that at a time
+
+
+class SocketOwner(Protocol):
+    """The listener of an open socket."""
+
+    @property
+    def room_id(self) -> int | None:
+        """The room that the socket is for; None of a stream, which is for all."""
 
 
 class SocketRegistry:
@@ -42,9 +54,10 @@ class SocketRegistry:
         self._of_user: defaultdict[int, list[Connection]] = defaultdict(list)
         self._probes: Counter[int] = Counter()
         self._seen_until = utcnow()
+        self._departures = deque([0], OVERLAP_LOOKS)  # the newest ones of the last looks
 
     def start(self) -> None:
-        """Begin to look for revoked sessions."""
+        """Begin to look for revoked sessions and departures."""
         threading.Thread(target=self._look_forever, name="socket_registry", daemon=True).start()
 
     def add(self, user_id: int, session_id: int, connection: Connection) -> None:
@@ -107,15 +120,30 @@ class SocketRegistry:
                     connection.close(closing.SESSION_REVOKED)
         self._seen_until = now
 
+    def close_departed(self) -> None:
+        """Close the sockets of rooms whose users have left them. Waits for the database.
+
+        Raises:
+            SQLAlchemyError: It is away; the next look will see what this one has missed.
+        """
+        departures = departures_after(self._engine, self._departures[0])
+        for departure in departures:
+            for connection in tuple(self._of_user.get(departure.user_id, ())):
+                if cast(SocketOwner, connection.listener).room_id == departure.room_id:
+                    connection.close(closing.NO_SUCH_ROOM)
+        newest = (self._departures[-1], *(departure.left_id for departure in departures))
+        self._departures.append(max(newest))
+
     def _look_forever(self) -> None:
         while True:
             sleep(LOOK_SECONDS)
-            try:
-                self.close_revoked()
-            except SQLAlchemyError as error:
-                log.warning("revoked sessions: the database is away: %s", type(error).__name__)
-            except Exception:
-                log.exception("defect while looking for revoked sessions")
+            for look in (self.close_revoked, self.close_departed):
+                try:
+                    look()
+                except SQLAlchemyError as error:
+                    log.warning("%s: the database is away: %s", look.__name__, type(error).__name__)
+                except Exception:
+                    log.exception("defect while looking for sockets to close")
 
 
 def _remove(of: dict[int, list[Connection]], key: int, connection: Connection) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from app.database.prepared import AnyRow, Prepared
+from app.database.sequence import LOCK, note_wait
 from app.database.transactions import reading
 from app.messenger.drafts import Added, Draft, OutcomeUnknownError
 
@@ -17,9 +18,10 @@ from app.messenger.drafts import Added, Draft, OutcomeUnknownError
 # keys of others' messages may look at the room while we write. LEFT: a room that is not there
 # breaks a foreign key, and then nothing is stored. `author` waits for an erasure that is under
 # way, and sees what it has left; the count makes it come after `locked`, in whose order an
-# erasure takes its locks as well.
+# erasure takes its locks as well. `turn` comes last: it takes the lock of the sequence and
+# measures how long that takes.
 _ADD = Prepared(
-    text("""
+    text(f"""
     WITH draft AS MATERIALIZED (
         SELECT * FROM unnest(
             CAST(:rooms AS bigint[]), CAST(:users AS bigint[]),
@@ -36,10 +38,13 @@ _ADD = Prepared(
         SELECT id, deleted_at FROM users
         WHERE id = ANY (CAST(:users AS bigint[])) AND (SELECT count(*) FROM locked) >= 0
         FOR KEY SHARE
+    ), turn AS MATERIALIZED (
+        SELECT clock_timestamp() AS began, pg_advisory_xact_lock({LOCK}), clock_timestamp() AS ended
+        FROM (SELECT count(*) AS authors FROM author) AS all_locked WHERE authors >= 0
     ), added AS (
         INSERT INTO messages (room_id, user_id, content, client_id, reply_to_id, timestamp)
         SELECT room_id, user_id, content, client_id, reply_to_id, CAST(:now AS timestamptz)
-        FROM draft
+        FROM turn CROSS JOIN draft
         LEFT JOIN locked ON locked.id = draft.room_id
         LEFT JOIN author ON author.id = draft.user_id
         WHERE author.deleted_at IS NULL
@@ -52,10 +57,11 @@ _ADD = Prepared(
         FROM (SELECT room_id, max(id) AS id FROM added GROUP BY room_id) AS newest
         WHERE chat_rooms.id = newest.room_id
     )
-    SELECT added.id, room_id, user_id, client_id, last_message_id, access_version
-    FROM added JOIN locked ON locked.id = added.room_id
+    SELECT added.id, room_id, user_id, client_id, last_message_id, access_version,
+        CAST(extract(epoch FROM turn.ended - turn.began) AS float8)
+    FROM turn CROSS JOIN added JOIN locked ON locked.id = added.room_id
     ORDER BY added.id
-""")
+""")  # noqa: S608
 )
 
 
@@ -83,6 +89,8 @@ def add(engine: Engine, drafts: Sequence[Draft], now: datetime) -> Added:
             if error.connection_invalidated:
                 raise OutcomeUnknownError from error
             raise
+    if rows:
+        note_wait(rows[0][-1])
     return _matched(drafts, rows)
 
 
@@ -106,7 +114,7 @@ def _matched(drafts: Sequence[Draft], rows: Sequence[AnyRow]) -> Added:
     # The rows come in the order of the drafts, without those that were kept out.
     inserted = set()
     versions: dict[int, int] = {}
-    for _id, room_id, user_id, client_id, _last, version in rows:
+    for _id, room_id, user_id, client_id, _last, version, _waited in rows:
         inserted.add((room_id, user_id, client_id))
         versions[room_id] = version
     left = iter(rows)
@@ -118,7 +126,7 @@ def _matched(drafts: Sequence[Draft], rows: Sequence[AnyRow]) -> Added:
             continue
         if draft.client_id is not None:
             inserted.remove(draft.key)  # the same one again in this batch is a repeat
-        message_id, *_, before, _version = next(left)
+        message_id, *_, before, _version, _waited = next(left)
         added.append((message_id, last_ids.get(draft.room_id, before)))
         last_ids[draft.room_id] = message_id
     return added

@@ -79,7 +79,11 @@ class ChatSession(Session):
         self.cursor = 0
 
     def about(self) -> dict[str, Any]:
-        return {**super().about(), "room_id": self._member.room_id if self._member else None}
+        return {**super().about(), "room_id": self.room_id}
+
+    @property
+    def room_id(self) -> int | None:
+        return self._member.room_id if self._member else None
 
     @property
     def _room(self) -> Membership:

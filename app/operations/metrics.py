@@ -32,6 +32,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 import logs
 from app import threads
+from app.database import sequence
 from app.database.pool import pool_of
 from app.http.errors import ApiError, DatabaseUnavailable, Overloaded
 from app.http.middleware import elapsed, status_of
@@ -83,6 +84,12 @@ class Metrics:
             "batch_messages", "Messages stored by one transaction.", _BATCH_MESSAGES
         )
         self._store_seconds = self._counter("store_seconds", "Time spent in such transactions.")
+        self._sequence_waits = self._counter(
+            "sequence_waits", "Transactions that took the lock of the event ids."
+        )
+        self._sequence_wait_seconds = self._counter(
+            "sequence_wait_seconds", "Time that these transactions waited for it."
+        )
         self._stored = self._counter("messages_stored", "Messages committed.")
         self._repeated = self._counter(
             "messages_repeated", "Messages that were stored already, by their client_id."
@@ -201,6 +208,8 @@ class Metrics:
         self._raise_to(self._stored, writer.stats.stored)
         self._raise_to(self._repeated, writer.stats.repeated)
         self._raise_to(self._store_seconds, writer.stats.store_seconds)
+        self._raise_to(self._sequence_waits, sequence.waits.times)
+        self._raise_to(self._sequence_wait_seconds, sequence.waits.seconds)
         for size, times in writer.stats.batches.items():
             for _ in range(int(self._news_of((self._batches, size), times))):
                 self._batches.observe(size)

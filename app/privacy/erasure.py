@@ -81,7 +81,7 @@ def _erase(user_id: int, password_hash: str | None) -> None:
 def _is_erased(user_id: int, password_hash: str | None) -> bool:
     with writing(patient=True) as connection:
         room_ids = lock_rooms(connection, user_id)
-        lock_user(connection, user_id, password_hash)
+        old_name = lock_user(connection, user_id, password_hash)
         if has_other_rooms(connection, user_id, room_ids):
             return False  # a room was opened meanwhile; rooms are locked before users
         username = erase_account(connection, user_id)
@@ -90,9 +90,9 @@ def _is_erased(user_id: int, password_hash: str | None) -> bool:
         erase_blocks(connection, user_id)
         erase_subscriptions(connection, user_id)
         forget_last_client_ids(connection, user_id)
-        rename_rooms(connection, user_id, username)
-        numbers = leave_rooms(connection, user_id)
-    announce(numbers)
+        old_room_names = rename_rooms(connection, user_id, username)
+        numbers, old_names = leave_rooms(connection, user_id, old_name, old_room_names)
+    announce(numbers, old_names)
     return True
 
 

@@ -22,7 +22,7 @@ from app.accounts.services import lock_users_shared
 from app.clock import utcnow
 from app.database.keyset import KeysetQuery, key_range
 from app.database.prepared import Prepared
-from app.database.sequence import write_changes
+from app.database.sequence import last_drawn, write_changes
 from app.database.transactions import insert_once, reading, writing
 from app.database.types import LARGEST_ID
 from app.http.errors import ApiError
@@ -237,14 +237,17 @@ def edit_post(user_id: int, post_id: int, changes: Mapping[str, str]) -> Mapping
 
 
 def delete_post(user_id: int, post_id: int) -> None:
-    """Delete one of the caller's posts. If there is no such post, do nothing.
+    """Delete one of the caller's posts. A post that was deleted may be deleted again.
 
     Raises:
+        PostNotFound: There never was a post with this id.
         NotYourPost: Another user wrote it.
     """
     with writing() as connection:
         if _lock_post(connection, user_id, post_id) is not None:
             connection.execute(delete(Post).where(Post.id == post_id))
+        elif not 0 < post_id <= last_drawn(connection, "posts"):
+            raise PostNotFound
 
 
 def _lock_post(connection: Connection, user_id: int, post_id: int) -> Row[*tuple[Any, ...]] | None:

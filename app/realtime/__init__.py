@@ -9,7 +9,7 @@ not follow the cursor waits a moment for those before it, then the channel reads
 Reconciliation finds what nobody published.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from app.realtime import closing, loop
 from app.realtime.bus import Bus, MemoryBus, PubSubBus
@@ -28,6 +28,7 @@ from app.realtime.feed import BEAT_SECONDS, Feed
 from app.realtime.history import History, HistoryUnavailableError
 from app.realtime.hub import Hub
 from app.realtime.loop import monotonic
+from app.realtime.packing import packed_names
 from app.realtime.polls import Polls
 from app.realtime.postgres_pubsub import PostgresPubSub
 from app.realtime.redis_pubsub import RedisPubSub
@@ -190,14 +191,16 @@ class Realtime:
         self._hub.publish(publications)
         self._bus.publish(publications)
 
-    def announce(self, numbers: range) -> None:
+    def announce(self, numbers: range, old_names: Mapping[int, str] | None = None) -> None:
         """Tell all workers of changes that were committed and are no new messages.
 
         Args:
             numbers: The event ids of one transaction; nobody is told of none.
+            old_names: What something was called before, by event id.
         """
         if numbers:
-            self.publish([Publication(numbers[0] - 1, numbers[-1])])
+            payload = packed_names(old_names) if old_names else None
+            self.publish([Publication(numbers[0] - 1, numbers[-1], payload=payload)])
 
     def stop(self, finish: Callable[[], None], close: Close = closing.RESTARTING) -> None:
         """Close every socket and take no more. A second call waits for the first.

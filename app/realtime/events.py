@@ -23,7 +23,7 @@ class Publication(NamedTuple):
         room_prev_id: Of a new message: the id of the message before it in its room, 0 for the
             first one.
         payload: Of a new message: the message as its readers get it (JSON); None where a bus
-            could not carry so much.
+            could not carry so much. Of an erasure: the names that are in no table any more.
     """
 
     prev_id: int
@@ -128,13 +128,20 @@ class EventSource(Protocol):
             limit: Frames at most. A page may have fewer, even none, and not be the last one.
         """
 
-    def events_between(self, after: int, limit: int, user_ids: Collection[int]) -> EventPage:
+    def events_between(
+        self,
+        after: int,
+        limit: int,
+        user_ids: Collection[int],
+        old_names: Mapping[int, str] | None = None,
+    ) -> EventPage:
         """Return all events after an event id, the oldest of them, for those who are here.
 
         Args:
             after: The cursor of the worker.
             limit: Events at most. A page may have fewer, even none, and not be the last one.
             user_ids: The people whose streams the worker has: for whom single frames are made.
+            old_names: What people and rooms were called before their erasure, by event id.
         """
 
     def message_frame(self, publication: Publication) -> bytes | None:

@@ -15,6 +15,7 @@ from app.realtime.events import Event, EventSource, FramePage, Publication
 from app.realtime.frames import text_frame
 from app.realtime.history import HistoryUnavailableError
 from app.realtime.loop import Semaphore, monotonic, sleep, spawn
+from app.realtime.packing import unpacked_names
 from app.realtime.room_members import Members, RoomMembers
 from app.realtime.stats import Stats
 from app.realtime.subscription import StreamSubscription
@@ -57,6 +58,7 @@ class Feed:
         self._stats = stats
         self.rooms = RoomMembers(source)
         self._out_of_order: dict[int, Publication] = {}  # by id
+        self._old_names: dict[int, str] = {}  # of events to come, by id
         self._replays = Semaphore(REPLAYS_MAX)
         self._page_at = 0.0  # when the next page of a replay may be read
         self._page_seconds = 0.0  # what the last one took of the loop
@@ -181,6 +183,8 @@ class Feed:
         for publication in publications:
             if publication.id > self.cursor:
                 self._out_of_order[publication.id] = publication
+                if publication.room_id is None and publication.payload is not None:
+                    self._old_names |= unpacked_names(publication.payload)
         if len(self._out_of_order) > EARLY_MAX:
             self.fill()
         elif self._out_of_order and not self._filling:
@@ -256,7 +260,9 @@ class Feed:
                 self._out_of_order.clear()
                 is_last = False
                 while not is_last:
-                    page = self._source.events_between(self.cursor, PAGE, self.live.keys())
+                    page = self._source.events_between(
+                        self.cursor, PAGE, self.live.keys(), self._old_names
+                    )
                     rooms = {
                         room_id: self.rooms.get(room_id)
                         for room_id in {event.room_id for event in page.events if event.frame}
@@ -266,6 +272,8 @@ class Feed:
                     self.cursor = max(self.cursor, page.cursor)
                     is_last = page.is_last
                     sleep(0)
+            for event_id in [each for each in self._old_names if each <= self.cursor]:
+                del self._old_names[event_id]
         except HistoryUnavailableError as error:
             log.warning("streams wait for the database: %s", error)  # then they are reconciled
         except Exception:

@@ -1,6 +1,6 @@
 """How publications and signals travel between workers: as JSON arrays of limited size."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -49,6 +49,16 @@ def _packed_whole(part: Publication | Signal) -> bytes:
     if isinstance(part, Signal):
         return orjson.dumps(tuple(part))
     return _packed(part, part.payload)
+
+
+def packed_names(names: Mapping[int, str]) -> bytes:
+    """Return names by event id as the payload of a publication."""
+    return orjson.dumps(names, option=orjson.OPT_NON_STR_KEYS)
+
+
+def unpacked_names(payload: bytes) -> Mapping[int, str]:
+    """Return what `packed_names` was given."""
+    return {int(event_id): name for event_id, name in orjson.loads(payload).items()}
 
 
 def unpack(message: bytes) -> tuple[str, list[Publication | Signal]]:

@@ -1,13 +1,14 @@
 """The sequence of event ids: ascending, and visible in that order, whoever draws."""
 
 import threading
+from dataclasses import replace
 from functools import partial
 
 import pytest
 from flask import Flask
 from sqlalchemy import Engine, insert, select
 
-from app.database.sequence import draw
+from app.database.sequence import draw, waits
 from app.database.transactions import reading, writing
 from app.messenger.models import Message
 from app.messenger.store import store
@@ -64,6 +65,32 @@ def test_nobody_draws_before_the_one_who_drew_is_committed(engine: Engine) -> No
     other.join(SECONDS)
 
     assert len(drawn) == 1
+
+
+@pytest.mark.parametrize("how", ["message", "change"])
+def test_the_wait_for_the_lock_is_measured(engine: Engine, how: str) -> None:
+    room = make_room(engine)
+
+    def write() -> None:
+        if how == "message":
+            store(engine, [room.draft("x")], NOW)
+        else:
+            with writing(engine) as connection:
+                draw(connection)
+
+    write()
+    before = replace(waits)
+    with writing(engine) as connection:
+        draw(connection)
+        other = threading.Thread(target=write)
+        other.start()
+        other.join(0.3)
+        assert other.is_alive()
+    other.join(SECONDS)
+
+    assert waits.times - before.times == 2
+    # Less by what the thread took to start.
+    assert waits.seconds - before.seconds > 0.2
 
 
 @ON_POSTGRESQL

@@ -1,4 +1,4 @@
-"""Presence, typing and blocks between real workers: two on one machine, and one on another."""
+"""Presence, typing, blocks and removals between real workers: two on one machine, one on another."""
 
 import os
 import signal
@@ -11,12 +11,13 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import pytest
 from websockets.sync.client import ClientConnection
 
 from tests.delivery.machines import children, wait_for
-from tests.factories import Person, log_in, make_person, new_name
+from tests.factories import PASSWORD, Person, log_in, make_person, new_name
 from tests.messenger.test_stream import Frame, ask, call, frames_until, next_frame, open_stream
 from tests.servers import ROOT, Server
 from tests.services import Databases
@@ -68,6 +69,20 @@ def moved(person: Person, server: Server) -> Person:
 
 def worker_of(server: Server, ws: ClientConnection) -> int:
     """Return the process that has the server's end of a socket."""
+    found = None
+
+    def is_found() -> bool:
+        # Descriptors come and go while they are listed.
+        nonlocal found
+        found = _find_worker(server, ws)
+        return found is not None
+
+    wait_for(is_found, SECONDS, "a worker has the socket")
+    assert found is not None
+    return found
+
+
+def _find_worker(server: Server, ws: ClientConnection) -> int | None:
     ends = (f"0100007F:{server.port:04X}", f"0100007F:{ws.socket.getsockname()[1]:04X}")
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
     (inode,) = [row[9] for row in rows if (row[1], row[2]) == ends]
@@ -77,7 +92,7 @@ def worker_of(server: Server, ws: ClientConnection) -> int:
             with suppress(FileNotFoundError):
                 if str(descriptor.readlink()) == f"socket:[{inode}]":
                     return pid
-    raise AssertionError("no worker has it")
+    return None
 
 
 def ready(stack: ExitStack, person: Person) -> ClientConnection:
@@ -452,3 +467,75 @@ def test_block_leaves_the_group_as_it_is_and_opens_nothing_new(
         assert (room.status_code, room.json()["code"]) == (403, "blocked")
         room = strangers.post(f"{API}chatrooms/", {"recipient": who.username})
         assert (room.status_code, room.json()["code"]) == (403, "blocked")
+
+
+def test_sockets_of_a_room_close_where_ever_they_are_when_their_user_is_removed(
+    site: Site, stack: ExitStack
+) -> None:
+    ann, bob, eve = (make_person(site.here.url) for _ in range(3))
+    names = [bob.username, eve.username]
+    team, other = (
+        ann.post(f"{API}groups/", {"title": title, "members": names}).json()
+        for title in ("Team", "Other")
+    )
+    his = stack.enter_context(join(bob, team))
+    beside = elsewhere(stack, site.here, his, lambda: join(bob, team))
+    away = stack.enter_context(join(moved(bob, site.there), team))
+    his_other = stack.enter_context(join(bob, other))
+    hers = stack.enter_context(join(eve, team))
+    members = f"{API}chatrooms/{quote(team['name'])}/members/"
+
+    began = time.monotonic()
+    assert ann.http.delete(f"{members}{bob.username}/").status_code == 204
+
+    assert [close_code(ws) for ws in (his, beside, away)] == [4404] * 3
+    print(f"closed after {time.monotonic() - began:.2f} s")
+    # All others stay, and he may come back.
+    with join(bob, team) as refused:
+        assert close_code(refused) == 4404
+    assert ann.post(members, {"username": bob.username}).status_code == 201
+    back = stack.enter_context(join(bob, team))
+    for room, ears in ((team, (hers, back)), (other, (his_other,))):
+        ann.post(messages_path(room), {"content": "still here"})
+        for ws in ears:
+            frame = hear(ws)
+            assert frame.keys() == {"id", "user", "content", "timestamp"}
+            assert (frame["user"], frame["content"]) == (ann.username, "still here")
+    # He is looked for once a second: three looks do not find him.
+    time.sleep(3)
+    send_text(back, "and writes")
+    assert hear(hers)["content"] == hear(back)["content"] == "and writes"
+
+
+def test_an_erasure_is_told_with_the_old_names_and_later_without(
+    site: Site, stack: ExitStack
+) -> None:
+    ann, bob, eve = (make_person(site.here.url) for _ in range(3))
+    room = ann.open_room(bob)
+    group = ann.post(f"{API}groups/", {"title": "Team", "members": [eve.username]}).json()
+    ann.post(messages_path(group), {"content": "from ann"})
+    eves = ready(stack, eve)
+    bobs = [ready(stack, bob), ready(stack, moved(bob, site.there))]
+    before = ask(bobs[0], type="ping")["id"]
+
+    erased = ann.http.request("DELETE", "/accounts/api/users/me/", json={"password": PASSWORD})
+
+    assert erased.status_code == 204
+    chats = bob.get(f"{API}chats/").json()
+    for ws in bobs:
+        renamed, told = next_frame(ws, "room"), next_frame(ws, "user")
+        assert (renamed["room"], renamed["chat"]) == (room["name"], chats[0])
+        assert chats[0]["id"] == room["id"]
+        assert ann.username not in chats[0]["name"]
+        assert (told["was"], told["user"]["id"]) == (ann.username, ann.id)
+        assert told["user"]["username"] == chats[0]["display_name"]
+    # In a group, too, there are messages with the old name.
+    left, told = next_frame(eves, "room"), next_frame(eves, "user")
+    assert left["chat"]["members"] == [eve.id]
+    assert (told["was"], told["user"]["username"]) == (ann.username, chats[0]["display_name"])
+    # Nobody keeps the old name for those who were away.
+    with open_stream(bob, after=before) as resumed:
+        renamed, told = next_frame(resumed, "room"), next_frame(resumed, "user")
+    assert (renamed["room"], renamed["chat"]["id"]) == (chats[0]["name"], room["id"])
+    assert told["user"]["id"] == ann.id
+    assert "was" not in told

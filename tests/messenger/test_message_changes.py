@@ -1,7 +1,10 @@
 """Editing and deleting messages: who may, for how long, and what everybody sees of it."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
+from itertools import count
 
 import pytest
 from flask import Flask
@@ -10,13 +13,22 @@ from sqlalchemy import update
 from app.clock import utcnow
 from app.database.transactions import reading, writing
 from app.http.errors import ApiError
+from app.messenger.drafts import Stored
 from app.messenger.history import MessageHistory
-from app.messenger.message_changes import MessageNotFound, delete_message, edit_message
+from app.messenger.members import Membership
+from app.messenger.message_changes import (
+    MessageNotFound,
+    delete_message,
+    edit_message,
+    get_message,
+)
 from app.messenger.models import Message
 from app.services import services
+from app.social.blocks import Blocked, block
 from tests.crowds import all_at_once
 from tests.messenger.http import Caller, sign_up
 from tests.messenger.team import Team, kinds
+from tests.talk import SECONDS
 
 ROUNDS = 5
 
@@ -208,6 +220,38 @@ def test_a_deletion_wins_against_an_edit_at_the_same_moment(team: Team) -> None:
         assert all(isinstance(each, dict | MessageNotFound) for each in (outcomes[0], outcomes[2]))
     frames = [f for f in bob.frames() if f["type"] not in ("read", "room")]
     assert kinds(frames) == ["message_deleted"] * ROUNDS
+
+
+def test_nothing_is_edited_after_a_block_was_answered(team: Team) -> None:
+    for _ in range(ROUNDS):
+        ann, bob = team.people(2)
+        room = ann.room_with(bob)  # as it was before the block
+        sent = ann.say(room, "hi")
+        has_begun, is_over = threading.Event(), threading.Event()
+
+        def edit_until_refused(
+            room: Membership = room,
+            sent: Stored = sent,
+            has_begun: threading.Event = has_begun,
+            is_over: threading.Event = is_over,
+        ) -> None:
+            with team.app.app_context():
+                for number in count():
+                    edit_message(room, sent.id, str(number), -1)
+                    has_begun.set()
+                    if is_over.wait(0.001):  # SQLite has one writer, and it is bob's turn
+                        return
+
+        with ThreadPoolExecutor() as pool, team.app.app_context():
+            edits = pool.submit(edit_until_refused)
+            try:
+                assert has_begun.wait(SECONDS)
+                block(bob.id, ann.name)
+                text = get_message(room, sent.id)["content"]
+                assert isinstance(edits.exception(SECONDS), Blocked)
+                assert get_message(room, sent.id)["content"] == text
+            finally:
+                is_over.set()
 
 
 def test_a_reply_names_a_message_of_the_same_room(people: tuple[Caller, ...]) -> None:
