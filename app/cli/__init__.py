@@ -1,4 +1,4 @@
-"""`./beseda …`: what an operator does from the command line, a file for each family."""
+"""The commands of `./beseda`, one file for each group."""
 
 from flask import Flask
 
@@ -6,7 +6,7 @@ from app.cli import backup, copy_database, demo, epoch, import_users, search, us
 
 
 def init_app(app: Flask) -> None:
-    """Let an application be operated."""
+    """Register the commands of an application."""
     for command in (
         copy_database.copy_database,
         backup.backup,

@@ -21,13 +21,12 @@ from config import kept_key
 @click.option("--without-key", is_flag=True, help="Leave the signing key out.")
 @with_appcontext
 def backup(file: Path, without_key: bool) -> None:
-    """Back up an installation on SQLite to FILE, also while it is served from.
+    """Back up an installation on SQLite to FILE, also while the server runs.
 
-    In it are the database, all pictures that are kept in MEDIA_ROOT, and the signing key if
-    JWT_SECRET_KEY is not set, so that after a restore everybody is still logged in. Whoever has
-    the file can read all that was said and, with the key, log in as anybody: it is made for its
-    owner alone (mode 0600); keep it like that. It is read back and checked before it gets its
-    name. A file that is there already is never overwritten.
+    FILE contains the database, all pictures of MEDIA_ROOT, and the signing key if JWT_SECRET_KEY is
+    not set, so that everybody is still logged in after a restore. Anybody who has FILE can read all
+    messages and, with the key, log in as anybody: only its owner can read it (mode 0600); keep it
+    so. It is read back and checked before it gets its name. An existing file is never overwritten.
     """
     source = _installation("pg_dump --format=custom --file=FILE")
     if without_key:
@@ -38,10 +37,10 @@ def backup(file: Path, without_key: bool) -> None:
         raise click.ClickException(_printable(error)) from None
     click.echo(f"{file}, {file.stat().st_size:,} bytes: {_described(manifest)}.")
     if source.pictures is None:
-        click.echo("The pictures are not in it: MEDIA_URL keeps them elsewhere.")
+        click.echo("The pictures are not in it: they are in the bucket of MEDIA_URL.")
     if manifest.missing:
         click.echo(
-            f"Warning: {len(manifest.missing)} pictures are named in the database and are not in"
+            f"Warning: {len(manifest.missing)} pictures that the database names are not in"
             f" MEDIA_ROOT: {', '.join(manifest.missing)}",
             err=True,
         )
@@ -49,13 +48,13 @@ def backup(file: Path, without_key: bool) -> None:
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--replace", is_flag=True, help="Replace all that this installation has.")
+@click.option("--replace", is_flag=True, help="Replace all data of this installation.")
 @with_appcontext
 def restore(file: Path, replace: bool) -> None:
-    """Restore from FILE, which `backup` has made, to an installation on SQLite.
+    """Restore an installation on SQLite from FILE, which `backup` has written.
 
-    The server has to be stopped. All of FILE is checked before anything is changed. An
-    installation that has anything in it is refused, unless --replace says that all of it may go.
+    Stop the server first. All of FILE is checked before anything is changed. An installation that
+    is not empty is refused; --replace deletes all its data.
     """
     target = _installation("pg_restore --no-owner --dbname")
     try:
@@ -66,11 +65,11 @@ def restore(file: Path, replace: bool) -> None:
         raise click.ClickException(_printable(error)) from None
     click.echo(f"Restored from {manifest.made_at:%Y-%m-%d %H:%M:%S} UTC: {_described(manifest)}.")
     if target.key is None:
-        click.echo("JWT_SECRET_KEY is set and holds: people whose tokens it has not signed log in.")
+        click.echo("JWT_SECRET_KEY is set and stays: tokens of another key are not valid any more.")
     elif not manifest.has_key:
-        click.echo("There is no signing key in the backup: everybody has to log in again.")
+        click.echo("The backup has no signing key: everybody has to log in again.")
     if manifest.revision not in revisions.heads():
-        click.echo("It is of an earlier release. Now run: ./beseda db upgrade")
+        click.echo("The backup is of an earlier release. Now run: ./beseda db upgrade")
 
 
 def _installation(command_of_postgresql: str) -> Installation:
@@ -87,7 +86,7 @@ def _installation(command_of_postgresql: str) -> Installation:
 
 
 def _key_in_use() -> Path | None:
-    # The one that is kept, unless the environment gives another.
+    # The file of the signing key, unless the environment sets the key.
     path = kept_key()
     in_use = services().config.JWT_SECRET_KEY.get_secret_value()
     return path if path.is_file() and path.read_text().strip() == in_use else None
@@ -100,5 +99,5 @@ def _described(manifest: Manifest) -> str:
 
 
 def _printable(error: Exception) -> str:
-    # A file from somebody else may bring names that would move the cursor of the terminal.
+    # A foreign file may have names with control characters of the terminal.
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(error))

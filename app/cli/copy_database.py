@@ -1,4 +1,4 @@
-"""`flask --app wsgi copy-database`: moves an installation from SQLite to PostgreSQL."""
+"""`./beseda copy-database`: moves an installation from SQLite to PostgreSQL."""
 
 import sys
 
@@ -24,13 +24,12 @@ _VARIABLE = "TARGET_DATABASE_URL"
 def copy_database(context: click.Context, target_url: str) -> None:
     """Copy the database of this installation to TARGET_URL: all of it, or nothing.
 
-    TARGET_URL (or the variable TARGET_DATABASE_URL) names an empty database, which gets the
-    tables of this release. A password must not stand on the command line, where everybody on the
-    machine can see it: set PGPASSWORD, or put the whole URL into the variable.
+    TARGET_URL (or the variable TARGET_DATABASE_URL) is the URL of an empty database; the command
+    creates the tables. Do not write a password on the command line, where everybody on the machine
+    can see it: set PGPASSWORD, or put the whole URL into the variable.
 
-    Stop the server first, so that no message is missing from the copy. Ids stay as they are, and
-    those of deleted rows are not used again. All rows are read back and compared before anything
-    is committed.
+    Stop the server first, so that no message is missing from the copy. Ids stay as they are; those
+    of deleted rows are not used again. All rows are read back and compared before the commit.
     """
     try:
         url = database_url(target_url)
@@ -39,13 +38,13 @@ def copy_database(context: click.Context, target_url: str) -> None:
     by_hand = context.get_parameter_source("target_url") is ParameterSource.COMMANDLINE
     if by_hand and make_url(url).password:
         raise click.BadParameter(
-            "A password on the command line can be seen by everybody on this machine. Leave it out"
+            "Everybody on this machine can see a password on the command line. Leave it out"
             f" and set PGPASSWORD, or put the whole URL into {_VARIABLE}.",
             param_hint="TARGET_URL",
         )
     source = services().engine
     if make_url(url)._replace(password=None) == source.url._replace(password=None):
-        raise click.ClickException("That is the database of this installation itself.")
+        raise click.ClickException("This is the database of this installation itself.")
     target = create_engine(url, **engine_options(url, 1))
     prepare(target)
     try:
@@ -66,11 +65,11 @@ def copy_database(context: click.Context, target_url: str) -> None:
     click.echo(f"Copied and compared: {rows}.")
     if copied.is_outdated:
         click.echo(
-            "Warning: somebody has written to the old database meanwhile, and that is not in the"
-            " copy. Stop the server and copy again, into another empty database.",
+            "Warning: the old database was changed meanwhile, and the changes are not in the copy."
+            " Stop the server and copy again, into another empty database.",
             err=True,
         )
     click.echo(
-        "Now set DATABASE_URL to it, and JWT_SECRET_KEY to the key that is in use, so that"
+        "Now set DATABASE_URL to it, and JWT_SECRET_KEY to the present key, so that"
         " everybody stays logged in."
     )

@@ -1,6 +1,6 @@
-"""`flask --app wsgi demo`: people, posts and conversations for somebody who looks around.
+"""`./beseda demo`: people, posts and rooms for a first look.
 
-All of it goes through the services, as if the people had come and said it over some days.
+They are written by the services, as if the people had used the server for some days.
 """
 
 import io
@@ -40,9 +40,9 @@ _SIDE = 256
 @click.command()
 @with_appcontext
 def demo() -> None:
-    """Fill an empty database with people, posts and conversations.
+    """Fill an empty database with people, posts and rooms.
 
-    For looking around, not for a server that others can reach: everybody has the same password.
+    For a first look, not for a server that others can reach: everybody has the same password.
     """
     script = json.loads(Path(__file__).with_name("demo.json").read_text(encoding="utf-8"))
     with report_errors():
@@ -50,8 +50,8 @@ def demo() -> None:
             count = connection.scalar(select(func.count()).select_from(User))
         if count:
             raise click.ClickException(
-                f"This is for an empty database, and there are {count} users already."
-                f" Serve one beside it: {BESIDE}"
+                f"The demo needs an empty database, and this one has {count} users."
+                f" Use another one: {BESIDE}"
             )
         now = utcnow()
         ids = _let_in(script["people"])
@@ -69,7 +69,7 @@ def demo() -> None:
 
 
 def _talk(rooms: list[dict[str, Any]], ids: dict[str, int], now: datetime) -> None:
-    """Let everybody say their lines, all rooms in the order of time, as it would have been."""
+    """Send the messages of all rooms in the order of time."""
     members = [_open(room, ids) for room in rooms]
     sent: list[list[int]] = [[] for _ in rooms]
     lines = [
@@ -108,7 +108,7 @@ def _open(room: dict[str, Any], ids: dict[str, int]) -> dict[str, Membership]:
 
 
 def _moment(age: str, now: datetime) -> datetime:
-    """Return when something was said: `35m` ago, or at `16:52` so many days (`2d`) ago."""
+    """Parse the time of a message: `35m` ago, or `2d 16:52`, two days ago at that time."""
     if match := re.fullmatch(r"(\d+)m", age):
         return now - timedelta(minutes=int(match[1]))
     days, clock = age.split("d ")
@@ -116,7 +116,7 @@ def _moment(age: str, now: datetime) -> datetime:
     return (now - timedelta(days=int(days))).replace(hour=hour, minute=minute, second=0)
 
 
-# Nobody could have said it then; so what is dated back and read is written past the services.
+# Times in the past and read marks bypass the services, which use the present time.
 def _date(model: type[Any], row_id: int, column: str, moment: datetime) -> None:
     with writing() as connection:
         connection.execute(update(model).where(model.id == row_id).values({column: moment}))
@@ -146,7 +146,7 @@ def _let_in(people: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def _portrait(color: str) -> bytes:
-    # Head and shoulders of nobody in particular.
+    # A drawn head and shoulders.
     picture = Image.new("RGB", (_SIDE, _SIDE), color)
     draw = ImageDraw.Draw(picture)
     draw.ellipse((78, 48, 178, 148), fill="white")

@@ -1,4 +1,4 @@
-"""`flask --app wsgi new-epoch`: says that the database has gone back in time."""
+"""`./beseda new-epoch`: tells clients that the database was restored to an earlier state."""
 
 import click
 from flask.cli import with_appcontext
@@ -11,11 +11,11 @@ from app.services import services
 @click.command("new-epoch")
 @with_appcontext
 def new_epoch() -> None:
-    """Let clients load everything anew; after `pg_restore`, before the server starts.
+    """Make clients load everything again. Run it after `pg_restore`, before the server starts.
 
-    Clients remember how far they have been told. A restored database gives the same numbers to
-    other events, so they must not go on from there. `restore` does it by itself.
+    Clients remember the id of the last event. A restored database gives the same ids to other
+    events, so clients must not continue from there. `restore` does this by itself.
     """
     with report_errors():
         begin_epoch(services().engine)
-    click.echo("Clients will load everything anew.")
+    click.echo("Clients will load everything again.")

@@ -1,4 +1,4 @@
-"""Errors of commands: a sentence, never a traceback."""
+"""Reports errors of commands as a sentence, without a traceback."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from app.database.errors import first_line_of, is_unavailable
 
 
 class DatabaseFailure(click.ClickException):
-    """The database cannot be used, and nothing was done."""
+    """The database cannot be used; nothing was changed."""
 
     exit_code = 3
 

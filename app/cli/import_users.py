@@ -1,4 +1,4 @@
-"""`flask --app wsgi import-users`: takes over the people of a Django project."""
+"""`./beseda import-users`: imports the users of a Django project."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -24,21 +24,20 @@ LINK_LIFETIME = timedelta(days=7)
 
 @click.command("import-users")
 @click.argument("file", type=click.File("rb"))
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--dry-run", is_flag=True, help="Only report what would be done.")
 @click.option("--json", "as_json", is_flag=True, help="Report in JSON, for a program.")
 @with_appcontext
 def import_users(file: BinaryIO, dry_run: bool, as_json: bool) -> None:
-    """Let in the users that a Django project has: all in FILE, or nobody.
+    """Import the users of a Django project: all in FILE, or none.
 
-    FILE (- for the standard input) has the rows of auth_user, as CSV with a line of column
-    names, or as the JSON or JSON lines that `manage.py dumpdata auth.user` writes. What counts
-    is username, email, password (the hash: pbkdf2_sha256 or argon2), is_active, date_joined, and
-    is_superuser or is_staff, either of which makes an administrator. People keep their passwords;
-    their ids are new. For each person without one a line with name, address and a link is printed,
-    with which they choose a password within a week.
+    FILE (- for the standard input) has the rows of auth_user, as CSV with a line of column names,
+    or as the JSON or JSON lines that `manage.py dumpdata auth.user` writes. These columns are used:
+    username, email, password (the hash: pbkdf2_sha256 or argon2), is_active, date_joined, and
+    is_superuser or is_staff, either of which makes an administrator. Users keep their passwords and
+    get new ids. For each user without a password the command prints a line with name, address and
+    a link to choose one within a week.
 
-    If somebody cannot be let in, nobody is; the report says who, where and why, and the command
-    fails.
+    If one user cannot be imported, none is: the command reports who, where and why, and fails.
     """
     be_patient(services().engine)
     with log_on_stderr(), force_locale("en"), report_errors():
@@ -86,7 +85,7 @@ def _let_in(dump: Dump, *, is_rehearsal: bool) -> list[Refusal]:
 
 
 def _invite(dump: Dump) -> list[dict[str, str | None]]:
-    """Return links to a new password for the people who have none."""
+    """Return links to a new password for the users without a password."""
     has_page = links.has_page() or services().config.PASSWORD_RESET_URL
     invited: list[dict[str, str | None]] = []
     for _, user in dump.users:
@@ -125,17 +124,17 @@ def _report(dump: Dump, refusals: Sequence[Refusal], dry_run: bool) -> dict[str,
 
 def _tell(dump: Dump, refusals: Sequence[Refusal], dry_run: bool) -> None:
     for model, count in dump.skipped.items():
-        click.echo(f"Skipped {count} of {model}, which are no users.")
+        click.echo(f"Skipped {count} records of {model}, which are not users.")
     if refusals:
         for line, record, username, field, sentence in (
             (*each.place, each.username, each.field, each.sentence) for each in refusals
         ):
-            # repr: a name may hold what would move the cursor.
+            # repr, because a name may have control characters of the terminal.
             click.echo(
                 f"line {line} (record {record}, {username!r}), {field}: {sentence}", err=True
             )
         count = len({each.place for each in refusals})
-        raise click.ClickException(f"{count} cannot be imported, so nobody was.")
+        raise click.ClickException(f"{count} users cannot be imported, so none was.")
     admins = [user.username for _, user in dump.users if user.is_admin]
     inactive = sum(not user.is_active for _, user in dump.users)
     click.echo(

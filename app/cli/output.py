@@ -1,8 +1,8 @@
-"""What commands for people and scripts have in common: what they print, and how they fail.
+"""The output and the exit codes of commands, for people and scripts.
 
-What a command prints on stdout is what a script wants to have, and all of it with `--json`;
-other sentences, and the log, go to stderr. It ends with 1 if it was refused (then nothing is
-changed), 2 if it was called wrongly, 3 if the database is away or not migrated.
+A command prints its result on stdout, as JSON with `--json`; other sentences and the log go to
+stderr. The exit code is 1 if the command was refused (nothing was changed), 2 for wrong arguments,
+3 if the database is not available or not migrated.
 """
 
 import sys
@@ -31,9 +31,9 @@ class CommandResult:
     """The output of a command.
 
     Attributes:
-        data: For programs.
-        text: For people, and for `$(…)`.
-        note: For people alone.
+        data: The result for programs, with `--json`.
+        text: The result for people, and for `$(…)`.
+        note: A sentence for people, on stderr.
     """
 
     data: Any
@@ -64,14 +64,14 @@ class _Refusal(click.ClickException):
 def command(
     group: AppGroup, name: str
 ) -> Callable[[Callable[..., CommandResult]], Callable[..., None]]:
-    """Make a command of a function that returns its output, or raises an `ApiError`."""
+    """Turn a function that returns its output or raises an `ApiError` into a command."""
 
     def register(function: Callable[..., CommandResult]) -> Callable[..., None]:
         @group.command(name)
         @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
         @wraps(function)
         def run(as_json: bool, **arguments: Any) -> None:
-            with force_locale("en"):  # as the rest of this command line
+            with force_locale("en"):  # like all other output of commands
                 said = _attempt(function, arguments, as_json)
             if as_json:
                 click.echo(encode(said.data))
@@ -106,7 +106,7 @@ def _attempt(
 
 @contextmanager
 def log_on_stderr() -> Iterator[None]:
-    """Keep the log out of what a script reads."""
+    """Send the log to stderr, so that scripts read only the result."""
     handler = services().log_handler
     before = handler.setStream(sys.stderr)
     try:

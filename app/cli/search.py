@@ -1,4 +1,4 @@
-"""`flask --app wsgi search …`: care for the index of the search."""
+"""`./beseda search …`: maintains the search index."""
 
 import sys
 
@@ -12,15 +12,15 @@ from app.database.transactions import current_engine, reading
 from app.messenger.models import Message
 from app.messenger.search import index
 
-search = AppGroup("search", help="Care for the index of the search.")
+search = AppGroup("search", help="Maintain the search index.")
 
 
 @search.command("rebuild")
 def rebuild() -> None:
-    """Build the index of the search anew.
+    """Build the search index again.
 
-    The server may go on meanwhile; messages that are not in the index yet are not found. What is
-    interrupted is continued by the server.
+    The server may run meanwhile; messages that are not in the index yet are not found. If the
+    command is interrupted, the server continues its work.
     """
     engine = current_engine()
     be_patient(engine)

@@ -1,4 +1,4 @@
-"""`./beseda users …`: how an operator helps people with their accounts."""
+"""`./beseda users …`: an operator helps people with their accounts."""
 
 import secrets
 import sys
@@ -51,12 +51,12 @@ class _NoSuchUser(UserNotFound):
 class _UserDeactivated(UserDeactivated):
     def __init__(self, name: str) -> None:
         super().__init__()
-        self.detail = f"{name} is deactivated, and could not log in with a new password either."
+        self.detail = f"{name} is deactivated and cannot log in with a new password either."
 
 
 @_command("list")
 def list_users() -> CommandResult:
-    """List everybody who has an account."""
+    """List all users."""
     query = select(*_SHOWN).where(User.deleted_at.is_(None)).order_by(User.id)
     with reading() as connection:
         rows = connection.execute(query).all()
@@ -92,14 +92,18 @@ def _remarks(is_active: bool, is_admin: bool) -> str:
 @click.option("--password-stdin", is_flag=True, help="Read the password from the standard input.")
 @click.option("--password-prompt", is_flag=True, help="Ask for the password.")
 @click.option(
-    "--hours", type=click.IntRange(1, 168), default=24, show_default=True, help="Of the token."
+    "--hours",
+    type=click.IntRange(1, 168),
+    default=24,
+    show_default=True,
+    help="How long the link is valid, in hours.",
 )
 def create(
     name: str, email: str, password_stdin: bool, password_prompt: bool, hours: int
 ) -> CommandResult:
-    """Make an account, whatever REGISTRATION says.
+    """Create an account, even if REGISTRATION is closed.
 
-    Without a password it prints a link, or a token, with which its owner chooses one.
+    Without a password it prints a link (or a token) with which its owner chooses one.
     """
     has_password = password_stdin or password_prompt
     password = _read_password(password_stdin) if has_password else secrets.token_urlsafe(32)
@@ -114,10 +118,10 @@ def create(
 @click.argument("name")
 @click.option("--password-stdin", is_flag=True, help="Read it from the standard input.")
 def set_password(name: str, password_stdin: bool) -> CommandResult:
-    """Give NAME a new password, and end their sessions.
+    """Set a new password for NAME and end all their sessions.
 
-    The command asks for it on the terminal, or reads it from the standard input. It is never an
-    argument, which everybody on this machine could see.
+    The command asks for it on the terminal, or reads it from the standard input. It is not an
+    argument, because everybody on this machine could see it.
     """
     user = _find(name)
     new = NewPasswordIn.parse({"password": _read_password(password_stdin)})
@@ -130,7 +134,7 @@ def set_password(name: str, password_stdin: bool) -> CommandResult:
 @_command("deactivate")
 @click.argument("name")
 def deactivate(name: str) -> CommandResult:
-    """Log NAME out everywhere, and let them log in no more."""
+    """Log NAME out everywhere and keep them from logging in."""
     user = _find(name)
     operators.deactivate(user.id)
     return CommandResult(
@@ -151,14 +155,14 @@ def activate(name: str) -> CommandResult:
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(name: str, yes: bool) -> CommandResult:
-    """Erase the account of NAME, as its owner could; nothing brings it back.
+    """Erase the account of NAME, as its owner could do. This cannot be undone.
 
-    What they said to others stays with those, as from a deleted user.
+    Their messages stay in the rooms, as from a deleted user.
     """
     user = _find(name)
     if not yes:
         if not sys.stdin.isatty():
-            raise click.UsageError("There is no terminal to ask on: use --yes.")
+            raise click.UsageError("There is no terminal to ask for confirmation: use --yes.")
         click.confirm(f"Erase the account of {user.username} for ever?", abort=True, err=True)
     erasure.erase(user.id)
     return CommandResult({"id": user.id}, note=f"The account of {user.username} is erased.")
@@ -166,9 +170,9 @@ def delete(name: str, yes: bool) -> CommandResult:
 
 @_command("make-admin")
 @click.argument("name")
-@click.option("--revoke", is_flag=True, help="Make an ordinary user of them again.")
+@click.option("--revoke", is_flag=True, help="Make NAME an ordinary user again.")
 def make_admin(name: str, revoke: bool) -> CommandResult:
-    """Let NAME see all chat rooms in their list."""
+    """Make NAME an administrator."""
     user = _find(name)
     operators.set_admin(user.id, is_admin=not revoke)
     state = "no administrator any more" if revoke else "an administrator now"
@@ -180,14 +184,14 @@ def make_admin(name: str, revoke: bool) -> CommandResult:
 def invite(days: int) -> CommandResult:
     """Print a link with which one person may register.
 
-    Without our page (WEB_CLIENT=off) it is a code for the API.
+    Without the page (WEB_CLIENT=off) it is a code for the API.
     """
     token = invitations.invite(timedelta(days=days))
     link = links.link_to("invite", token.secret) if links.has_page() else None
     note = f"One person may register with it, until {_spoken(token.expires_at)}."
     mode = services().config.REGISTRATION
     if mode != "invite":
-        note += f" But REGISTRATION is {mode}: as long as it is, codes are not asked for."
+        note += f" But REGISTRATION is {mode}, so no code is required."
     data = {"code": token.secret, "link": link, "expires_at": token.expires_at}
     return CommandResult(data, link or token.secret, note + _hint(link))
 
@@ -196,9 +200,9 @@ def invite(days: int) -> CommandResult:
 @click.argument("name")
 @click.option("--hours", type=click.IntRange(1, 168), default=1, show_default=True)
 def reset_link(name: str, hours: int) -> CommandResult:
-    """Print a link to a new password for NAME, which is valid once.
+    """Print a link with which NAME can choose a new password. It works once.
 
-    It leads to PASSWORD_RESET_URL, or to our page. With neither it is a token for the API.
+    It leads to PASSWORD_RESET_URL, or to the page. Without both it is a token for the API.
     """
     return _reset_link(_find(name).id, hours)
 
@@ -216,7 +220,7 @@ def _reset_link(user_id: int, hours: int) -> CommandResult:
     if link is None:
         note += (
             " It is the token of POST /accounts/api/password/reset/confirm/;"
-            " set PASSWORD_RESET_URL to have links to a page of yours."
+            " set PASSWORD_RESET_URL to get links to a page of yours."
         )
     return CommandResult(data, link or token.secret, note + _hint(link))
 
@@ -224,7 +228,7 @@ def _reset_link(user_id: int, hours: int) -> CommandResult:
 def _hint(link: str | None) -> str:
     if link is None or not link.startswith("http://127.0.0.1:"):
         return ""
-    return " Set PUBLIC_URL to have links with the address at which people reach this server."
+    return " Set PUBLIC_URL to get links with the address at which people reach this server."
 
 
 def _spoken(moment: datetime) -> str:
@@ -232,7 +236,9 @@ def _spoken(moment: datetime) -> str:
 
 
 def _find(name: str) -> Row[int, str, str]:
-    with suppress(UserNotFound, UnicodeEncodeError):  # the latter: what was typed is no UTF-8
+    with suppress(
+        UserNotFound, UnicodeEncodeError
+    ):  # UnicodeEncodeError: the argument is not UTF-8
         return get_user_by_name(name)
     with reading() as connection:
         rows = connection.execute(
@@ -258,6 +264,8 @@ def _read_password(from_stdin: bool) -> str:
         typed = sys.stdin.buffer.read().decode(errors="surrogateescape")
         return typed.removesuffix("\n").removesuffix("\r")
     if not sys.stdin.isatty():
-        raise click.UsageError("There is no terminal to ask on: use --password-stdin.")
+        raise click.UsageError(
+            "There is no terminal to ask for the password: use --password-stdin."
+        )
     password: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     return password

@@ -1,4 +1,4 @@
-"""Checks that a server of PostgreSQL takes as many connections as the workers may open."""
+"""Checks that PostgreSQL accepts as many connections as the workers may open."""
 
 import logging
 
@@ -10,9 +10,9 @@ from app.database.transactions import reading
 
 log = logging.getLogger(__name__)
 
-BESIDE_POOL = 2  # connections of a worker for LISTEN and NOTIFY, where there is no Redis
+BESIDE_POOL = 2  # connections of a worker for LISTEN and NOTIFY, if there is no Redis
 
-# The smallest of the limits of the server, of the database and of the role; -1 is none.
+# The lowest of the limits of the server, of the database and of the role; -1 means no limit.
 _LIMIT = text(
     "SELECT least("
     " current_setting('max_connections')::int"
@@ -23,11 +23,11 @@ _LIMIT = text(
 
 
 def warn_of_too_many_connections(engine: Engine, workers: int) -> None:
-    """Write a warning to the log if the workers of this machine may open more than there are.
+    """Log a warning if the workers of this machine may open more connections than that.
 
     Args:
-        engine: The database; of SQLite nothing is asked.
-        workers: Worker processes of this machine.
+        engine: The database; nothing is checked for SQLite.
+        workers: The number of worker processes of this machine.
     """
     if engine.dialect.name == "sqlite":
         return

@@ -1,10 +1,9 @@
-"""A connection to PostgreSQL that asks and waits as psycopg does, without what costs most.
+"""A connection of psycopg with a cheaper way to execute statements and to wait for results.
 
-Under gevent psycopg (3.3) waits by `select.poll`, which makes a poll, a watcher and a time-out for
-each answer. And its cursors look at a statement and the types of its values each time. Together
-that took half of what a small question costs the application. psycopg's own `RawCursor` would be
-shorter than `ask`, but it numbers prepared statements, which is unsafe behind some proxies, and is
-a quarter slower.
+Under gevent psycopg (3.3) waits by `select.poll`, which creates a poll, a watcher and a time-out
+for each result, and its cursors analyse each statement and the types of its values again. Together
+that was half of the cost of a small query. psycopg's own `RawCursor` would be shorter than `ask`,
+but it numbers prepared statements, which is unsafe behind some proxies, and is a quarter slower.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -30,7 +29,7 @@ _DONE = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
 
 
 class Connection(psycopg.Connection[Any]):
-    """A connection of psycopg whose greenlet waits by one watcher. One caller at a time."""
+    """A connection of psycopg that waits with a single watcher. For one caller at a time."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -44,15 +43,15 @@ class Connection(psycopg.Connection[Any]):
         values: Sequence[Any],
         make: Callable[[Any], T] = tuple,  # type: ignore[assignment]
     ) -> list[T]:
-        """Return the rows of a statement, which the server prepares when it is first asked.
+        """Return the rows of a statement. The server prepares it at its first execution.
 
         Args:
-            statement: Its values are `$1`, `$2` and so on, and their types are plain from it.
-            values: In this order.
-            make: Is given each row, a tuple.
+            statement: SQL with the parameters `$1`, `$2` and so on, whose types it determines.
+            values: The parameters, in this order.
+            make: Called with the tuple of each row.
 
         Raises:
-            psycopg.Error: As from a cursor.
+            psycopg.Error: As a cursor raises it.
         """
         try:
             return self._ask(statement, values, make)
@@ -73,18 +72,22 @@ class Connection(psycopg.Connection[Any]):
         result = self._result()
         self._adapter.set_pgresult(result)
         rows = self._adapter.load_rows(0, result.ntuples, make)
-        self._adapter.set_pgresult(None)  # an idle connection would keep its last page in memory
+        self._adapter.set_pgresult(
+            None
+        )  # otherwise an idle connection keeps its last result in memory
         return rows
 
     def _prepare(self, statement: str) -> bytes:
-        # A digest of the text, because several clients of a proxy share a server connection: a
-        # number would name another client's statement there.
+        # Named by a digest of the text: clients of a proxy share server connections, where a number
+        # could name the statement of another client.
         digest = blake2b(statement.encode(), digest_size=16).hexdigest()
         name = f"beseda_{digest}_{self._generation}".encode()
         self.pgconn.send_prepare(name, statement.encode())
         try:
             self._result()
-        except DuplicatePreparedStatement:  # by such another client: it is the same statement
+        except (
+            DuplicatePreparedStatement
+        ):  # by another client of the proxy: it is the same statement
             if self.pgconn.transaction_status != TransactionStatus.IDLE:
                 self._names[statement] = name
                 raise
@@ -100,12 +103,12 @@ class Connection(psycopg.Connection[Any]):
     def wait(
         self, gen: Generator[Any, Any, T], interval: float = 0.1, timeout: float | None = None
     ) -> T:
-        """Return what a generator of psycopg returns, waiting where it wants to wait.
+        """Run a generator of psycopg and return its result; other greenlets run meanwhile.
 
         Args:
-            gen: Yields what it waits for in the bits of libev: 1 to read, 2 to write.
-            interval: How often to look for signals, in seconds; gevent does that by itself.
-            timeout: How long to wait, in seconds; None: for ever.
+            gen: Yields what it waits for, as bits of libev: 1 to read, 2 to write.
+            interval: Ignored; gevent handles signals by itself.
+            timeout: The time to wait, in seconds; None: no limit.
         """
         if timeout is not None or not is_module_patched("select"):
             return super().wait(gen, interval, timeout)

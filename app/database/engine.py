@@ -1,4 +1,4 @@
-"""How SQLAlchemy and the bus connect to one of our two databases, and with which promises."""
+"""The options of connections to SQLite and PostgreSQL."""
 
 import os
 from collections.abc import Callable
@@ -16,10 +16,10 @@ from app.database.errors import UnsupportedEncoding
 from app.database.pool import FairPool, pool_of
 
 POOL_SECONDS = 1.5  # how long a request waits for a free connection
-CONNECT_SECONDS = 2  # how long PostgreSQL may take to accept one; libpq takes no less
+CONNECT_SECONDS = 2  # how long PostgreSQL may take to accept one; the minimum of libpq
 
-# Settings of a session on which the conversion of values depends. The server reports them, so they
-# are compared after each connect: variables such as PGTZ or PGCLIENTENCODING set them otherwise.
+# Session settings that the conversion of values depends on. Variables such as PGTZ or
+# PGCLIENTENCODING can change them. The server reports them, so each new connection is checked.
 _SESSION = {
     "client_encoding": "UTF8",
     "DateStyle": "ISO, MDY",
@@ -30,17 +30,17 @@ _SESSION = {
 
 
 def engine_options(url: str, pool_size: int) -> dict[str, Any]:
-    """Return how SQLAlchemy makes its connections to one of our two databases.
+    """Return the options of SQLAlchemy's engine for one of our two databases.
 
     Args:
         url: A SQLAlchemy URL of SQLite or PostgreSQL.
-        pool_size: The most connections. They are opened when they are needed, and kept.
+        pool_size: The maximum of connections. They are opened when needed, and then kept.
     """
     return {
         "poolclass": NullPool,
         "execution_options": {"pool": FairPool(pool_size, POOL_SECONDS)},
-        "hide_parameters": True,  # no log shows what people write, or hashes
-        # Neither driver begins a transaction of its own: `writing` does.
+        "hide_parameters": True,  # no texts of people and no hashes in the log
+        # The drivers begin no transactions; `writing` does.
         "connect_args": {"isolation_level": None}
         if url.startswith("sqlite")
         else _postgresql_options(make_url(url)),
@@ -52,15 +52,15 @@ def _postgresql_options(url: URL) -> dict[str, Any]:
     options = [asked] if isinstance(asked, str) else [*asked]
     return {
         "autocommit": True,
-        # What is asked often is `Prepared`, whose statements psycopg would forget with its own.
+        # psycopg prepares nothing: it would also drop the statements of `Prepared`.
         "prepare_threshold": None,
         "connect_timeout": CONNECT_SECONDS,
         "application_name": "beseda",
         "client_encoding": "utf8",
-        # No jit: where PostgreSQL expects many rows it compiles the plan, which took 150 ms for a
-        # page of events that then took 2 ms.
+        # No jit: PostgreSQL compiles the plan if it expects many rows, which took 150 ms for a page
+        # of events whose query took 2 ms.
         "options": " ".join([*options, "-c timezone=UTC -c datestyle=ISO,MDY -c jit=off"]),
-        # A peer that vanished without a word is given up within about ten seconds.
+        # A peer that has vanished is detected within about ten seconds.
         "keepalives_idle": 4,
         "keepalives_interval": 2,
         "keepalives_count": 3,
@@ -69,7 +69,7 @@ def _postgresql_options(url: URL) -> dict[str, Any]:
 
 
 def prepare(engine: Engine) -> None:
-    """Make every connection of an engine keep the promises of the tables."""
+    """Set up every new connection of an engine: pragmas, encoding, transactions, the pool."""
     event.listen(engine, "begin", _begin)
     event.listen(engine, "engine_disposed", lambda engine: pool_of(engine).close_idle())
     if engine.dialect.name == "sqlite":
@@ -80,7 +80,7 @@ def prepare(engine: Engine) -> None:
 
 
 def be_patient(engine: Engine) -> None:
-    """Let an operator's command wait for a server that writes much; it holds nobody up."""
+    """Let an operator's command wait longer for SQLite; it blocks nobody."""
     engine.update_execution_options(is_patient=True)
 
 
@@ -95,9 +95,9 @@ def connector(url: str) -> Callable[[], postgresql.Connection]:
 
 
 def _begin(connection: Connection) -> None:
-    # Lent connections ask without a transaction, and `writing` begins its own.
+    # Connections of the pool are in autocommit mode; `writing` begins its transactions.
     if not connection.get_execution_options().get("is_lent"):
-        # IMMEDIATE: a transaction that reads first and writes later would fail without waiting if
+        # IMMEDIATE, because a transaction that reads first and then writes fails without waiting if
         # another wrote in between (SQLITE_BUSY_SNAPSHOT).
         is_sqlite = connection.dialect.name == "sqlite"
         connection.exec_driver_sql("BEGIN IMMEDIATE" if is_sqlite else "BEGIN")
@@ -106,19 +106,20 @@ def _begin(connection: Connection) -> None:
 def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode = WAL")
-    # An echo means durable, so a commit waits for the disk; group commit makes that affordable.
+    # A message is acknowledged only when it is durable, so each commit waits for the disk; commits
+    # of many messages share the wait.
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA fullfsync = ON")  # macOS: otherwise fsync does not reach the disk
     cursor.execute("PRAGMA foreign_keys = ON")
-    # Deleted rows are overwritten with zeros. Otherwise they stay in free parts of the file.
+    # Overwrite deleted rows with zeros; otherwise they stay in free parts of the file.
     cursor.execute("PRAGMA secure_delete = ON")
-    # SQLite waits without letting other greenlets run, so `writing` waits in its place.
+    # SQLite's own wait would block all greenlets, so `writing` waits instead.
     cursor.execute("PRAGMA busy_timeout = 0")
     cursor.close()
 
 
 def _create_sqlite(_dialect: Any, _entry: Any, args: Any, options: Any) -> None:
-    # For its owner alone. SQLite would let everybody on the machine read it, and gives its other
+    # Readable for the owner only. SQLite would create it readable for all users; it gives its other
     # files the same mode.
     if not options.get("uri"):
         with suppress(OSError):

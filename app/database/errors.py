@@ -1,9 +1,9 @@
-"""Which errors mean that the database cannot serve now, and which are defects of ours."""
+"""Tells errors of a database that is not available from defects of ours."""
 
 import psycopg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-# Result codes of SQLite that mean "not now" (https://www.sqlite.org/rescode.html).
+# Result codes of SQLite that mean "not available" (https://www.sqlite.org/rescode.html).
 _SQLITE_UNAVAILABLE = (
     "SQLITE_BUSY",
     "SQLITE_LOCKED",
@@ -15,7 +15,7 @@ _SQLITE_UNAVAILABLE = (
     "SQLITE_NOMEM",
 )
 
-# Beginnings of SQLSTATE that mean the same (PostgreSQL manual, appendix A).
+# Prefixes of SQLSTATE that mean the same (PostgreSQL manual, appendix A).
 _POSTGRESQL_UNAVAILABLE = (
     "08",  # connection lost
     "25006",  # read-only
@@ -27,8 +27,8 @@ _POSTGRESQL_UNAVAILABLE = (
     "57014",  # statement took too long, or an administrator cancelled it
     "57P",  # shut down, starting, database dropped
     "58",  # system error, such as a failing disk
-    # The server does not have the prepared statement that the connection remembers: its tables
-    # have changed, or a proxy has handed out another server connection. Asked again it works.
+    # The server does not know a prepared statement that the connection knows: its tables have
+    # changed, or a proxy has switched the server connection. The next attempt works.
     "0A000",
     "26000",
     "42P05",
@@ -36,15 +36,15 @@ _POSTGRESQL_UNAVAILABLE = (
 
 
 class DatabaseUnavailable(SQLAlchemyError):
-    """The database cannot serve now. Later it may; nothing was changed."""
+    """The database is not available at the moment; nothing was changed."""
 
 
 class UnsupportedEncoding(psycopg.OperationalError):
-    """The database of PostgreSQL does not keep its texts in UTF-8; the text says what to do."""
+    """The encoding of the PostgreSQL database is not UTF-8; the text says what to do."""
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Tell a database that is away, read-only, full or busy from a defect of ours."""
+    """Tell whether an error means a database that is away, read-only, full or busy."""
     if isinstance(error, DatabaseUnavailable):
         return True
     if not isinstance(error, DBAPIError):
@@ -57,11 +57,11 @@ def is_unavailable(error: BaseException) -> bool:
     state = getattr(cause, "sqlstate", None)
     if state is not None:
         return bool(state.startswith(_POSTGRESQL_UNAVAILABLE))
-    # An error that has not come from the server has no SQLSTATE.
+    # Errors of the client library have no SQLSTATE.
     return isinstance(cause, psycopg.OperationalError)
 
 
 def first_line_of(error: BaseException) -> str:
-    """Return what the database says is wrong, without the statement and the data in it."""
+    """Return the database's own message, without the statement and its data."""
     cause = (error.orig if isinstance(error, DBAPIError) else None) or error
     return str(cause).strip().partition("\n")[0]

@@ -1,4 +1,4 @@
-"""Reads lists part by part, by the id of the last row seen ("keyset pagination").
+"""Keyset pagination: reads a list page by page, from the id of the last row of a page.
 
 Source: https://use-the-index-luke.com/no-offset
 """
@@ -24,17 +24,17 @@ from app.database.types import LARGEST_ID
 AnySelect: TypeAlias = Select[*tuple[Any, ...]]
 
 
-PAGE_BYTES = 1024 * 1024  # of text on one page; it ends behind the row that exceeds them
-ROWS_AT_ONCE = 101  # one question for a usual page, and no more than some megabytes for any
-_LONG_TEXT = 1000  # letters that a column may have for its rows to be read by so few
+PAGE_BYTES = 1024 * 1024  # of text on one page; a page ends with the row that exceeds it
+ROWS_AT_ONCE = 101  # rows of one query: a usual page takes one, and none takes many megabytes
+_LONG_TEXT = 1000  # characters; lists with longer columns are read ROWS_AT_ONCE rows at a time
 
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """Which part of a list is asked for.
+    """The part of a list that is requested.
 
     Attributes:
-        limit: The most items, 1 or more.
+        limit: The maximum of items, 1 or more.
         before: Only items with a smaller id.
         after: Only items with a larger id, the oldest of them.
     """
@@ -46,9 +46,9 @@ class PageRequest:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows of a list, oldest first, and whether there are more on either side.
+    """Rows of a list, oldest first, and whether there are more rows before and after them.
 
-    Each row's first column is its id.
+    The first column of each row is its id.
     """
 
     rows: Sequence[AnyRow]
@@ -63,13 +63,13 @@ def key_range(
     above: Any,
     up_to: Any,
 ) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    """Return the conditions for the rows of one list among many in a table.
+    """Return the conditions for a range of one list, if a table has many lists.
 
-    They compare rows. With `partition = …` PostgreSQL would leave that column out of the order:
-    it may then walk the primary key, through everybody's newer rows, to an old list.
+    They compare pairs of columns. With `partition = …` PostgreSQL might read the index of the
+    primary key, through the newer rows of all lists, to find an old list.
 
     Args:
-        partition: The column that says which list it is. It needs an index with `identity`.
+        partition: The column that tells the lists apart. It needs an index with `identity`.
         identity: The column that the list is ordered by.
         value: The value of `partition`.
         above: Only rows with a larger identity.
@@ -88,15 +88,15 @@ def _bounded(
     limit: int,
     at_once: int,
 ) -> tuple[list[AnyRow], bool]:
-    """Read rows until there are enough of them, or of their bytes.
+    """Read rows until `limit` or `PAGE_BYTES` is reached.
 
     Args:
-        query: Which rows, in the order in which they are wanted.
-        connection: Where from.
-        parameters: Of the query.
-        cursor: The parameter that moves on with what was read: `above` or `up_to`.
-        limit: The most rows.
-        at_once: The most rows of one question.
+        query: The query, in the wanted order.
+        connection: The connection.
+        parameters: The parameters of the query.
+        cursor: The parameter that advances with the rows that were read: `above` or `up_to`.
+        limit: The maximum of rows.
+        at_once: The maximum of rows of one query.
 
     Returns:
         The rows, and whether there are more.
@@ -119,16 +119,15 @@ def _bounded(
 class KeysetQuery:
     """A list that is read page by page.
 
-    Make it once, with the module, like every `Prepared`.
+    Create it once, at the top of a module, like every `Prepared`.
 
     Args:
-        query: The whole list, its id first, without an order. What differs from caller to
-            caller is a `bindparam` of it.
+        query: The whole list without an order; its first column is the id. Parameters are
+            `bindparam`s.
         identity: The column that the list is ordered by.
-        partition: The column that says which list it is, such as the room of messages, if one
-            table has many lists. It needs an index on both, in this order.
-        partition_value: Its value, where the database looks it up; None: the parameter
-            `partition` of `read`.
+        partition: The column that tells the lists apart if one table has many, such as the room of
+            messages. It needs an index on both columns, in this order.
+        partition_value: An expression for its value; None: the parameter `partition` of `read`.
     """
 
     def __init__(
@@ -154,12 +153,12 @@ class KeysetQuery:
         self._newest = Prepared(query.order_by(*(column.desc() for column in order)).limit(limit))
 
     def read(self, connection: Connection, page: PageRequest, **parameters: Any) -> Page:
-        """Read one page, its rows in ascending order, even where the newest are asked for.
+        """Read one page. Its rows are always in ascending order.
 
         Args:
-            connection: Where from.
-            page: Which part.
-            parameters: Of the query; `partition` among them, if the list has one.
+            connection: The connection.
+            page: The part of the list.
+            parameters: The parameters of the query, with `partition` if the list has one.
         """
         if page.after is not None:
             bounds = parameters | {"above": page.after, "up_to": LARGEST_ID}

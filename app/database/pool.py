@@ -1,7 +1,7 @@
-"""Owns the open connections: how many there are, and who gets the next one.
+"""Owns the open connections and lends them in a fair order.
 
-It stands beside SQLAlchemy, whose engine opens and closes connections (`NullPool`) and carries
-the pool among its execution options.
+It is independent of SQLAlchemy's pools: the engine (with `NullPool`) opens and closes connections
+and holds this pool among its execution options.
 """
 
 import logging
@@ -20,44 +20,44 @@ log = logging.getLogger(__name__)
 
 
 class FairPool:
-    """Lends connections to those who wait in the order in which they came.
+    """Lends connections to callers in the order in which they asked.
 
-    SQLAlchemy's own pool (2.1) wakes the first who waits, but lets whoever asks in that moment
-    take the connection: in a crowd of requests some waited in vain until their time-out. It also
-    makes a `Connection` for each loan, which takes as long as a small question itself. Here each
-    `Connection` is made once, then lent and taken back as it is.
+    SQLAlchemy's own pool (2.1) wakes the first waiting caller, but another one that asks at that
+    moment may take the connection: under load some callers waited until their time-out. It also
+    creates a `Connection` for each loan, which takes as long as a small query. Here each
+    `Connection` is created once and lent again and again.
 
-    Connections are opened when they are needed, and kept. The one that came back last is lent
-    first, because its server process was awake most recently.
+    Connections are opened when needed, and then kept. The one that was returned last is lent first,
+    because its server process ran most recently.
 
-    May be used from any thread. `Engine.connect` does not use the pool: it opens a connection
-    and closes it afterwards.
+    May be used from any thread. `Engine.connect` does not use the pool: it opens a connection and
+    closes it afterwards.
 
     Args:
-        size: The most connections. Opening more for a rush and closing them again does not pay: a
-            question on a new connection to PostgreSQL costs ten times as much.
-        timeout: How long to wait for a free one, in seconds.
+        size: The maximum of connections. It does not pay to open more for a short time: a query on
+            a new connection to PostgreSQL costs ten times as much.
+        timeout: How long to wait for a free connection, in seconds.
     """
 
     def __init__(self, size: int, timeout: float) -> None:
         self.size = size
         self._timeout = timeout
         self._idle: list[Connection] = []
-        self._lent: dict[Connection, float] = {}  # with the time until which each may be lent
-        self._free = size  # loans that may still be made
+        self._lent: dict[Connection, float] = {}  # the time until which each may be lent
+        self._free = size  # how many more may be lent
         self._queue: deque[threading.Event] = deque()
         self._turn = threading.Lock()  # guards `_free` and `_queue`
 
     def lend(self, engine: Engine, seconds: float) -> Connection:
-        """Return a connection for one user, who gives it to `take_back`.
+        """Return a connection, which the caller returns by `take_back`.
 
         Args:
             engine: The engine of this pool.
-            seconds: How long it may be lent before `overdue` names it.
+            seconds: How long it may be lent before `overdue` returns it.
 
         Raises:
-            DatabaseUnavailable: None became free in time.
-            DBAPIError: There is no database.
+            DatabaseUnavailable: No connection became free in time.
+            DBAPIError: The database cannot be reached.
         """
         called = None
         with self._turn:
@@ -77,7 +77,7 @@ class FairPool:
         return connection
 
     def take_back(self, connection: Connection) -> None:
-        """Keep a connection for the next user, without what is left of a transaction."""
+        """Keep a connection for the next caller; roll back an open transaction."""
         self._lent.pop(connection, None)
         is_clean = False
         try:
@@ -85,7 +85,7 @@ class FairPool:
                 connection.rollback()
             is_clean = not connection.invalidated
         except SQLAlchemyError:
-            log.debug("a connection is closed that could not be rolled back", exc_info=True)
+            log.debug("a connection could not be rolled back and is closed", exc_info=True)
         finally:
             try:
                 if is_clean:
@@ -112,7 +112,7 @@ class FairPool:
         is_called = False
         try:
             is_called = called.wait(self._timeout)
-        finally:  # also where something ends the waiting greenlet
+        finally:  # also if the waiting greenlet is killed
             if not is_called:
                 self._leave_queue(called)
         if not is_called:
@@ -123,7 +123,7 @@ class FairPool:
             if not called.is_set():
                 self._queue.remove(called)
                 return
-        self._end_loan()  # the call came at the last moment
+        self._end_loan()  # it became free at the last moment
 
     def _end_loan(self) -> None:
         with self._turn:
@@ -134,16 +134,16 @@ class FairPool:
 
     @property
     def lent(self) -> int:
-        """How many connections are lent, including those that are being opened."""
+        """The number of connections that are lent or being opened."""
         return self.size - self._free
 
     @property
     def idle(self) -> int:
-        """How many connections are open and not lent."""
+        """The number of connections that are open and not lent."""
         return len(self._idle)
 
     def overdue(self) -> set[Connection]:
-        """Return the connections that are lent for longer than they may be."""
+        """Return the connections that have been lent for too long."""
         now = monotonic()
         return {each for each, until in dict(self._lent).items() if until < now}
 
@@ -155,7 +155,7 @@ class FairPool:
 
 
 def pool_of(engine: Engine) -> FairPool:
-    """Return the pool that an engine carries."""
+    """Return the pool of an engine."""
     pool: FairPool = engine.get_execution_options()["pool"]
     return pool
 
@@ -166,11 +166,11 @@ def _close(connection: Connection) -> None:
 
 
 def _is_alive(connection: Connection) -> bool:
-    # A server that hung up has left a message and an end-of-file to read, one after the other.
-    # Reading them costs two system calls; a question would cost a round trip.
+    # If the server has closed the connection, there is a message and an end-of-file to read.
+    # Looking for them costs two system calls; a query would cost a round trip.
     driver = connection.connection.driver_connection
     if not isinstance(driver, psycopg.Connection):
-        return True  # SQLite: a file is always there
+        return True  # SQLite: a file cannot hang up
     try:
         driver.pgconn.consume_input()
         driver.pgconn.consume_input()

@@ -1,7 +1,7 @@
-"""Statements that are asked many times a second: compiled once, then handed to the driver.
+"""Statements that run many times a second: compiled once, then executed by the driver directly.
 
-SQLAlchemy keeps what it has compiled, and still takes 60 µs to execute it. A driver needs 5 µs for
-a row of SQLite, and 40 µs for one of PostgreSQL.
+SQLAlchemy caches what it compiles, but still takes 60 µs to execute a statement. A driver takes
+5 µs for a row of SQLite and 40 µs for a row of PostgreSQL.
 """
 
 from collections import namedtuple
@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.exc import DBAPIError
 
-# Its attributes are named after the columns, like those of SQLAlchemy's rows.
+# A row: its attributes are named after the columns, as in SQLAlchemy.
 AnyRow: TypeAlias = Any
 
 _Convert: TypeAlias = Callable[[Any], Any]
@@ -22,13 +22,13 @@ T = TypeVar("T")
 
 
 class Prepared:
-    """A statement for which each execution brings the values of its `bindparam`s.
+    """A statement; each execution passes the values of its `bindparam`s.
 
-    Make it once, with the module. It must not have lists that expand (`IN`), nor several rows of
-    values.
+    Create it once, at the top of a module. It must not have expanding lists (`IN`) or several rows
+    of values.
 
     Args:
-        statement: For `all` and `first` one that has rows, such as a `select`; for `many` any.
+        statement: For `all` and `first` one that returns rows, such as a `select`; for `many` any.
     """
 
     def __init__(self, statement: Executable) -> None:
@@ -46,11 +46,11 @@ class Prepared:
         return _run(connection, compiled.ask, compiled.sql, bound)
 
     def first(self, connection: Connection, values: Mapping[str, Any]) -> AnyRow | None:
-        """Return the first row, or None; likewise."""
+        """Return the first row, or None; errors as from `all`."""
         return next(iter(self.all(connection, values)), None)
 
     def many(self, connection: Connection, values: Sequence[Mapping[str, Any]]) -> None:
-        """Execute the statement once for each row of values; likewise."""
+        """Execute the statement once for each row of values; errors as from `all`."""
         compiled = self._for(connection)
         bound = [compiled.bound(each) for each in values]
         _run(connection, compiled.repeat, compiled.sql, bound)
@@ -59,14 +59,14 @@ class Prepared:
         name = connection.dialect.name
         compiled = self._compiled.get(name)
         if compiled is None:
-            # If two threads compile it at once, either result will do.
+            # If two threads compile it at the same time, either result is right.
             kind = _ForSqlite if name == "sqlite" else _ForPostgresql
             compiled = self._compiled[name] = kind(self._statement)
         return compiled
 
 
 class _Compiled:
-    # In the SQL of one database.
+    # A statement compiled for one database.
 
     dialect: Dialect
 
@@ -87,7 +87,7 @@ class _Compiled:
             self._make = _maker(statement.selected_columns, self.dialect)
 
     def bound(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Return values as the driver takes them."""
+        """Return the parameters in the form of the driver."""
         if self._constants:
             values = {**self._constants, **values}
         if not self._binders:
@@ -98,11 +98,11 @@ class _Compiled:
         )
 
     def ask(self, driver: Any, bound: Any) -> Sequence[AnyRow]:
-        """Return the rows that the driver's connection has for these values."""
+        """Execute the statement and return its rows."""
         raise NotImplementedError
 
     def repeat(self, driver: Any, bound: Any) -> None:
-        """Ask for each of these values."""
+        """Execute the statement for each of these values."""
         raise NotImplementedError
 
 
@@ -129,7 +129,7 @@ class _ForPostgresql(_Compiled):
 
 
 def _maker(columns: Any, dialect: Dialect) -> Callable[[Any], AnyRow]:
-    # Returns what makes a row of a tuple of the driver.
+    # Returns a function that makes a row from the driver's tuple.
     named: Any = namedtuple("Row", columns.keys(), rename=True)  # type: ignore[misc]
     make = partial(tuple.__new__, named)  # like `named._make`, but faster
     converters = []
@@ -150,7 +150,7 @@ def _maker(columns: Any, dialect: Dialect) -> Callable[[Any], AnyRow]:
 
 def _run(connection: Connection, function: Callable[[Any, Any], T], sql: str, bound: Any) -> T:
     driver = connection.connection.driver_connection
-    # Event listeners (a tracer, a test that counts) are told, as SQLAlchemy does.
+    # Call SQLAlchemy's event listeners: tracers, and tests that count statements.
     if notify := connection.engine.dispatch.before_cursor_execute:
         notify(connection, None, sql, bound, None, function.__name__ == "repeat")
     try:
@@ -165,7 +165,7 @@ def _raise_as_sqlalchemy(
     dialect = connection.dialect
     driver_error = dialect.loaded_dbapi.Error
     is_of_driver = isinstance(error, driver_error)
-    # A connection that is dead, or that a time-out left in the middle of an answer, is not reused.
+    # Do not reuse a connection that is dead, or that a time-out left in the middle of a result.
     is_lost = (
         dialect.is_disconnect(error, driver, None)  # type: ignore[arg-type]
         if is_of_driver

@@ -1,4 +1,4 @@
-"""Which revision of the tables a database has, and which ones this release knows."""
+"""The revision of a database's tables, and the revisions that this release knows."""
 
 from functools import cache
 from pathlib import Path
@@ -28,22 +28,22 @@ def found_in(connection: Connection) -> frozenset[str]:
     """Return the revisions of a database.
 
     Raises:
-        SQLAlchemyError: It has never been migrated, or it is away.
+        SQLAlchemyError: It has never been migrated, or is not available.
     """
     return frozenset(connection.scalars(text("SELECT version_num FROM alembic_version")))
 
 
 def is_current(found: frozenset[str]) -> bool:
-    """Tell whether this release can serve from tables of these revisions.
+    """Tell whether this release can work with tables of these revisions.
 
-    A revision that it does not know is of a later release, whose migrations leave the tables usable
-    for this one.
+    A revision that it does not know belongs to a later release. Migrations keep the tables usable
+    for the release before.
     """
     return found == heads() or is_later(found)
 
 
 def is_later(found: frozenset[str]) -> bool:
-    """Tell whether a later release than this one has made the tables."""
+    """Tell whether a later release has migrated the tables."""
     return bool(found - known())
 
 

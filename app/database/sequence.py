@@ -1,12 +1,12 @@
-"""The one sequence of event ids: numbers that become visible in ascending order.
+"""The sequence of event ids: numbers that become visible in ascending order.
 
-Ids of messages and of every other change that a stream shows are drawn here. Whoever draws holds
-a lock until the end of the transaction: PostgreSQL makes a transaction visible before it lets go
-of its locks, so when a number is drawn all smaller ones can be seen already, or were rolled back
-and never will be. SQLite has one writer, so its BEGIN IMMEDIATE is that lock.
+Messages and all other events of a stream take their ids here. A transaction that takes an id holds
+a lock until it ends. PostgreSQL makes a transaction visible before it releases its locks, so when
+an id is taken, all smaller ids are visible or were rolled back. SQLite has one writer at a time, so
+BEGIN IMMEDIATE is that lock.
 
-Who draws has to have all other locks already. A row that is locked afterwards may belong to
-somebody who waits for a number, and everybody who writes would wait for those two.
+Take all other locks before an id. If a transaction with an id waited for a row of a transaction
+that waits for an id, all writers would wait for these two.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,11 +17,11 @@ from sqlalchemy import Connection, Executable, text
 
 from app.database.prepared import Prepared
 
-# As in the migration that makes `nextval_in_order`, which takes it ("beseda", 2).
+# The lock that `nextval_in_order` takes, as in its migration ("beseda", 2).
 LOCK = 0x6265736564610002
 
-# A worker that is frozen while it has the lock holds up all that is written, so PostgreSQL ends
-# its transaction after this time.
+# A frozen worker that holds the lock would block all writers, so PostgreSQL ends its transaction
+# after this time.
 _IDLE_SECONDS = 3
 
 _ON_POSTGRESQL = Prepared(
@@ -64,14 +64,14 @@ def note_wait(seconds: float) -> None:
 
 
 def draw(connection: Connection, count: int = 1) -> range:
-    """Draw event ids in the caller's transaction; nothing may be locked after it.
+    """Take event ids in the caller's transaction, which must not lock anything afterwards.
 
     Args:
-        connection: Of a transaction that has all its other locks.
-        count: How many: each changed row has its own.
+        connection: A transaction that holds all its other locks.
+        count: The number of ids; each changed row has its own.
 
     Returns:
-        Consecutive numbers, greater than all that anybody has seen.
+        Consecutive numbers, greater than all visible ones.
     """
     if not count:
         return range(0)
@@ -88,14 +88,14 @@ Change: TypeAlias = Callable[[int], Executable]
 
 
 def write_changes(connection: Connection, changes: Sequence[Change]) -> range:
-    """Change rows, each with an event id of its own, as the last thing of a transaction.
+    """Change rows, each with its own event id, as the last step of a transaction.
 
     Args:
-        connection: Of a transaction that has all these rows locked.
-        changes: Each returns, for the event id that it is given, the statement that writes it.
+        connection: A transaction that has locked all these rows.
+        changes: Functions, each of which returns the statement for the event id it is given.
 
     Returns:
-        The event ids, to be announced after the commit.
+        The event ids; announce them after the commit.
     """
     numbers = draw(connection, len(changes))
     for number, change in zip(numbers, changes, strict=True):

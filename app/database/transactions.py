@@ -1,10 +1,10 @@
-"""Lends connections: for questions (`reading`), or with a transaction (`writing`).
+"""Lends connections for queries (`reading`) and for transactions (`writing`).
 
-Services give a connection back before they wait for anything else: the hashing of a password, a
-reader, another transaction. A session bound to the request would hold its connection meanwhile,
-so five logins would exhaust a pool of five.
+Services return a connection before they wait for anything else, such as the hashing of a password
+or a slow client. A session bound to the request would hold its connection meanwhile, so five logins
+would exhaust a pool of five.
 
-Rows are Core rows, never ORM objects: building those took two thirds of the time of a page of
+Rows are Core rows, not ORM objects: building objects took two thirds of the time of a page of
 messages.
 """
 
@@ -27,15 +27,15 @@ from app.database.sequence import note_wait
 from app.database.types import Base
 from app.services import services
 
-# Within five seconds a request gets its 503, so waiting for a connection and these are less.
+# A request gets its 503 within five seconds; POOL_SECONDS and one of these fit into them.
 ANSWER_SECONDS = 3.0  # how long a connection to PostgreSQL may be lent before it is closed
 TURN_SECONDS = 3.0  # how long a writer waits for its turn on SQLite
-PATIENT_SECONDS = 60.0  # both, for what may take its time
+PATIENT_SECONDS = 60.0  # both, for work that may take longer
 
 _POLL_SECONDS = 0.01
 
-# SQLite has one writer. Writers of this process take turns here and not at the file's lock, where
-# waiting would stop the whole worker.
+# SQLite has one writer at a time. Writers of this process take turns here, because a wait for the
+# lock of the file would block the whole worker.
 _sqlite_lock = threading.Lock()
 
 _BEGIN = {"sqlite": Prepared(text("BEGIN IMMEDIATE")), "postgresql": Prepared(text("BEGIN"))}
@@ -43,12 +43,12 @@ _BEGIN = {"sqlite": Prepared(text("BEGIN IMMEDIATE")), "postgresql": Prepared(te
 
 @contextmanager
 def reading(engine: Engine | None = None, *, patient: bool = False) -> Iterator[Connection]:
-    """Lend a connection for questions, each of which is a transaction of its own.
+    """Lend a connection for queries, each of which is its own transaction.
 
-    Without a BEGIN and a ROLLBACK around it a SELECT is one round trip, not three.
+    Without BEGIN and ROLLBACK a SELECT takes one round trip instead of three.
 
     Args:
-        engine: None: the engine of the current application.
+        engine: The database; None: that of the current application.
         patient: Whether a statement may take `PATIENT_SECONDS`.
 
     Raises:
@@ -65,13 +65,13 @@ def reading(engine: Engine | None = None, *, patient: bool = False) -> Iterator[
 
 @contextmanager
 def writing(engine: Engine | None = None, *, patient: bool = False) -> Iterator[Connection]:
-    """Lend a connection with a transaction, committed at the end of the block.
+    """Lend a connection with a transaction, which is committed at the end of the block.
 
-    An exception that leaves the block rolls it all back. On SQLite the block must not wait for
-    anything: it holds the only turn to write.
+    An exception rolls it back. On SQLite the block must not wait for anything, because no other
+    transaction of this process can write meanwhile.
 
     Args:
-        engine: None: the engine of the current application.
+        engine: The database; None: that of the current application.
         patient: Whether the turn and a statement may take `PATIENT_SECONDS`.
 
     Raises:
@@ -93,10 +93,10 @@ def writing(engine: Engine | None = None, *, patient: bool = False) -> Iterator[
 
 @contextmanager
 def sqlite_turn(engine: Engine, *, patient: bool = False) -> Iterator[None]:
-    """Take this process's turn to write to SQLite.
+    """Take the turn of this process to write to SQLite.
 
     Raises:
-        DatabaseUnavailable: Others wrote all the time.
+        DatabaseUnavailable: Other transactions held the turn for too long.
     """
     if not _sqlite_lock.acquire(timeout=_turn_seconds(engine, patient)):
         raise DatabaseUnavailable("other transactions write to SQLite")
@@ -118,8 +118,7 @@ def _begin(connection: Connection, until: float) -> None:
             begin.all(connection, {})
             return
         except OperationalError as error:
-            # Another process writes to SQLite. SQLite itself would wait without letting any other
-            # greenlet run.
+            # Another process writes to SQLite. SQLite's own wait would block all greenlets.
             name = getattr(error.orig, "sqlite_errorname", "")
             if not name.startswith("SQLITE_BUSY") or monotonic() >= until:
                 raise
@@ -132,10 +131,10 @@ def current_engine() -> Engine:
 
 
 def insert_once(connection: Connection, model: type[Base], **values: Any) -> int | None:
-    """Insert a row unless a unique constraint says that it is there already.
+    """Insert a row unless it violates a unique constraint.
 
     Returns:
-        The new row's first primary key, or None if nothing was inserted.
+        The first primary key column of the new row, or None if nothing was inserted.
     """
     defaults = {
         column.name: column.default.arg(None) if column.default.is_callable else column.default.arg

@@ -1,4 +1,4 @@
-"""The parts of every domain's tables: their base, aware times, ids that are never reused."""
+"""Shared by the tables of all domains: their base class, aware times, ids never used again."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -8,9 +8,9 @@ from sqlalchemy.orm import DeclarativeBase, mapped_column
 
 
 class Base(DeclarativeBase):
-    """A table. Rows are read and written through Core; see `transactions.py` for why."""
+    """The base of all tables. Rows are read and written by Core; `transactions.py` says why."""
 
-    # Named constraints, so that a migration can drop them on every database.
+    # Constraints have names, so that migrations can drop them on both databases.
     metadata = MetaData(
         naming_convention={
             "pk": "pk_%(table_name)s",
@@ -23,7 +23,7 @@ class Base(DeclarativeBase):
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC time. SQLite keeps no zone, so reading a row adds it again."""
+    """An aware UTC time. SQLite stores no time zone, so reading adds it."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -32,20 +32,20 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.astimezone(UTC)
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
-        # Psycopg's times are aware already, and a page has a hundred of them.
+        # psycopg's times are aware already, so skip the work for each of them.
         return super().result_processor(dialect, coltype) if dialect.name == "sqlite" else None
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         return None if value is None else value.replace(tzinfo=UTC)
 
 
-CLIENT_ID_CHARS = 64  # of the id that a client may give to what it sends, to send it again safely
+CLIENT_ID_CHARS = 64  # of the id that a client gives to what it sends, to send it again safely
 LARGEST_ID = 2**63 - 1
 
-# SQLite gives AUTOINCREMENT to nothing but INTEGER.
+# SQLite supports AUTOINCREMENT for INTEGER only.
 Id = BigInteger().with_variant(Integer, "sqlite")
 
-# SQLite reuses the highest id after a delete unless a table says AUTOINCREMENT
+# SQLite uses the highest id again after a delete, unless the table has AUTOINCREMENT
 # (https://www.sqlite.org/autoinc.html); PostgreSQL's sequences never do.
 NEVER_REUSED = {"sqlite_autoincrement": True}
 

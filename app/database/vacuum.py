@@ -1,6 +1,6 @@
-"""Removes what was deleted from the files of SQLite as well.
+"""Removes the rest of deleted rows from SQLite's files.
 
-PostgreSQL has VACUUM and backups of its own, which its operator looks after.
+PostgreSQL has its own VACUUM and backups, which its operator cares for.
 """
 
 import sqlite3
@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from app import threads
 from app.database.transactions import current_engine, sqlite_turn
 
-# A larger file is not rewritten: 32 MiB take half a second, in which no message can be stored.
+# Larger files are not rewritten: 32 MiB take half a second, and no message can be stored meanwhile.
 REWRITTEN_BYTES = 32 * 1024 * 1024
 
 _BUSY_SECONDS = 1.0  # how long to wait for another process's transaction
@@ -21,15 +21,15 @@ _BUSY_SECONDS = 1.0  # how long to wait for another process's transaction
 def purge_deleted_pages(engine: Engine | None = None) -> bool:
     """Remove deleted rows from SQLite's files; return whether that succeeded.
 
-    `secure_delete` overwrites deleted rows, but not the copy of a row that a page keeps in its
-    free part when SQLite splits the page: one name in several hundred was found there. VACUUM
-    rewrites the file, if it is not large. The write-ahead log holds earlier versions of the pages
-    until it is truncated.
+    `secure_delete` overwrites deleted rows, but when SQLite splits a page, a copy of a row can stay
+    in the free part of the old page: one name in several hundred was found there. VACUUM rewrites
+    the file, unless it is large. The write-ahead log has earlier versions of pages until it is
+    truncated.
     """
     engine = engine or current_engine()
     if engine.dialect.name != "sqlite" or engine.url.database is None:
         return True
-    with sqlite_turn(engine):  # others can read meanwhile; what they write waits
+    with sqlite_turn(engine):  # others can read meanwhile, but not write
         return threads.run("files", _purge, Path(engine.url.database))
 
 

@@ -1,6 +1,6 @@
-"""Ends statements to which PostgreSQL does not answer.
+"""Ends statements to which PostgreSQL does not respond.
 
-A server that is frozen, or a network that has gone silent, ends no statement by itself.
+If the server is frozen or the network drops all packets, a statement would never end.
 """
 
 import logging
@@ -24,9 +24,9 @@ _CHECK_SECONDS = 0.25
 
 
 def start_watchdog(engine: Engine) -> None:
-    """Close connections that are lent for too long, so that their users get an error.
+    """Close connections that have been lent for too long, so that their callers get an error.
 
-    For workers that serve: a command of an operator may take its time.
+    For workers only: commands of an operator may take longer.
     """
     if engine.dialect.name != "sqlite":
         threading.Thread(
@@ -40,13 +40,13 @@ def _watch_forever(engine: Engine) -> None:
         sleep(_CHECK_SECONDS)
         overdue = pool_of(engine).overdue()
         for connection in overdue.difference(done):
-            log.warning("PostgreSQL does not answer: a connection is closed")
+            log.warning("PostgreSQL does not respond: a connection is closed")
             _disconnect(connection)
         done = overdue
 
 
 def _disconnect(connection: Connection) -> None:
-    # Whoever waits for this socket now reads its end, as if the server had gone.
+    # The greenlet that waits for this socket now reads end-of-file, as if the server had closed it.
     if connection.invalidated:  # closed already; reading the attribute below would connect again
         return
     with suppress(OSError, SQLAlchemyError, psycopg.Error):

@@ -1,7 +1,7 @@
-"""What a backup is: one tar with all that an installation on SQLite keeps.
+"""The format of a backup: one tar with all data of an installation on SQLite.
 
-In it are the database, the files that it names, the signing key if the installation keeps its own,
-and a manifest with the size and the SHA-256 of each.
+It contains the database, the files that it names, the signing key (if it is a file of the
+installation), and a manifest with the size and the SHA-256 of each.
 """
 
 import hashlib
@@ -26,11 +26,11 @@ _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class BackupError(Exception):
-    """Nothing was done; the text says why, and what to do."""
+    """Nothing was changed; the text says why, and what to do."""
 
 
 class FileEntry(BaseModel):
-    """Size and digest of a file in a backup."""
+    """The size and the digest of a file in a backup."""
 
     bytes: int
     sha256: _Sha256
@@ -40,10 +40,10 @@ class Manifest(BaseModel):
     """The contents of a backup.
 
     Attributes:
-        revision: Of the tables.
-        tables: How many rows each has.
-        files: All others in the backup, by their names there.
-        missing: Files that the database names and that the media store does not have.
+        revision: The revision of the tables.
+        tables: The number of rows of each table.
+        files: All other files of the backup, by name.
+        missing: Files that the database names but the media store does not have.
     """
 
     format: Literal[1] = 1
@@ -70,8 +70,8 @@ class Installation:
 
     Attributes:
         database: The file of SQLite.
-        pictures: None if they are kept elsewhere than in a folder.
-        key: The file with the signing key; None if the key is given by the environment.
+        pictures: The folder of the pictures; None if they are in a bucket.
+        key: The file with the signing key; None if `JWT_SECRET_KEY` is set.
     """
 
     database: Path
@@ -80,7 +80,7 @@ class Installation:
 
 
 def open_database(path: Path, mode: str = "rw") -> sqlite3.Connection:
-    """Open a file of SQLite, without transactions of the driver's own.
+    """Open a file of SQLite in autocommit mode.
 
     Args:
         path: The file.
@@ -95,7 +95,7 @@ def open_database(path: Path, mode: str = "rw") -> sqlite3.Connection:
 
 
 def count_rows(database: sqlite3.Connection) -> dict[str, int]:
-    """Return how many rows each table has."""
+    """Return the number of rows of each table."""
     tables = database.execute(
         "SELECT name FROM sqlite_master WHERE type = 'table'"
         " AND name NOT LIKE 'sqlite~_%' ESCAPE '~' AND name <> 'alembic_version' ORDER BY name"
@@ -107,7 +107,7 @@ def count_rows(database: sqlite3.Connection) -> dict[str, int]:
 
 
 def quoted(name: str) -> str:
-    """Return a name as SQL takes it."""
+    """Return a name quoted for SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -115,7 +115,7 @@ def revision_of(database: sqlite3.Connection) -> str:
     """Return the revision of a database's tables.
 
     Raises:
-        BackupError: It has none.
+        BackupError: The database was never migrated.
     """
     try:
         rows = database.execute("SELECT version_num FROM alembic_version").fetchall()

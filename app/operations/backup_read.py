@@ -28,7 +28,7 @@ from app.operations.backup_format import (
 
 _PIECE_BYTES = 1024 * 1024
 _MANIFEST_BYTES_MAX = 256 * 1024 * 1024
-_FILE_BYTES_MAX = 256 * 1024 * 1024  # of a file that is not the database; it is read into memory
+_FILE_BYTES_MAX = 256 * 1024 * 1024  # of a picture or the key, which are read into memory
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Backup:
     """A backup that was checked.
 
     Attributes:
-        database: A copy of the database in it, for as long as the backup is open.
+        database: A copy of its database; it exists while the backup is open.
     """
 
     manifest: Manifest
@@ -54,17 +54,17 @@ def opened(path: Path, room: Path) -> Iterator[Backup]:
 
     Args:
         path: The file.
-        room: A folder that has room for a copy of the database.
+        room: A folder with enough space for a copy of the database.
 
     Raises:
-        BackupError: It is damaged, or none.
+        BackupError: It is damaged, or not a backup.
     """
     with TemporaryDirectory(prefix=".beseda-", dir=room) as folder:
         try:
             with tarfile.open(path, "r:") as tar:
                 yield _checked(tar, Path(folder, DATABASE))
         except (tarfile.TarError, EOFError, OverflowError) as error:
-            raise BackupError(f"{path} is no backup, or not whole: {error}.") from error
+            raise BackupError(f"{path} is not a backup, or not complete: {error}.") from error
 
 
 def _checked(tar: tarfile.TarFile, copy: Path) -> Backup:
@@ -73,15 +73,15 @@ def _checked(tar: tarfile.TarFile, copy: Path) -> Backup:
     except ValidationError:
         raise BackupError("The manifest of the backup cannot be understood.") from None
     if DATABASE not in manifest.files:
-        raise BackupError("There is no database in the backup.")
+        raise BackupError("The backup has no database.")
     for name, entry in manifest.files.items():
         if name not in (DATABASE, KEY) and not is_name(name.removeprefix(MEDIA)):
-            raise BackupError(f"The backup has a file that is none of ours: {name!r}.")
+            raise BackupError(f"The backup has a file that does not belong in it: {name!r}.")
         if name != DATABASE and entry.bytes > _FILE_BYTES_MAX:
             raise BackupError(f"The backup has a file that is too large: {name!r}.")
         with _member(tar, name, entry.bytes) as file:
             if digest(file) != entry.sha256:
-                raise BackupError(f"The backup is damaged: {name} is not what was written.")
+                raise BackupError(f"The backup is damaged: the digest of {name} is wrong.")
     with _member(tar, DATABASE) as file, copy.open("wb") as out:
         shutil.copyfileobj(file, out, _PIECE_BYTES)
     _check_database(copy, manifest)
@@ -99,22 +99,24 @@ def _check_database(copy: Path, manifest: Manifest) -> None:
     if found != ["ok"]:
         raise BackupError(f"The database in the backup is damaged: {found[0]}.")
     if strays:
-        raise BackupError(f"The database in the backup has rows that point nowhere: {strays[0]}.")
+        raise BackupError(
+            f"The database in the backup has rows with broken references: {strays[0]}."
+        )
     if counts != manifest.tables or revision != manifest.revision:
         raise BackupError("The database in the backup is not the one that its manifest describes.")
 
 
 def _member(tar: tarfile.TarFile, name: str, size: int | None = None) -> IO[bytes]:
-    # Only plain files of the size in the manifest: a link could lead to itself, and a sparse file
-    # of a few bytes could fill the disk.
+    # Accept only plain files of the size in the manifest: a link could refer to itself, and a
+    # sparse file of a few bytes could fill the disk.
     try:
         member = tar.getmember(name)
     except KeyError:
         member = None
     if member is None or not member.isreg() or member.issparse():
-        raise BackupError(f"This is no backup, or not whole: there is no {name} in it.")
+        raise BackupError(f"This is not a backup, or not complete: there is no {name} in it.")
     if size is not None and member.size != size:
-        raise BackupError(f"The backup is damaged: {name!r} is not as long as it was.")
+        raise BackupError(f"The backup is damaged: the size of {name!r} is wrong.")
     file = tar.extractfile(member)
     if file is None:
         raise BackupError(f"The backup is damaged: {name!r} cannot be read.")

@@ -1,4 +1,4 @@
-"""Puts what is in a backup in the place of an installation."""
+"""Restores an installation from a backup."""
 
 import os
 import re
@@ -22,20 +22,20 @@ from app.operations.backup_format import (
 )
 from app.operations.backup_read import Backup
 
-# Tables that have rows before anybody has said anything.
+# Tables that have rows in a new installation too.
 _NOBODYS = ("installation", "message_words", "search_state", "setup")
 
 
 def restore(backup: Backup, target: Installation, *, replace: bool) -> None:
-    """Put what is in a backup in the place of an installation.
+    """Replace an installation by the contents of a backup.
 
-    First the pictures, whose names are new; then the database, in one transaction; then the
-    key; last it deletes the old pictures. Wherever it is interrupted, the installation is whole.
+    It writes the pictures, whose names are new; then the database, in one transaction; then the
+    key; and deletes the old pictures last. The installation is usable if it is interrupted.
 
     Args:
-        backup: A checked one.
+        backup: An open backup.
         target: An installation whose server is stopped.
-        replace: Whether to replace what is there.
+        replace: Whether to replace existing data.
 
     Raises:
         BackupError: Nothing was changed.
@@ -43,7 +43,7 @@ def restore(backup: Backup, target: Installation, *, replace: bool) -> None:
     manifest = backup.manifest
     if manifest.revision not in revisions.known():
         raise BackupError(
-            f"The backup is of a later release than this one: nothing is known of its tables"
+            f"The backup is of a later release, and this one does not know its tables"
             f" ({manifest.revision}). Restore it with that release."
         )
     _check_schema(backup.database, manifest.revision)
@@ -60,8 +60,8 @@ def restore(backup: Backup, target: Installation, *, replace: bool) -> None:
         ):
             if not replace and (there := _contents(database, target.pictures)):
                 raise BackupError(
-                    f"This installation is not empty: it has {there}. To replace all of it by what"
-                    " is in the backup, say --replace."
+                    f"This installation is not empty: it has {there}. To replace all of it by the"
+                    " backup, use --replace."
                 )
             _check_alone(database)
             for name in manifest.pictures:
@@ -85,8 +85,8 @@ def restore(backup: Backup, target: Installation, *, replace: bool) -> None:
 
 
 def _begin_epoch(database: sqlite3.Connection) -> None:
-    # Clients that have seen what came after the backup must not go on from there: event ids that
-    # they know will be drawn once more. A backup of an earlier release has no epoch.
+    # A new epoch makes clients load everything again. Their cursors may be newer than the backup,
+    # and the same event ids will be used again. A backup of an earlier release has no epoch.
     query = "SELECT 1 FROM sqlite_master WHERE name = 'installation'"
     if database.execute(query).fetchone() is not None:
         epoch = secrets.token_hex(8)
@@ -102,18 +102,18 @@ def _empty_search_index(database: sqlite3.Connection) -> None:
 
 
 def _check_schema(database: Path, revision: str) -> None:
-    # A trigger, say, would go on working in the restored installation.
+    # Refuse any other object: a trigger, for example, would run in the restored installation.
     with closing(open_database(database)) as connection:
         foreign = _schema_of(connection) ^ _schema_of_release(revision)
     if foreign:
         kind, name = min(foreign)[:2]
         raise BackupError(
-            f"The backup has other tables than Beseda makes: look at {kind} {name!r}."
+            f"The backup has tables that Beseda does not make: look at {kind} {name!r}."
         )
 
 
 def _schema_of(connection: sqlite3.Connection) -> set[tuple[str, str, str]]:
-    # Tables by their columns: their statements differ in how they came to be.
+    # Tables are compared by columns: their SQL depends on the migrations that made them.
     found = set()
     for kind, name, sql in connection.execute(
         "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~'"
@@ -148,15 +148,15 @@ def _contents(database: sqlite3.Connection, pictures: FolderStore | None) -> str
 
 
 def _check_alone(database: sqlite3.Connection) -> None:
-    # A database leaves the WAL mode only for somebody who is alone with it. Whoever serves from
-    # it keeps connections open, and puts it back into that mode with the next one.
+    # SQLite leaves the WAL mode only if nobody else has the database open. A running server keeps
+    # connections open, and its next connection sets that mode again.
     try:
         database.execute("PRAGMA journal_mode = DELETE")
     except sqlite3.OperationalError as error:
         if error.sqlite_errorname != "SQLITE_BUSY":
             raise
         raise BackupError(
-            "The database is in use. Stop the server, and whatever else has it open, first."
+            "The database is in use. First stop the server and all other programs that use it."
         ) from None
 
 

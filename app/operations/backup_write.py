@@ -1,4 +1,4 @@
-"""Writes a backup, also while the installation is served from."""
+"""Writes a backup, also while the server runs."""
 
 import io
 import os
@@ -30,19 +30,19 @@ from app.operations.backup_read import opened
 
 ROUNDS_MAX = 10
 
-# Columns with the name of a file in the media store, in whatever table.
+# Columns that hold the name of a file in the media store, in any table.
 MEDIA_COLUMNS = ("image",)
 
 
 def write_backup(source: Installation, target: Path) -> Manifest:
-    """Back up an installation, also while it is served from.
+    """Back up an installation, also while the server runs.
 
-    The database is copied as it is at one moment. The backup gets its name once it is whole and
-    has been read back; only its owner can read it (0600).
+    The database is copied in the state of one moment. The backup gets its name when it is complete
+    and has been read back. Only its owner can read it (0600).
 
     Raises:
         BackupError: Nothing was written.
-        OSError: Nothing was written; the disk is full, for example.
+        OSError: Nothing was written, because the disk is full for example.
     """
     if not source.database.is_file():
         raise BackupError(f"There is no database at {source.database}.")
@@ -53,7 +53,7 @@ def write_backup(source: Installation, target: Path) -> Manifest:
         draft.touch(0o600)
         with tarfile.open(draft, "w", format=tarfile.PAX_FORMAT) as tar:
             _fill(tar, source, snapshot)
-        snapshot.unlink()  # the check needs its room
+        snapshot.unlink()  # the check needs its space
         with opened(draft, Path(folder)) as backup:
             manifest = backup.manifest
         _sync(draft)
@@ -63,7 +63,7 @@ def write_backup(source: Installation, target: Path) -> Manifest:
 
 
 def _put(draft: Path, target: Path) -> None:
-    # Neither of these replaces a file, unlike a rename alone.
+    # Unlike a rename, neither of these replaces an existing file.
     try:
         try:
             target.hardlink_to(draft)
@@ -77,14 +77,14 @@ def _put(draft: Path, target: Path) -> None:
 
 
 def _there_already(target: Path) -> BackupError:
-    return BackupError(f"{target} is there already, and is not overwritten.")
+    return BackupError(f"{target} exists already and is not overwritten.")
 
 
 def _fill(tar: tarfile.TarFile, source: Installation, snapshot: Path) -> None:
     files: dict[str, FileEntry] = {}
     lost: set[str] | None = None
-    # A picture that is replaced meanwhile is missing. The next snapshot names its successor. Names
-    # are never used again, so a file that is in the tar is not added twice.
+    # A picture that is replaced meanwhile is missing; the next snapshot names the new one. Names
+    # are never used again, so a file in the tar need not be added twice.
     for _ in range(ROUNDS_MAX):
         _take_snapshot(source.database, snapshot)
         named = _pictures_in(snapshot) if source.pictures else set()
@@ -96,7 +96,7 @@ def _fill(tar: tarfile.TarFile, source: Installation, snapshot: Path) -> None:
     entries = {
         name: entry
         for name, entry in files.items()
-        if name in named_files  # what else is in the tar was replaced meanwhile
+        if name in named_files  # others in the tar were replaced meanwhile
     }
     with snapshot.open("rb") as file:
         entries[DATABASE] = _add(tar, DATABASE, file)
@@ -117,7 +117,7 @@ def _take_snapshot(database: Path, copy: Path) -> None:
     copy.unlink(missing_ok=True)
     try:
         with closing(open_database(database)) as connection:
-            # One statement sees one state, and no writer has to wait for it.
+            # A single statement sees one state, and no writer has to wait for it.
             connection.execute("VACUUM INTO ?", (str(copy),))
     except sqlite3.Error as error:
         raise BackupError(f"The database {database} cannot be read: {error}.") from error

@@ -1,6 +1,6 @@
 """Copies one database into another of either kind: every row of every table, or nothing.
 
-It knows tables, not what they mean: it copies whatever `db.metadata` has.
+It does not know what the tables mean: it copies all of `db.metadata`.
 """
 
 import hashlib
@@ -25,11 +25,11 @@ class CopyError(Exception):
 
 @dataclass(frozen=True)
 class Copied:
-    """What was copied.
+    """The result of a copy.
 
     Attributes:
-        tables: How many rows of each.
-        is_outdated: Whether somebody has added to the source meanwhile.
+        tables: The number of rows of each table.
+        is_outdated: Whether rows were added to the source meanwhile.
     """
 
     tables: dict[str, int]
@@ -37,26 +37,25 @@ class Copied:
 
 
 def rows_in(source: Engine) -> int:
-    """Return how many rows will be copied."""
+    """Return the number of rows that will be copied."""
     with _snapshot(source) as connection:
         return sum(_counts(connection).values())
 
 
 def copy_database(source: Engine, target: Engine, progress: Callable[[int], object]) -> Copied:
-    """Copy all rows, with their ids, into a database that has none, in one transaction.
+    """Copy all rows, with their ids, into an empty database, in one transaction.
 
-    Missing tables are created. Ids of deleted rows are not used again in the target either. All
-    rows are read back and compared before the transaction is committed.
+    Missing tables are created. Ids of deleted rows are not used again in the target. All rows are
+    read back and compared before the commit.
 
     Args:
-        source: It is read as it is at one moment, also while somebody writes to it.
-        target: An empty database, or one with the tables of this release and nothing in them.
-        progress: It gets numbers of rows, each row once when it is copied and once when it is
-            compared.
+        source: The database to copy. It is read in the state of one moment.
+        target: A database without tables, or with empty tables of this release.
+        progress: Called with numbers of rows. Each row counts twice: copied, then compared.
 
     Raises:
         CopyError: Nothing was copied.
-        SQLAlchemyError: Nothing was copied either.
+        SQLAlchemyError: Nothing was copied.
     """
     with _snapshot(source) as reader, writing(target) as writer:
         _check_source(reader)
@@ -68,10 +67,10 @@ def copy_database(source: Engine, target: Engine, progress: Callable[[int], obje
         }
         for table, digest in digests.items():
             if _digest(_rows(writer, table), progress) != digest:
-                raise CopyError(f"What was written to {table.name} is not what was read.")
+                raise CopyError(f"The rows in the copy of {table.name} differ from the original.")
         _set_last_ids(writer, marks[1])
         if _last_ids(writer) != marks[1]:
-            raise CopyError("The next ids of the target could not be set.")
+            raise CopyError("The sequences of the target could not be set.")
     with _snapshot(source) as reader:
         is_outdated = (_counts(reader), _last_ids(reader)) != marks
     return Copied(marks[0], is_outdated)
@@ -79,7 +78,7 @@ def copy_database(source: Engine, target: Engine, progress: Callable[[int], obje
 
 @contextmanager
 def _snapshot(engine: Engine) -> Iterator[Connection]:
-    # All reads see one state, and nobody has to wait with a write.
+    # All reads see one state, and no writer has to wait.
     level = "" if engine.dialect.name == "sqlite" else "ISOLATION LEVEL REPEATABLE READ"
     with reading(engine) as connection:
         connection.exec_driver_sql(f"BEGIN {level}")
@@ -138,7 +137,7 @@ def _copied(reader: Connection, writer: Connection, table: Table) -> Iterator[Se
 
 
 def _digest(parts: Iterable[Sequence[Row[Any]]], progress: Callable[[int], object]) -> int:
-    # The sum of the rows' digests, because databases sort texts differently.
+    # Sums of the rows' digests, because the databases sort texts differently.
     total = 0
     for rows in parts:
         for row in rows:
@@ -149,15 +148,15 @@ def _digest(parts: Iterable[Sequence[Row[Any]]], progress: Callable[[int], objec
 
 
 def _comparable(value: Any) -> Any:
-    # The same moment may carry different objects for UTC.
+    # Equal times may have different objects for UTC.
     return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
 
 
-# Ids that were drawn
+# Sequences
 
 
 def _last_ids(connection: Connection) -> dict[str, int]:
-    """Return the highest id of each table, also where its row was deleted."""
+    """Return the highest id of each table, including deleted rows."""
     return {
         table.name: max(
             _last_drawn(connection, table),
@@ -194,7 +193,7 @@ def _set_last_ids(connection: Connection, last_ids: dict[str, int]) -> None:
 
 
 def _sequence(connection: Connection, table: Table) -> str | None:
-    (column,) = table.primary_key  # one, where the database draws it
+    (column,) = table.primary_key  # tables with generated ids have one
     query = text("SELECT pg_get_serial_sequence(:table, :column)")
     name: str | None = connection.scalar(query, {"table": table.name, "column": column.name})
     return name

@@ -1,6 +1,6 @@
-"""Reads people out of a dump of Django's users: CSV, or the JSON that `dumpdata` writes.
+"""Reads users from a dump of a Django project: CSV, or the JSON that `dumpdata` writes.
 
-Pure: bytes in, people and refusals out. Its own sentences are for operators, who read English.
+Pure: bytes in, users and refusals out. Its sentences are for operators, in English.
 """
 
 import csv
@@ -33,18 +33,18 @@ _BLANK = re.compile(r"\s*")
 
 
 class UnreadableDump(Exception):
-    """The file as a whole is none that can be read; the text says why."""
+    """The file cannot be read; the text says why."""
 
 
 class Place(NamedTuple):
-    """Where somebody stands in the file: the line where the record begins, and its number."""
+    """The place of a record in the file: its first line, and its number."""
 
     line: int
     record: int
 
 
 class Refusal(NamedTuple):
-    """Why somebody cannot be taken over."""
+    """Why a user cannot be imported."""
 
     place: Place
     username: str
@@ -57,15 +57,15 @@ def _moment(value: Any) -> datetime:
         moment = datetime.fromisoformat(value)
         moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     except (TypeError, ValueError, OverflowError):
-        raise RefusedField("This is no time such as 2024-12-12T10:00:00Z.") from None
+        raise RefusedField("This is not a time such as 2024-12-12T10:00:00Z.") from None
     return moment.replace(microsecond=0)
 
 
 class DjangoUser(Body):
-    """A row of `auth_user`, as far as we have a use for it.
+    """The columns of `auth_user` that are imported.
 
     Attributes:
-        password: The encoded hash; without one its owner is invited to choose a password.
+        password: The encoded hash; empty: its owner gets a link to choose a password.
     """
 
     username: Annotated[NameText, AfterValidator(normal_username)]
@@ -80,18 +80,18 @@ class DjangoUser(Body):
 
     @property
     def is_admin(self) -> bool:
-        """Whether it was somebody whom Django REST Framework calls an administrator."""
+        """Whether the user is an administrator in Django: superuser or staff."""
         return self.is_superuser or self.is_staff
 
 
 @dataclass
 class Dump:
-    """What was found in a file.
+    """The contents of a file.
 
     Attributes:
-        users: Those who could be taken over, with their places.
-        refusals: Why others cannot; nobody stands in both.
-        skipped: How many records of other Django models there were.
+        users: The users who can be imported, with their places.
+        refusals: The users who cannot, with the reasons.
+        skipped: The number of records of each other Django model.
     """
 
     users: list[tuple[Place, DjangoUser]] = field(default_factory=list)
@@ -100,10 +100,10 @@ class Dump:
 
 
 def read_dump(data: bytes) -> Dump:
-    """Read a CSV file with a line of column names, a JSON array, or JSON lines.
+    """Parse a CSV file with a line of column names, a JSON array, or JSON lines.
 
     Raises:
-        UnreadableDump: It is none of them.
+        UnreadableDump: It is none of these.
     """
     try:
         text = data.decode("utf-8-sig")
@@ -136,7 +136,7 @@ def _take(dump: Dump, seen: dict[tuple[str, str], Place], place: Place, record: 
     for name in ("username", "email"):
         first = seen.setdefault((name, folded(getattr(user, name))), place)
         if first != place:
-            sentence = f"The same stands in line {first.line} (record {first.record})."
+            sentence = f"The same value is in line {first.line} (record {first.record})."
             repeats.append(Refusal(place, user.username, name, sentence))
     dump.refusals += repeats
     if not repeats:
@@ -146,8 +146,8 @@ def _take(dump: Dump, seen: dict[tuple[str, str], Place], place: Place, record: 
 def _users_of(
     records: list[tuple[int, Any]], skipped: Counter[str]
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    # `dumpdata` wraps each row, and has other tables too. A project with a user model of its own
-    # calls it otherwise; then whatever has a name and a password is one.
+    # `dumpdata` wraps each row and writes other tables too. A project with its own user model has
+    # another name for it: there a record with a name and a password counts as a user.
     has_usual_model = any(_model_of(record) == _USER_MODEL for _, record in records)
     for line, record in records:
         model = _model_of(record)
@@ -184,16 +184,18 @@ def _csv_records(text: str) -> Iterator[tuple[int, dict[str, str]]]:
             )
         line = rows.line_num + 1
         for row in rows:
-            # An empty cell is one that says nothing.
+            # An empty cell means: no value.
             yield line, {name: cell for name, cell in row.items() if cell}
             line = rows.line_num + 1
     except csv.Error as error:
-        raise UnreadableDump(f"What begins in line {line} is not CSV: {error}.") from None
+        raise UnreadableDump(
+            f"The record that begins in line {line} is not valid CSV: {error}."
+        ) from None
 
 
 def _json_records(text: str) -> Iterator[tuple[int, Any]]:
-    # One after the other, because the standard library's decoder tells no one where a value
-    # inside of another began.
+    # Decode one value after the other: the standard library does not tell where a nested value
+    # begins.
     decode = json.JSONDecoder().raw_decode
     position = _after_blanks(text, 0)
     is_array = text[position] == "["
@@ -205,14 +207,16 @@ def _json_records(text: str) -> Iterator[tuple[int, Any]]:
             value, position = decode(text, position)
         except (ValueError, RecursionError):
             raise UnreadableDump(
-                f"What begins in line {line} is not valid JSON; is the file whole?"
+                f"The record that begins in line {line} is not valid JSON; is the file complete?"
             ) from None
         yield line, value
         position = _after_blanks(text, position)
         if is_array and text[position : position + 1] == ",":
             position = _after_blanks(text, position + 1)
     if is_array and text[position:].rstrip() != "]":
-        raise UnreadableDump("The JSON array does not end where the file does; is the file whole?")
+        raise UnreadableDump(
+            "The JSON array does not end where the file ends; is the file complete?"
+        )
 
 
 def _after_blanks(text: str, position: int) -> int:

@@ -1,4 +1,4 @@
-"""`/healthz` tells whether the process lives, `/readyz` whether it can serve."""
+"""`/healthz`: the process runs. `/readyz`: it can serve requests."""
 
 from typing import Literal
 
@@ -19,7 +19,7 @@ bp = Blueprint("health", __name__)
 
 
 class NotMigrated(ApiError):
-    """The tables are those of an earlier release, or there are none."""
+    """The tables belong to an earlier release, or there are none."""
 
     status = 503
     code = "not_migrated"
@@ -27,7 +27,7 @@ class NotMigrated(ApiError):
 
 
 class WrongEncoding(ApiError):
-    """PostgreSQL does not keep the texts of this database in UTF-8."""
+    """The encoding of this PostgreSQL database is not UTF-8."""
 
     status = 503
     code = "database_encoding"
@@ -38,7 +38,7 @@ class WrongEncoding(ApiError):
 
 
 class Draining(TemporarilyUnavailable):
-    """The process is about to stop."""
+    """The process is stopping."""
 
     code = "draining"
     detail = _("The server is stopping.")
@@ -49,14 +49,14 @@ class StatusOut(BaseModel):
 
 
 def check_tables() -> None:
-    """Check that the database is there, with tables that this release can use.
+    """Check that the database is available and this release can use its tables.
 
-    Those of a later release will do: a migration leaves the release before it running.
+    Tables of a later release are usable too: migrations keep them usable for the release before.
 
     Raises:
-        DatabaseUnavailable: It is away.
-        NotMigrated: The tables are those of an earlier release.
-        WrongEncoding: It cannot keep every text.
+        DatabaseUnavailable: It is not available.
+        NotMigrated: The tables belong to an earlier release.
+        WrongEncoding: Its encoding is not UTF-8.
     """
     try:
         with reading() as connection:
@@ -72,7 +72,7 @@ def check_tables() -> None:
 @bp.get("/healthz")
 @returns(StatusOut)
 def show_life() -> Response:
-    """Answer while the process lives."""
+    """Respond 200 while the process runs."""
     return json_response({"status": "ok"})
 
 
@@ -80,7 +80,7 @@ def show_life() -> Response:
 @returns(StatusOut)
 @documents_error(DatabaseUnavailable, NotMigrated, WrongEncoding, Draining)
 def show_readiness() -> Response:
-    """Answer 200 while requests can be served, 503 with the cause while they cannot."""
+    """Respond 200 if requests can be served, otherwise 503 with the cause."""
     realtime = services().realtime
     if realtime.is_stopping:
         raise Draining

@@ -1,12 +1,12 @@
-"""`/metrics`: what Prometheus is told, summed over the workers of one machine.
+"""`/metrics` for Prometheus, summed over the workers of one machine.
 
-Each worker keeps its numbers in files of its own, which `prometheus_client` maps into memory;
-whichever worker is asked reads the files of all. Requests are counted there directly. What
-happens per message is counted by its owners in plain numbers, at a twentieth of the price, and
-written down once a second: a worker that is killed takes its last second along.
+Each worker has its own files, which `prometheus_client` maps into memory; the worker that gets the
+request reads the files of all. Requests are counted there directly. Messages are counted in plain
+numbers by the parts that handle them, which costs a twentieth, and written to the files once a
+second: a worker that is killed loses its last second.
 
-A worker's files are named after its place and not its pid: who takes the place of a dead one
-goes on counting where it stopped, and restarts leave nothing behind.
+A worker's files are named by its place and not by its pid: a worker that replaces a dead one
+continues its counters, and restarts leave no files behind.
 """
 
 import os
@@ -48,12 +48,12 @@ PUBLISH_SECONDS = 1.0
 FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
 PLACE = os.environ.get("BESEDA_WORKER", "1")
 
-# Fewer buckets than usual: each is a line for each route, read by every scrape.
+# Fewer buckets than usual: each bucket is a line for each route in every scrape.
 _REQUEST_SECONDS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0)
 _BATCH_MESSAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _LATE_SECONDS = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5)
 
-# What a client may make up counts as "other", or it could make up any number of series.
+# Other methods count as "other": a client could invent any number, and each would be a series.
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _OUR_CODES = {each.code for each in vars(closing).values() if isinstance(each, closing.Close)}
 _CODES = _OUR_CODES | {1005, 1006}
@@ -64,24 +64,28 @@ if FOLDER:
 
 
 class Metrics:
-    """The numbers of one worker, as Prometheus knows them."""
+    """The metrics of one worker."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._published: dict[object, float] = {}
 
-        # Requests. To find a number by its labels takes longer than to count, hence the caches.
+        # Requests. Finding a metric by its labels takes longer than counting, hence the caches.
         requests = self._counter(
-            "requests", "Requests answered; 101 is a WebSocket.", "route", "method", "status"
+            "requests", "Responses; 101 is a WebSocket.", "route", "method", "status"
         )
         self._requests_of = cache(requests.labels)
         request_seconds = self._histogram(
-            "request_seconds", "Time to answer.", _REQUEST_SECONDS, "route", "method"
+            "request_seconds",
+            "Time from a request to its response.",
+            _REQUEST_SECONDS,
+            "route",
+            "method",
         )
         self._request_seconds_of = cache(request_seconds.labels)
         # Messages
         self._batches = self._histogram(
-            "batch_messages", "Messages stored by one transaction.", _BATCH_MESSAGES
+            "batch_messages", "Messages stored in one transaction.", _BATCH_MESSAGES
         )
         self._store_seconds = self._counter("store_seconds", "Time spent in such transactions.")
         self._sequence_waits = self._counter(
@@ -92,12 +96,12 @@ class Metrics:
         )
         self._stored = self._counter("messages_stored", "Messages committed.")
         self._repeated = self._counter(
-            "messages_repeated", "Messages that were stored already, by their client_id."
+            "messages_repeated", "Messages that had been stored before, with the same client_id."
         )
         self._refused = self._counter(
             "messages_refused", "Messages whose senders were told an error.", "code"
         )
-        self._waiting = self._gauge("messages_waiting", "Messages that wait to be stored.")
+        self._waiting = self._gauge("messages_waiting", "Messages waiting to be stored.")
         self._delivered = self._counter(
             "messages_delivered", "Messages sent to live sockets, once for each."
         )
@@ -105,14 +109,15 @@ class Metrics:
             "messages_replayed", "Messages sent to sockets that resumed after an absence."
         )
         self._filled = self._counter(
-            "messages_filled", "Messages read because no publication brought them in time."
+            "messages_filled",
+            "Messages read from the database because no publication came in time.",
         )
         self._reconciled = self._counter(
             "reconciled_rooms", "Rooms in which the database was ahead of the publications."
         )
         # Streams
         self._streams = self._gauge("streams_open", "Open streams, among the open WebSockets.")
-        self._polls = self._gauge("polls_waiting", "Long-poll requests that wait for an event.")
+        self._polls = self._gauge("polls_waiting", "Long-poll requests waiting for an event.")
         self._events_delivered = self._counter(
             "events_delivered", "Events sent to live streams, counted per stream."
         )
@@ -120,47 +125,47 @@ class Metrics:
             "events_replayed", "Events sent to streams that resumed after an absence."
         )
         self._events_filled = self._counter(
-            "events_filled", "Events read because no publication brought them, or could."
+            "events_filled", "Events read from the database because no publication brought them."
         )
         self._feed_reconciled = self._counter(
             "reconciled_feeds", "Times when the database was ahead of the publications to streams."
         )
         self._resets = self._counter(
-            "stream_resets", "Streams that had missed more than they wanted to have replayed."
+            "stream_resets", "Streams that had missed more events than they allowed to replay."
         )
         self._signals = self._counter(
-            "signals", "Signs of typing and presence to streams, by what became of them.", "outcome"
+            "signals", "Signals of typing and presence to streams, by outcome.", "outcome"
         )
         self._notifications = self._counter(
             "notifications",
-            "Notifications to browsers (Web Push), by what became of them.",
+            "Notifications to browsers (Web Push), by outcome.",
             "outcome",
         )
         self._notifications_waiting = self._gauge(
-            "notifications_waiting", "Notifications that wait for a push service."
+            "notifications_waiting", "Notifications waiting for a push service."
         )
         # Sockets
         self._sockets = self._gauge("sockets_open", "Open WebSockets.")
         self._closes = self._counter("socket_closes", "Closed WebSockets.", "code", "by")
-        # What it stands on
+        # Database, bus, workers
         self._bus_is_healthy = self._gauge(
             "bus_healthy",
-            "1 while every worker gets the publications of the others.",
+            "1 if every worker receives the publications of the others.",
             mode="livemin",
         )
         self._connections = self._gauge(
-            "database_connections", "Pooled connections, by what they do.", "state"
+            "database_connections", "Pooled connections, by state.", "state"
         )
         self._connections_max = self._gauge(
-            "database_connections_max", "Pooled connections that there may be."
+            "database_connections_max", "The maximum of pooled connections."
         )
-        self._workers = self._gauge("workers", "Workers that serve.")
+        self._workers = self._gauge("workers", "Workers that serve requests.")
         self._loop_late = self._histogram(
-            "loop_late_seconds", "How late event loops came back to a timer.", _LATE_SECONDS
+            "loop_late_seconds", "How late timers of the event loops fired.", _LATE_SECONDS
         )
-        self._errors = self._counter("errors_logged", "Lines of the log that are errors.")
+        self._errors = self._counter("errors_logged", "Errors in the log.")
 
-        # What an alert waits for is there from the start: a first 1 out of nothing is no increase.
+        # Create the series of alerts now: Prometheus sees no increase when a series appears as 1.
         for code in sorted(_OUR_CODES):
             self._closes.labels(code, "server")
         for outcome in Outcome:
@@ -186,7 +191,7 @@ class Metrics:
         )
 
     def start(self, app: Flask) -> None:
-        """Write down once a second what is counted in plain numbers."""
+        """Write the plain numbers to the files, once a second."""
         threading.Thread(
             target=self._publish_forever, args=(app,), name="metrics", daemon=True
         ).start()
@@ -199,7 +204,7 @@ class Metrics:
             self._loop_late.observe(max(0.0, monotonic() - due))
 
     def publish(self, app: Flask) -> None:
-        """Write down what has been counted so far."""
+        """Write the plain numbers to the files."""
         realtime = services(app).realtime
         writer = services(app).writer
         handler: logs.Handler = services(app).log_handler
@@ -260,7 +265,7 @@ class Metrics:
         return news
 
     def note_request(self, response: Response) -> Response:
-        """Count a request; to be called after each."""
+        """Count a request, after its response is made."""
         route = request.url_rule.rule if request.url_rule else "none"
         method = request.method if request.method in _METHODS else "other"
         status = status_of(response)
@@ -270,7 +275,7 @@ class Metrics:
         return response
 
     def text(self) -> bytes:
-        """Return the numbers of all workers, in the text format of Prometheus."""
+        """Return the metrics of all workers, in the text format of Prometheus."""
         if FOLDER is None:
             return generate_latest(self._registry)
         return threads.run("metrics", _text_of_all, FOLDER)

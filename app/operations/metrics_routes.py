@@ -13,9 +13,9 @@ bp = Blueprint("metrics", __name__)
 
 
 @bp.get("/metrics")
-@undocumented("for an operator's Prometheus, where there is a token for it")
+@undocumented("for an operator's Prometheus, if METRICS_TOKEN is set")
 def show_metrics() -> Response:
-    """Show the numbers to whoever has the token for them."""
+    """Return the metrics to a client with the token for them."""
     token = bearer_token(request.headers)
     if token is None:
         raise NotAuthenticated
@@ -28,7 +28,7 @@ def show_metrics() -> Response:
 
 
 def init_app(app: Flask) -> None:
-    """Let an application count, and show it to whoever has the token, if there is one."""
+    """Count the requests of an application, and serve `/metrics` if `METRICS_TOKEN` is set."""
     app.after_request(services(app).metrics.note_request)
     if services(app).config.METRICS_TOKEN is not None:
         app.register_blueprint(bp)

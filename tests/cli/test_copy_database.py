@@ -237,7 +237,7 @@ def test_what_the_target_changes_is_found_before_it_is_committed(
     done = copy(old, postgresql)
 
     assert done.exit_code == 1
-    assert "written to messages is not what was read" in done.output
+    assert "copy of messages differ" in done.output
     assert not any(content(services(target).engine).values())
 
 

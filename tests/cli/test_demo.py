@@ -86,7 +86,7 @@ def test_demo_joins_nobody_who_is_there_already(app: Flask, client: FlaskClient)
     done = app.test_cli_runner().invoke(args=["demo"])
 
     assert done.exit_code == 1
-    assert "1 users already" in done.output
+    assert "this one has 1 users" in done.output
     assert demo.BESIDE in done.output
     assert demo.BESIDE in (ROOT / "README.md").read_text()
     assert client.get("/profiles/api/posts/", headers=log_in(client)).json == []

@@ -105,7 +105,7 @@ def test_one_who_is_refused_keeps_everybody_out(
     assert (
         "line 3 (record 2, 'bob'), username: A user with this name already exists." in plain.output
     )
-    assert "3 cannot be imported, so nobody was." in plain.output
+    assert "3 users cannot be imported, so none was." in plain.output
     report = json.loads(for_programs.output)
     assert report["imported"] == 0
     assert [(each["line"], each["field"]) for each in report["refused"]] == [

@@ -205,7 +205,7 @@ def test_key_of_the_environment_is_neither_backed_up_nor_replaced(
     with tarfile.open(file) as tar:
         assert "jwt_secret_key" not in tar.getnames()
     assert restored.exit_code == 0
-    assert "JWT_SECRET_KEY is set and holds" in restored.output
+    assert "JWT_SECRET_KEY is set and stays" in restored.output
     assert not given_key.exists()
 
 
@@ -260,7 +260,7 @@ def test_nothing_that_was_acknowledged_is_missing_from_a_backup_made_under_load(
         load.wait_until_live(3)
     assert made.exit_code == 0, made.output
     assert while_served.exit_code == 1
-    assert "Stop the server" in while_served.output
+    assert "First stop the server" in while_served.output
     assert load.problems() == []
 
     restored = run(of_new, "restore", file)
@@ -422,10 +422,10 @@ PROMOTE = "BEGIN UPDATE users SET is_admin = 1 WHERE id = NEW.id; END"
         (replace_picture(type=tarfile.LNKTYPE), "there is no media/"),
         (replace_picture(type=tarfile.FIFOTYPE), "there is no media/"),
         (replace_picture(pax_headers=SPARSE), "there is no media/"),
-        (cut_short, "not whole"),
-        (flip_a_bit, "is not what was written"),
-        (lambda file: file.write_bytes(b""), "no backup"),
-        (lambda file: file.write_text("not a tar" * 1000), "no backup"),
+        (cut_short, "not complete"),
+        (flip_a_bit, "is wrong"),
+        (lambda file: file.write_bytes(b""), "not a backup"),
+        (lambda file: file.write_text("not a tar" * 1000), "not a backup"),
         (
             lambda file: rewritten(file, lambda files: files.pop("manifest.json")),
             "no manifest.json",
@@ -434,7 +434,7 @@ PROMOTE = "BEGIN UPDATE users SET is_admin = 1 WHERE id = NEW.id; END"
         (forge(tables={"users": 5}), "not the one that its manifest describes"),
         (forge(revision="9999"), "not the one that its manifest describes"),
         (forge(format=2), "cannot be understood"),
-        (smuggle, "none of ours"),
+        (smuggle, "does not belong"),
     ],
 )
 def test_backup_that_is_damaged_changes_nothing(

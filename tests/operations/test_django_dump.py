@@ -137,8 +137,8 @@ def test_every_refusal_says_where_and_why(app: Flask) -> None:
     assert said[2, "email"] == "This is not an e-mail address."
     assert said[2, "password"].startswith("This is not a hash of Django's")
     assert said[3, "email"] == "This field may not be blank."
-    assert said[4, "date_joined"] == "This is no time such as 2024-12-12T10:00:00Z."
-    assert said[7, "username"] == "The same stands in line 1 (record 1)."
+    assert said[4, "date_joined"] == "This is not a time such as 2024-12-12T10:00:00Z."
+    assert said[7, "username"] == "The same value is in line 1 (record 1)."
     assert "look alike" in said[10, "username"]
     assert all(HASH not in sentence for sentence in said.values())
 
@@ -162,10 +162,10 @@ def test_lines_are_counted_as_an_editor_does(app: Flask) -> None:
         (b"username,password\nann,x\n", "no email"),
         (b"\xff\xfe", "Line 1 is not UTF-8"),
         (b"username\n\n\xe9", "Line 3 is not UTF-8"),
-        (b'username,email,password\n"ann', "line 2 is not CSV"),
-        (b"[", "is the file whole"),
-        (b"[]x", "is the file whole"),
-        (json.dumps([record("ann")])[:-1].encode(), "is the file whole"),
+        (b'username,email,password\n"ann', "line 2 is not valid CSV"),
+        (b"[", "is the file complete"),
+        (b"[]x", "is the file complete"),
+        (json.dumps([record("ann")])[:-1].encode(), "is the file complete"),
         (json.dumps([record("ann"), record("bob")])[:-9].encode(), "line 1 is not valid JSON"),
         (lines(record("ann"), record("bob"))[:-9], "line 2 is not valid JSON"),
         (b'{"a":' * 100_000, "line 1 is not valid JSON"),
