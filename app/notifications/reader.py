@@ -79,7 +79,7 @@ class Lease:
             The id up to which everything is settled; None if another worker reads.
         """
         told_to = self._take(connection)
-        if told_to is None and self._make_row(connection):
+        if told_to is None and begin(connection):
             told_to = self._take(connection)
         return told_to
 
@@ -95,10 +95,15 @@ class Lease:
         told_to: int | None = connection.scalar(_TAKE[connection.dialect.name], {"me": self._me})
         return told_to
 
-    def _make_row(self, connection: Connection) -> bool:
-        # What was said before anybody could be notified is of no interest.
-        values = {"told_to": newest_id(connection), "holder": "", "held_until": 0}
-        return insert_once(connection, PushState, id=_ROW, **values) is not None
+
+def begin(connection: Connection) -> bool:
+    """Begin to notify with the next message, if that has not begun yet.
+
+    Returns:
+        Whether it begins now.
+    """
+    values = {"told_to": newest_id(connection), "holder": "", "held_until": 0}
+    return insert_once(connection, PushState, id=_ROW, **values) is not None
 
 
 def is_needed(connection: Connection) -> bool:

@@ -8,6 +8,7 @@ from app.accounts.models import Session
 from app.database.transactions import insert_once, writing
 from app.notifications.models import PushSubscription
 from app.notifications.push_service import Browser
+from app.notifications.reader import begin
 
 DEVICES_MAX = 10  # of one user; a new one beyond that takes the place of the oldest
 
@@ -26,6 +27,7 @@ def subscribe(user_id: int, session_id: int, browser: Browser) -> bool:
         Whether it is new to this user.
     """
     with writing() as connection:
+        begin(connection)
         gone = connection.execute(
             delete(PushSubscription)
             .where(PushSubscription.endpoint == browser.endpoint)

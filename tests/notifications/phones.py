@@ -83,9 +83,9 @@ class Phone:
             )
         )
 
-    def wait(self, count: int = 1) -> list[dict[str, Any]]:
+    def wait(self, count: int = 1, seconds: float = SECONDS) -> list[dict[str, Any]]:
         """Wait until so many notifications are there, and return them."""
-        until = monotonic() + SECONDS
+        until = monotonic() + seconds
         while len(self.requests()) < count:
             assert monotonic() < until, f"{self.path}: {len(self.requests())} of {count} came"
             sleep(0.02)

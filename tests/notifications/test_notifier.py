@@ -101,6 +101,21 @@ def test_reader_of_a_room_is_notified_of_what_was_not_read(
     assert [each.path for each in service.pushed] == ["/bob"]  # the author knows it
 
 
+def test_message_right_after_the_first_subscription_counts(
+    team: Team, notifier: Notifier, service: PushService
+) -> None:
+    ann, bob = team.people(2)
+    room = ann.room_with(bob)
+    ann.say(room, "too early")
+    phone = service.phone("/bob")
+    subscribe(bob, phone)
+    ann.say(room, "hello")
+
+    look(notifier)
+
+    assert [each["body"] for each in phone.wait()] == ["hello"]
+
+
 def test_group_is_named_and_does_not_wake_a_phone(
     team: Team, notifier: Notifier, service: PushService
 ) -> None:
