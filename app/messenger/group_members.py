@@ -32,7 +32,7 @@ from app.messenger.models import Room, RoomMember
 from app.social.blocks import Blocked, is_blocked
 
 
-class LastAdmin(ApiError):
+class LastGroupAdmin(ApiError):
     """A group with members always has an administrator."""
 
     status = 409
@@ -137,9 +137,9 @@ def change_role(member: Membership, username: str, role: str) -> Mapping[str, An
 
     Raises:
         RoomNotFound: The caller is no member any more.
-        NotAGroup, NotAdmin: The caller may not.
+        NotAGroup, NotGroupAdmin: The caller may not.
         MemberNotFound: There is no such member.
-        LastAdmin: It would leave the group without an administrator.
+        LastGroupAdmin: It would leave the group without an administrator.
     """
     with writing() as connection:
         check_admin(member, lock_membership(connection, member))
@@ -149,7 +149,7 @@ def change_role(member: Membership, username: str, role: str) -> Mapping[str, An
         changes: list[Change] = []
         if place.role != role:
             if role != "admin" and _admins(places) == {user_id}:
-                raise LastAdmin
+                raise LastGroupAdmin
             changes = [
                 lambda number: set_place(member.room_id, user_id, role=role, changed_id=number),
                 lambda number: set_room(member.room_id, changed_id=number),
@@ -166,7 +166,7 @@ def remove_member(member: Membership, username: str) -> None:
 
     Raises:
         RoomNotFound: The caller is no member any more.
-        NotAGroup, NotAdmin: The caller may not.
+        NotAGroup, NotGroupAdmin: The caller may not.
         MemberNotFound: There is no such member.
     """
     with writing() as connection:

@@ -23,8 +23,8 @@ from app.media.avatar_uploads import (
 )
 from app.messenger import chats, group_members, groups
 from app.messenger.chat_routes import ROOM_NAME
-from app.messenger.group_members import LastAdmin, MemberNotFound
-from app.messenger.groups import GroupFull, NotAdmin, NotAGroup, TooManyRooms
+from app.messenger.group_members import LastGroupAdmin, MemberNotFound
+from app.messenger.groups import GroupFull, NotAGroup, NotGroupAdmin, TooManyRooms
 from app.messenger.members import Membership, RoomNotFound, require_member
 from app.messenger.schemas import ChatOut, GroupIn, MemberOut, RoleIn, RoomChangeIn
 from app.services import services
@@ -73,7 +73,7 @@ def show_room(room_name: str) -> Response:
 @takes(RoomChangeIn, max_bytes=UPLOAD_BYTES)
 @returns(ChatOut)
 @documents_path(**ROOM_NAME)
-@documents_error(RoomNotFound, NotAGroup, NotAdmin, StorageUnavailable, Overloaded)
+@documents_error(RoomNotFound, NotAGroup, NotGroupAdmin, StorageUnavailable, Overloaded)
 def change_room(room_name: str, body: RoomChangeIn) -> Response:
     """Change title, history or picture of a group, or whether the caller hears of a room."""
     member = _member(room_name)
@@ -128,7 +128,7 @@ def add_member(room_name: str, body: UsernameIn) -> Response:
 @returns(MemberOut)
 @documents_path(**ROOM_NAME)
 @documents_path(**_USERNAME)
-@documents_error(RoomNotFound, MemberNotFound, NotAGroup, NotAdmin, LastAdmin)
+@documents_error(RoomNotFound, MemberNotFound, NotAGroup, NotGroupAdmin, LastGroupAdmin)
 def change_member(room_name: str, username: str, body: RoleIn) -> Response:
     """Appoint an administrator of a group, or take the appointment back."""
     return json_response(group_members.change_role(_member(room_name), username, body.role))
@@ -139,7 +139,7 @@ def change_member(room_name: str, username: str, body: RoleIn) -> Response:
 @returns(None, 204)
 @documents_path(**ROOM_NAME)
 @documents_path(**_USERNAME)
-@documents_error(RoomNotFound, MemberNotFound, NotAGroup, NotAdmin)
+@documents_error(RoomNotFound, MemberNotFound, NotAGroup, NotGroupAdmin)
 def remove_member(room_name: str, username: str) -> Response:
     """Remove somebody from a group, or leave it."""
     group_members.remove_member(_member(room_name), username)

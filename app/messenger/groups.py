@@ -31,7 +31,7 @@ class NotAGroup(ApiError):
     detail = _("This chat is not a group.")
 
 
-class NotAdmin(ApiError):
+class NotGroupAdmin(ApiError):
     """Only administrators of the group may do that."""
 
     status = 403
@@ -204,7 +204,7 @@ def change_room(member: Membership, values: Mapping[str, Any]) -> str | None:
     Raises:
         RoomNotFound: The caller is no member any more.
         NotAGroup: It is a room of two, and more than `muted` is to be changed.
-        NotAdmin: The caller is none, and more than `muted` is to be changed.
+        NotGroupAdmin: The caller is none, and more than `muted` is to be changed.
     """
     of_room = {name: value for name, value in values.items() if name != "muted"}
     changes: list[Change] = []
@@ -243,12 +243,12 @@ def check_admin(member: Membership, role: str) -> None:
 
     Raises:
         NotAGroup: It is a room of two.
-        NotAdmin: They are no administrator.
+        NotGroupAdmin: They are no administrator.
     """
     if member.kind != "group":
         raise NotAGroup
     if role != "admin":
-        raise NotAdmin
+        raise NotGroupAdmin
 
 
 def set_room(room_id: int, **values: Any) -> Any:
