@@ -25,6 +25,12 @@ SOURCES = {
     ]
 }
 
+# Beside them, the files that gunicorn's master loads.
+WITH_SERVER = SOURCES | {
+    name: ast.parse((ROOT / f"{name}.py").read_text(encoding="utf-8"))
+    for name in ("gunicorn.conf", "worker")
+}
+
 
 def imported(module: str) -> set[str]:
     """Return what a module imports, each name with where it comes from: `flask.request`."""
@@ -121,8 +127,6 @@ def test_few_files_stand_at_the_top() -> None:
 
 # Files of more than 300 lines; each is one idea.
 LARGE = {
-    "app/cli/users.py": "the commands of one group",
-    "app/limits/rules.py": "all limits, side by side",
     "app/messenger/writer.py": "one queue, and who is told what became of it",
     "app/messenger/stream.py": "one client of a stream",
     "app/realtime/connection.py": "the state of one socket",
@@ -294,14 +298,95 @@ def test_no_library_is_patched() -> None:
         # the files by the process; ours are named by the worker's place, which outlives it.
         "prometheus_client.values.ValueClass": "the one place where it lets others choose",
     }
-    trees = SOURCES | {"gunicorn.conf": ast.parse((ROOT / "gunicorn.conf.py").read_text())}
     patched = {
         (module, name)
-        for module, tree in trees.items()
+        for module, tree in WITH_SERVER.items()
         for name in written_to(tree)
         if not within(name, *meant)
     }
     assert not patched
+
+
+# Names with an underscore that their libraries document as public.
+PUBLIC_DESPITE_UNDERSCORE = {
+    "_asdict": "collections.namedtuple, and a row of SQLAlchemy",
+    "_get_current_object": "a LocalProxy of Werkzeug",
+    "_mapping": "a row of SQLAlchemy",
+    "_replace": "collections.namedtuple, and a URL of SQLAlchemy",
+}
+
+
+def test_no_private_attribute_of_a_library_is_used() -> None:
+    used = {
+        (module, ast.unparse(node))
+        for module, tree in WITH_SERVER.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and node.attr.startswith("_")
+        and not node.attr.startswith("__")
+        and node.attr not in PUBLIC_DESPITE_UNDERSCORE
+        and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))
+    }
+    assert not used
+
+
+# The places that depend on attributes of a library that its documentation does not name: five at
+# most. Each is pinned by a test of tests/test_libraries.py, which an update of the library that
+# changes them turns red.
+UNDOCUMENTED = {
+    "app.database.connection": (
+        "psycopg: generators.execute",
+        ["generators"],
+        "a statement named by a digest of its text",
+        "psycopg lets its caller name a prepared statement",
+        "test_psycopg_executes_by_its_generators",
+    ),
+    "app.database.prepared": (
+        "SQLAlchemy: SQLCompiler.positiontup, Engine.dispatch",
+        ["positiontup", "dispatch"],
+        "a small query takes 60 us less than by Connection.execute",
+        "SQLAlchemy executes a compiled statement as fast",
+        "test_sqlalchemy_tells_the_order_of_parameters_and_who_listens",
+    ),
+    "app.messenger.handshake": (
+        "simple_websocket: Server.connected, Server.sock",
+        ["connected"],
+        "realtime reads the socket instead of a thread",
+        "the 101 is written without flask-sock",
+        "test_simple_websocket_leaves_the_socket_alone_when_it_is_not_connected",
+    ),
+    "app.operations.metrics": (
+        "prometheus_client: values.ValueClass",
+        ["ValueClass"],
+        "the files of a worker are named by its place, not by its pid",
+        "the class for multiprocess values is a parameter",
+        "test_prometheus_takes_its_class_for_values_from_a_variable",
+    ),
+    "worker": (
+        "gunicorn: Request.unreader",
+        ["unreader"],
+        "a pipelined request is in the buffer and not in the socket",
+        "gunicorn has a time-out of its own for idle connections",
+        "test_gunicorn_keeps_pipelined_requests_in_its_unreader",
+    ),
+}
+
+
+def test_five_places_at_most_depend_on_undocumented_attributes() -> None:
+    pins = ast.parse((ROOT / "tests/test_libraries.py").read_text(encoding="utf-8"))
+    tests = {node.name for node in pins.body if isinstance(node, ast.FunctionDef)}
+    assert len(UNDOCUMENTED) <= 5
+    for module, (library, names, _why, _until, pin) in UNDOCUMENTED.items():
+        assert pin in tests, f"{library}: no test pins it"
+        for name in names:
+            using = {
+                each
+                for each, tree in WITH_SERVER.items()
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Attribute | ast.Name)
+                and (node.attr if isinstance(node, ast.Attribute) else node.id) == name
+            }
+            assert using == {module}, library
 
 
 @pytest.mark.parametrize("module", sorted(SOURCES))

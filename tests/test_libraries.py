@@ -19,10 +19,20 @@ import pytest
 import simple_websocket
 from flask import Blueprint, Flask
 from gunicorn import glogging
+from gunicorn.config import Config as GunicornConfig
+from gunicorn.http.parser import RequestParser
 from gunicorn.workers.base import Worker
 from gunicorn.workers.ggevent import GeventWorker
+from psycopg import generators
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus, Format
 from redis.connection import Connection
 from redis.utils import HIREDIS_AVAILABLE
+from sqlalchemy import Integer, bindparam, create_engine, event, literal_column
+from sqlalchemy import select as sql_select
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from tests import processes
 from tests.servers import ROOT, START_SECONDS, free_port
@@ -228,3 +238,69 @@ def consume_all(pgconn):
     for _ in range(100):
         pgconn.consume_input()
         time.sleep(0.01)
+
+
+def test_sqlalchemy_tells_the_order_of_parameters_and_who_listens(tmp_path):
+    query = sql_select(literal_column("1")).where(
+        bindparam("b", type_=Integer) > 0, bindparam("a", type_=Integer) > 1
+    )
+    for dialect in (SQLiteDialect_pysqlite(), PGDialect_psycopg(paramstyle="numeric_dollar")):
+        compiled = query.compile(dialect=dialect)
+        assert [name for name in compiled.positiontup if name in ("a", "b")] == ["b", "a"]
+        assert compiled.binds.keys() >= compiled.params.keys() >= {"a", "b"}
+
+    engine = create_engine(f"sqlite:///{tmp_path / 'x.db'}")
+    assert not engine.dispatch.before_cursor_execute  # nobody listens, so nobody is called
+    told = []
+    event.listen(engine, "before_cursor_execute", lambda *args: told.append(args))
+    engine.dispatch.before_cursor_execute("connection", None, "SQL", (), None, False)
+    assert told == [("connection", None, "SQL", (), None, False)]
+
+
+def test_psycopg_executes_by_its_generators(postgresql_url):
+    with psycopg.connect(postgresql_url, autocommit=True) as connection:
+        connection.pgconn.send_prepare(b"ours", b"SELECT $1::int + 1")
+        (prepared,) = connection.wait(generators.execute(connection.pgconn))
+        assert prepared.status == ExecStatus.COMMAND_OK
+
+        adapter = Transformer(connection)
+        values = adapter.dump_sequence([41], [PyFormat.TEXT])
+        connection.pgconn.send_query_prepared(b"ours", values, result_format=Format.BINARY)
+        (result,) = connection.wait(generators.execute(connection.pgconn))
+        adapter.set_pgresult(result)
+        assert adapter.load_rows(0, result.ntuples, tuple) == [(42,)]
+        adapter.set_pgresult(None)
+
+        connection.pgconn.send_prepare(b"wrong", b"SELEKT")
+        (refused,) = connection.wait(generators.execute(connection.pgconn))
+        assert isinstance(error_from_result(refused, "utf-8"), psycopg.errors.SyntaxError)
+
+
+def test_prometheus_takes_its_class_for_values_from_a_variable(tmp_path):
+    program = """
+from prometheus_client import Counter, values
+values.ValueClass = values.MultiProcessValue(lambda: "place-7")
+Counter("asked", "Asked.").inc()
+"""
+    subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+        check=True,
+        timeout=START_SECONDS,
+    )
+    assert [file.name for file in tmp_path.iterdir()] == ["counter_place-7.db"]
+
+
+def test_gunicorn_keeps_pipelined_requests_in_its_unreader():
+    first, second = (f"GET /{name} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for name in ("a", "b"))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(first + second)
+        parser = RequestParser(GunicornConfig(), ours, ("127.0.0.1", 1))
+
+        request = next(parser)
+        assert request.path == "/a"
+        assert request.unreader.take_buffered() == second
+        assert request.unreader.take_buffered() == b""
+        request.unreader.unread(second)
+        assert next(parser).path == "/b"
