@@ -212,7 +212,12 @@ class Config(BaseModel):
         return f"mailto:{self.SMTP_URL.sender}" if self.SMTP_URL else None
 
     def warnings(self, env: Mapping[str, str]) -> Iterator[str]:
-        """Say what will be lost on a platform whose disk is empty after each restart."""
+        """Say what an operator should know: what will be lost, and what is open."""
+        if self.PUSH_ALLOW_PRIVATE:
+            yield (
+                "PUSH_ALLOW_PRIVATE is true: people may have notifications sent to any address that"
+                " this machine reaches. Leave it off where strangers can register."
+            )
         platform = next((name for name in _PLATFORMS if name in env), None)
         if platform is None:
             return

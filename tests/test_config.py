@@ -402,6 +402,13 @@ def test_key_is_kept_where_the_file_system_has_no_hard_links(
     assert [each.name for each in instance.iterdir()] == ["jwt_secret_key"]
 
 
+def test_notifications_to_inner_addresses_are_warned_of() -> None:
+    found = Config.from_env({"JWT_SECRET_KEY": SECRET, "PUSH_ALLOW_PRIVATE": "true"})
+
+    (warning,) = found.warnings({})
+    assert "PUSH_ALLOW_PRIVATE" in warning
+
+
 @pytest.mark.parametrize(
     ("settings", "lost"),
     [
