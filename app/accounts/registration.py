@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from app.accounts import invitations, passwords
 from app.accounts.models import User
 from app.accounts.passwords import OWN_NAME, is_own_name
-from app.accounts.services import find_taken
+from app.accounts.services import NAME_TAKEN, find_taken, is_address_of_other
 from app.accounts.usernames import folded
 from app.database.transactions import insert_once, writing
 from app.http.errors import ApiError, BadInput, FieldErrors
@@ -121,6 +121,9 @@ def create_user(
             is_admin=is_admin,
             **keys,
         )
+        # Somebody may have got this address while the hash was computed.
+        if user_id and "@" in username and is_address_of_other(connection, username, user_id):
+            raise BadInput({"username": [NAME_TAKEN]})
         if user_id and redeem:
             redeem(connection, user_id)
     if user_id is None:

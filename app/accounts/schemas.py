@@ -24,7 +24,7 @@ Username = Annotated[
     InSchema(format="username", maxLength=USERNAME_CHARS, pattern=None),
     Field(
         description="Letters with their marks, digits and `@ . + - _`; unique, ignoring case."
-        " Latin, Cyrillic and Greek letters do not mix in one name."
+        " The letters of one name belong to one script."
     ),
 ]
 Email = Annotated[

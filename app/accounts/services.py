@@ -68,6 +68,12 @@ def find_taken(username: str, email: str) -> FieldErrors:
     return errors
 
 
+def is_address_of_other(connection: Connection, username: str, user_id: int) -> bool:
+    """Tell whether a name is the e-mail address of another user, whom that address logs in."""
+    query = select(User.id).where(User.email_key == folded(username), User.id != user_id)
+    return connection.execute(query).first() is not None
+
+
 def lock_users_shared(connection: Connection, caller_id: int, *other_ids: int) -> None:
     """Keep users from being erased until the caller's transaction ends.
 

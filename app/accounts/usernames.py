@@ -17,9 +17,25 @@ for _domain in ("arpa", "local", "localhost", "test"):
         SPECIAL_USE_DOMAIN_NAMES.remove(_domain)
 
 _SYMBOLS = frozenset("@.+-_")  # as in Django; `~` is kept for the names of rooms
-# Scripts whose letters look alike: `а` (Cyrillic), `a` (Latin), `α` (Greek), and smaller scripts
-# with letters of the same shapes.
-_LOOK_ALIKES = ("LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU")
+# Scripts that are written together (UTS 39, section 5.2: "highly restrictive"). All others stay
+# among themselves, because letters of two scripts look alike: `а` (Cyrillic) and `a` (Latin).
+_TOGETHER = (
+    {"LATIN", "CJK", "HIRAGANA", "KATAKANA"},
+    {"LATIN", "CJK", "BOPOMOFO"},
+    {"LATIN", "CJK", "HANGUL"},
+)
+# The script of a character by the first word of its name (Unicode Standard, section 4.8), where
+# the two differ; None: those that go with every script.
+_SCRIPTS = {
+    **dict.fromkeys(("COMBINING", "DIGIT", "MODIFIER", "VEDIC", "KATAKANA-HIRAGANA", "")),
+    "IDEOGRAPHIC": "CJK",
+    "ARABIC-INDIC": "ARABIC",
+    "EXTENDED": "ARABIC",
+}
+# Marks that go with every script, on one letter. People need two (`ễ` without its own code point);
+# ten of them cover the lines above and below.
+_COMBINING_MAX = 2
+_MARKS_MAX = 4  # on one letter, of its own script as well (UTS 39, section 5.4)
 # Letters whose dot a mark above them replaces: `i` with a combining dot above looks like plain `i`
 # (property Soft_Dotted of Unicode).
 _DOTTED = frozenset("ijįɉɨʝϳіјḭị")
@@ -43,37 +59,43 @@ def normal_username(raw: str) -> str:
     """Return a username as it is stored: trimmed, in the Unicode form NFKC.
 
     Raises:
-        RefusedField: It is empty or too long, has a character that is not allowed, or mixes
-            scripts whose letters look alike.
+        RefusedField: It is empty or too long, has a character that is not allowed, too many marks
+            on a letter, or letters of two scripts.
     """
     name = unicodedata.normalize("NFKC", raw.strip())
     if not 1 <= len(name) <= USERNAME_CHARS:
         raise RefusedField(_("A username has 1 to 150 characters."))
-    after_letter = False
+    marks: str | None = None  # those of the letter before; None: there is none
     previous = ""
     for character in name:
         category = unicodedata.category(character)
-        is_mark = category.startswith("M")
-        if character in _INVISIBLE or not (
-            category.startswith("L")
-            or (is_mark and after_letter and not (character == _DOT_ABOVE and previous in _DOTTED))
-            or category == "Nd"
-            or character in _SYMBOLS
-        ):
+        if category.startswith("M") and marks is not None:
+            marks += character
+            is_allowed = not (character == _DOT_ABOVE and previous in _DOTTED)
+        else:
+            marks = "" if category.startswith("L") else None
+            is_allowed = marks is not None or category == "Nd" or character in _SYMBOLS
+        if character in _INVISIBLE or not is_allowed:
             raise RefusedField(_("A username has only letters, digits and @ . + - _."))
-        after_letter = is_mark or category.startswith("L")
+        if marks and not _are_few(marks):
+            raise RefusedField(_("A letter of a username has too many marks."))
         previous = character
-    if len(_scripts(name)) > 1:
+    scripts = {_script(each) for each in name if each not in _SYMBOLS} - {None}
+    if len(scripts) > 1 and not any(scripts <= together for together in _TOGETHER):
         raise RefusedField(
-            _("Latin, Cyrillic and Greek letters look alike; a username has only one of them.")
+            _("Letters of two scripts, such as Latin and Cyrillic, look alike; use one of them.")
         )
     return name
 
 
-def _scripts(name: str) -> set[str]:
-    # The name of a letter begins with its script (Unicode Standard, section 4.8).
-    names = (unicodedata.name(each, "") for each in name if each.isalpha())
-    return {script for each in names for script in _LOOK_ALIKES if each.startswith(script)}
+def _are_few(marks: str) -> bool:
+    combining = sum(_script(mark) is None for mark in marks)
+    return combining <= _COMBINING_MAX and len(marks) <= _MARKS_MAX
+
+
+def _script(character: str) -> str | None:
+    first = unicodedata.name(character, "").partition(" ")[0]
+    return _SCRIPTS.get(first, first)
 
 
 def folded(name: str) -> str:

@@ -53,6 +53,27 @@ def test_nobody_takes_another_persons_address_as_a_name(client: FlaskClient) -> 
     assert client.post(USERS, json=own).status_code == 201  # one's own is nobody else's
 
 
+def test_nor_an_address_that_somebody_gets_while_the_account_is_made(
+    app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = register(client)
+    wanted = {"username": "new@example.com", "email": "eve@example.com", "password": PASSWORD}
+    hash_password = passwords.hash_password
+
+    def meanwhile(password: str) -> str:
+        monkeypatch.setattr(passwords, "hash_password", hash_password)
+        change = {"email": "new@example.com", "password": PASSWORD}
+        assert ann.patch("/accounts/api/users/me/", change).status_code == 200
+        return hash_password(password)
+
+    monkeypatch.setattr(passwords, "hash_password", meanwhile)
+    refused = app.test_client().post(USERS, json=wanted)
+
+    assert (refused.status_code, set(refused.json["errors"])) == (400, {"username"})
+    assert status_of(client, "new@example.com") == 200
+    assert status_of(client, "eve@example.com") == 401
+
+
 def test_an_address_is_no_way_to_further_guesses(tmp_path: object) -> None:
     app = make_app(tmp_path, RATELIMIT_ENABLED="true", RATELIMIT_LOGIN_ACCOUNT="3/hour")  # type: ignore[arg-type]
     client = app.test_client()

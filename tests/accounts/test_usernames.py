@@ -155,6 +155,16 @@ def test_username_has_no_letter_or_mark_that_shows_nothing(invisible: str) -> No
         "Ꭺnn",  # Ꭺ is Cherokee
         "annⲟ",  # ⲟ is Coptic
         "ꓮnn",  # ꓮ is Lisu
+        "b\u101db",  # a round letter of Myanmar
+        "b\u096bb",  # a digit of Devanagari
+        "b\u2d54b",  # Tifinagh
+        "\u15afob",  # Canadian syllabics
+        "user\u06f1",  # a Persian digit
+        "admin\u2d7f",  # joins letters of Tifinagh, and does not show
+        "admin\U0001107f",  # does so in Brahmi
+        "b\u103d",  # a mark of Myanmar
+        "анна_山田",
+        "漢字김カ",  # Hangul and Katakana
     ],
 )
 def test_scripts_that_look_alike_do_not_mix(raw: str) -> None:
@@ -181,9 +191,34 @@ def test_alphabets_that_look_like_others_have_names_of_their_own(name: str) -> N
     assert normal_username(name) == name
 
 
-@pytest.mark.parametrize("name", ["ann山田", "анна_山田", "an٣", "анна@2.0"])
-def test_other_scripts_and_symbols_mix_with_each(name: str) -> None:
-    assert normal_username(name) == name
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ann山田",
+        "トヨタ自動車ann",
+        "ハローー々",
+        "ann김",
+        "анна@2.0",
+        "ann\u0331\u0323",
+        "عمر٣",
+        "हिंदी५",
+    ],
+)
+def test_scripts_that_are_written_together_mix(name: str) -> None:
+    assert normal_username(name) == unicodedata.normalize("NFKC", name)
+
+
+@pytest.mark.parametrize("name", ["น้ำ", "မြွှေ", "ड़ीं", "b\u0331\u0332", "שָּׁלוֹם"])
+def test_letter_has_the_marks_of_its_script(name: str) -> None:
+    assert normal_username(name) == unicodedata.normalize("NFKC", name)
+
+
+@pytest.mark.parametrize(
+    "name", ["q" + "\u0331" * 3, "q" + "\u0331\u0332" * 74, "က" + "\u103d" * 5]
+)
+def test_letter_has_few_marks(name: str) -> None:
+    with pytest.raises(RefusedField):
+        normal_username(name)
 
 
 @given(st.one_of(texts, names))
