@@ -59,13 +59,26 @@ def delete_cookies(response: Response, request: Request) -> None:
         )
 
 
+def cookie_of(request: Request, name: str) -> str | None:
+    """Return the value of one of our cookies; None if it is not there, or there several times.
+
+    A page of a sub-domain can set a cookie of the same name with a longer path. Browsers send both,
+    that one first, and nothing tells which of them is ours.
+    """
+    values = request.cookies.getlist(name)
+    return values[0] if len(values) == 1 else None
+
+
 def refresh_token_of(request: Request) -> str | None:
     """Return the refresh token of the cookie, or None if there is no such cookie.
 
     Raises:
-        TokenNotValid: The cookie came with a request that is not from a page of this server.
+        TokenNotValid: The cookie came with a request that is not from a page of this server, or
+            there are several.
     """
-    token = request.cookies.get(REFRESH)
-    if token is not None and not is_own_origin(request):
+    if REFRESH not in request.cookies:
+        return None
+    token = cookie_of(request, REFRESH)
+    if token is None or not is_own_origin(request):
         raise tokens.TokenNotValid
     return token

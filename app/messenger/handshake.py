@@ -19,7 +19,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import lazy_gettext as _
 from simple_websocket import Server
 
-from app.accounts import tokens
+from app.accounts import cookies, tokens
 from app.extensions import sock
 from app.http.addresses import client_network
 from app.http.errors import NON_FIELD, ApiError, BadInput, TemporarilyUnavailable
@@ -186,7 +186,7 @@ def credentials_of(request: Request) -> str | None:
     # A browser sends the cookie whatever page opens the socket; a page of another site must
     # not act for its reader.
     if is_known_origin(request, services().config.CORS_ORIGINS):
-        return request.cookies.get(tokens.COOKIE)
+        return cookies.cookie_of(request, cookies.CHAT)
     return None
 
 

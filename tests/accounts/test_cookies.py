@@ -90,6 +90,17 @@ def test_cookie_counts_for_a_page_of_our_own_alone(
     assert page.post(f"{TOKEN}refresh/", json={}, headers=OWN).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["refresh/", "blacklist/"])
+def test_of_two_cookies_none_counts(app: Flask, ann: Visitor, path: str) -> None:
+    # A page of a sub-domain may have set the first one, and with it somebody else's session.
+    page = app.test_client(use_cookies=False)
+    both = {"Cookie": f"beseda_refresh={ann.refresh}; beseda_refresh={ann.refresh}"} | OWN
+
+    refused = page.post(f"{TOKEN}{path}", json={}, headers=both)
+
+    assert (refused.status_code, refused.json["code"]) == (401, "token_not_valid")
+
+
 def test_a_token_in_the_body_counts_first(page: FlaskClient, ann: Visitor) -> None:
     log_in(page, ann)
 

@@ -19,10 +19,15 @@ PING = b"\x89\x82\0\0\0\0hi"
 
 
 def knock(
-    server: Server, person: Person, room: str, *headers: str, host: str | None = None
+    server: Server,
+    person: Person,
+    room: str,
+    *headers: str,
+    host: str | None = None,
+    planted: str = "",
 ) -> bytes:
     """Shake hands with the cookie of somebody, ping, and return the first frame that comes."""
-    cookie = f"Cookie: beseda_access={person.access}"
+    cookie = f"Cookie: {planted}beseda_access={person.access}"
     with closing(dial(server)) as connection:
         sent = handshake(server, chat_path(room), cookie, *headers, host=host)
         connection.sendall(sent)
@@ -49,6 +54,15 @@ def test_page_of_our_own_opens_a_socket_with_the_cookie(
     origin = f"Origin: {scheme}://127.0.0.1:{server.port}"
 
     assert knock(server, ann, room, origin) == ANSWER_TO_PING
+
+
+def test_of_two_cookies_none_opens_a_socket(server: Server, ann: Person, room: str) -> None:
+    # A page of a sub-domain may have set the first one, and would let its reader talk as another.
+    other = make_person(server.url)
+    origin = f"Origin: http://127.0.0.1:{server.port}"
+    planted = f"beseda_access={other.access}; "
+
+    assert knock(server, ann, room, origin, planted=planted) == UNAUTHENTICATED
 
 
 FOREIGN = [
