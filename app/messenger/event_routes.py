@@ -1,8 +1,5 @@
 """`/messenger/api/events/` and `presence/`: what a stream brings, for those who have none."""
 
-from itertools import accumulate
-from time import monotonic
-
 from flask import Blueprint, Response
 from pydantic import Field
 
@@ -13,6 +10,7 @@ from app.http.json import encode
 from app.http.validation import Body, takes
 from app.messenger.schemas import MessageId
 from app.realtime import FramePage, HistoryUnavailableError
+from app.realtime.loop import monotonic, sleep
 from app.services import services
 
 bp = Blueprint("events", __name__, url_prefix="/messenger/api")
@@ -20,6 +18,7 @@ bp = Blueprint("events", __name__, url_prefix="/messenger/api")
 WAIT_SECONDS_MAX = 25
 LIMIT_DEFAULT, LIMIT_MAX = 100, 500
 PAGE_BYTES = 1024 * 1024  # a response ends after so much; the cursor leads on
+EVENTS_AT_ONCE = 25  # read at a time: a message may have 40 kB
 
 
 class EventsIn(Body):
@@ -68,14 +67,22 @@ def _read_events(user_id: int, after: int, epoch: str | None, wait: int, limit: 
 
 
 def _page(user_id: int, after: int, limit: int) -> FramePage:
-    # Not more than a response may have, but for a single frame.
-    page = services().events.events_after(user_id, after, limit)
-    sizes = accumulate(len(frame) for _, frame in page.frames)
-    fitting = sum(size <= PAGE_BYTES for size in sizes) or 1
-    if fitting >= len(page.frames):
-        return page
-    frames = page.frames[:fitting]
-    return FramePage(frames, frames[-1][0], is_last=False)
+    # A few at a time: not more is read than a response may have, and others are served in between.
+    frames: list[tuple[int, bytes]] = []
+    size, cursor = 0, after
+    while True:
+        page = services().events.events_after(
+            user_id, cursor, min(EVENTS_AT_ONCE, limit - len(frames))
+        )
+        for event_id, frame in page.frames:
+            size += len(frame)
+            if frames and size > PAGE_BYTES:
+                return FramePage(frames, frames[-1][0], is_last=False)
+            frames.append((event_id, frame))
+        cursor = page.cursor
+        if page.is_last or not page.frames or len(frames) >= limit:
+            return FramePage(frames, cursor, page.is_last)
+        sleep(0)
 
 
 def _response(frames: list[bytes], cursor: int) -> Response:

@@ -90,6 +90,17 @@ def test_small_body_that_nobody_reads_costs_nobody_the_response(server: Server) 
     assert answer.headers["Connection"] == "close"
 
 
+@pytest.mark.parametrize(("chunks", "status"), [(9_000, 400), (30_000, 413)])
+def test_body_comes_in_so_many_chunks_at_most(server: Server, chunks: int, status: int) -> None:
+    head = b"POST /accounts/api/token/verify/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    body = b"1\r\n \r\n" * chunks + b"2\r\n{}\r\n0\r\n\r\n"
+
+    answer = parse(converse(server, head + b"Transfer-Encoding: chunked\r\n\r\n" + body))
+
+    assert answer.status == status
+    assert ("token" in json.loads(answer.body)) is (status == 400)  # it was read to its end
+
+
 @pytest.mark.server
 def test_idle_connection_is_kept_for_its_time(tmp_path: Path) -> None:
     with Server(tmp_path, {"KEEPALIVE_SECONDS": "4"}) as server, closing(dial(server)) as kept:
