@@ -64,7 +64,7 @@ _own_descriptors = 64 + 3 * _config.DATABASE_POOL_SIZE  # a connection to SQLite
 worker_connections = min(10_000, _descriptors // 4)  # of HTTP; open WebSockets do not count
 _sockets_most = max(1, _descriptors - worker_connections - _own_descriptors)
 
-limit_request_fields = 64  # headers; `worker.py` bounds the bytes of all
+limit_request_fields = 50  # headers; gunicorn looks through the bytes of so many again and again
 limit_request_line = 8190  # bytes, the most: 600 letters of any script in a query are 7,200
 
 timeout = 60  # a worker that does not answer its master for so long is replaced

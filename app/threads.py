@@ -11,7 +11,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar
 
 from gevent.event import Event
 from gevent.monkey import is_module_patched
@@ -26,7 +26,7 @@ PoolName = Literal["passwords", "pictures", "metrics", "files"]
 # does: a password takes 20 ms, a picture up to 1 s and also memory.
 WAITING_MAX: dict[PoolName, int] = {"passwords": 200, "pictures": 20, "metrics": 20, "files": 20}
 
-SHARES = 4  # one user or network may use a quarter of the places of a pool
+SHARES = 4  # one account may use a quarter of the places of a pool
 
 # The lowest priority. Beside 8 clients that log in, the p99 of chat was 1.8 times its quiet value;
 # with niceness 10 it was three times. While chat uses the whole CPU, a login takes 0.24 s instead
@@ -40,51 +40,117 @@ class TooBusy(Exception):
     """The queue of the pool is full."""
 
 
-# Whom the current request or job is for: a user, or the network of a client without a token.
-acting_for: ContextVar[str] = ContextVar("acting_for", default="")
+class Owner(NamedTuple):
+    """Whom a job is for. The networks take turns, and in each network its accounts.
+
+    Attributes:
+        network: The network of the client.
+        account: A user, or the name that somebody wants to log in with.
+    """
+
+    network: str = ""
+    account: str = ""
+
+
+NOBODY = Owner()
+acting_for: ContextVar[Owner] = ContextVar("acting_for", default=NOBODY)  # the current request
+
+
+def act_for(account: str) -> None:
+    """Let the jobs of this request wait for their turn as those of an account."""
+    acting_for.set(acting_for.get()._replace(account=account))
 
 
 class FairLock:
-    """A lock that is fair between owners: the waiting owners get it in turn.
+    """A lock that is fair between owners: those who wait get it in turn.
 
-    An owner who asks a hundred times at once does not make the others wait for a hundred.
+    An owner who asks a hundred times at once does not make the others wait for a hundred, nor does
+    a network from which a hundred accounts ask.
     """
 
     def __init__(self) -> None:
         self._is_taken = False
-        self._waiting: OrderedDict[str, deque[Event]] = OrderedDict()
+        self._waiting: OrderedDict[str, OrderedDict[str, deque[_Turn]]] = OrderedDict()
 
-    def waiting(self, who: str) -> int:
+    def waiting(self, who: Owner) -> int:
         """Return how many jobs of an owner are waiting."""
-        return len(self._waiting.get(who, ()))
+        accounts = self._waiting.get(who.network)
+        return len(accounts.get(who.account, ())) if accounts else 0
 
-    def acquire(self, who: str) -> None:
-        """Wait until the lock is free and take it."""
+    def acquire(self, who: Owner) -> None:
+        """Wait until the lock is free and take it.
+
+        Raises:
+            TooBusy: The place was given to somebody who waits for less.
+        """
         if not self._is_taken:
             self._is_taken = True
             return
-        event = Event()
-        self._waiting.setdefault(who, deque()).append(event)
+        turn = _Turn()
+        self._waiting.setdefault(who.network, OrderedDict()).setdefault(
+            who.account, deque()
+        ).append(turn)
         try:
-            event.wait()
+            turn.come.wait()
         except BaseException:  # the greenlet is killed
-            if event.is_set():
+            if not turn.come.is_set():
+                self._remove(who, turn)
+            elif not turn.is_refused:
                 self.release()
-            else:
-                self._waiting[who].remove(event)
-                if not self._waiting[who]:
-                    del self._waiting[who]
             raise
+        if turn.is_refused:
+            raise TooBusy
 
     def release(self) -> None:
         """Give the lock to the next owner."""
         if not self._waiting:
             self._is_taken = False
             return
-        who, events = self._waiting.popitem(last=False)
-        events.popleft().set()
-        if events:
-            self._waiting[who] = events  # at the end, behind the other owners
+        network, accounts = next(iter(self._waiting.items()))
+        account, turns = next(iter(accounts.items()))
+        turns[0].come.set()
+        self._waiting.move_to_end(network)  # behind the others
+        accounts.move_to_end(account)
+        self._remove(Owner(network, account), turns[0])
+
+    def make_room(self, who: Owner) -> bool:
+        """Refuse a job of whoever waits for most, so that an owner who waits for less can wait.
+
+        Returns:
+            Whether there was such a job.
+        """
+        if not self._waiting:
+            return False
+        sizes = {
+            network: sum(map(len, accounts.values())) for network, accounts in self._waiting.items()
+        }
+        network = max(sizes, key=sizes.__getitem__)
+        accounts = self._waiting[network]
+        account = max(accounts, key=lambda each: len(accounts[each]))
+        if network == who.network:
+            is_more = len(accounts[account]) > self.waiting(who) + 1
+        else:
+            is_more = sizes[network] > sizes.get(who.network, 0) + 1
+        if is_more:
+            last = accounts[account][-1]
+            last.is_refused = True
+            self._remove(Owner(network, account), last)
+            last.come.set()
+        return is_more
+
+    def _remove(self, who: Owner, turn: "_Turn") -> None:
+        accounts = self._waiting[who.network]
+        accounts[who.account].remove(turn)
+        if not accounts[who.account]:
+            del accounts[who.account]
+        if not accounts:
+            del self._waiting[who.network]
+
+
+class _Turn:
+    def __init__(self) -> None:
+        self.come = Event()
+        self.is_refused = False
 
 
 class _Pool:
@@ -114,7 +180,9 @@ def run(name: PoolName, function: Callable[P, T], *args: P.args, **kwargs: P.kwa
         pool = _pools[os.getpid(), name] = _Pool()
     who = acting_for.get()
     places = WAITING_MAX[name]
-    if pool.waiting >= places or (who and pool.lock.waiting(who) >= places // SHARES):
+    if any(who) and pool.lock.waiting(who) >= places // SHARES:
+        raise TooBusy
+    if pool.waiting >= places and not pool.lock.make_room(who):
         raise TooBusy
     pool.waiting += 1
     result: T

@@ -4,6 +4,7 @@ from flask import Blueprint, Response, request
 from flask_babel import gettext
 from flask_babel import lazy_gettext as _
 
+from app import threads
 from app.accounts import (
     cookies,
     credentials,
@@ -217,6 +218,7 @@ def revoke_session(session_id: str) -> Response:
 def create_token(body: CredentialsIn) -> Response:
     """Log in: get a refresh token and an access token."""
     candidate = find_candidate(body.username)
+    threads.act_for(candidate.key)
     with limit_password_guesses(candidate.key, wrong=NoActiveAccount):
         user_id, session_id = log_in(candidate, body.password, _device())
     return _logged_in(user_id, session_id, in_cookie=body.cookie)

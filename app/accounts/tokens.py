@@ -120,7 +120,7 @@ def login_required(view: View) -> View:
             raise NotAuthenticated
         g.caller = caller_of(token)
         g.user_id = g.caller.id  # for the access log and for limits by user
-        threads.acting_for.set(f"user {g.user_id}")
+        threads.act_for(f"user {g.user_id}")
         return view(*args, **kwargs)
 
     notes = notes_of(as_caller)

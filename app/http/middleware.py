@@ -84,7 +84,7 @@ def elapsed() -> float:
 
 def _begin() -> None:
     g.began = perf_counter()
-    threads.acting_for.set(client_network())
+    threads.acting_for.set(threads.Owner(client_network()))
     given = request.headers.get(REQUEST_ID, "")
     g.request_id = given if _PLAIN.match(given) else secrets.token_hex(8)
 
