@@ -150,6 +150,8 @@ class Config(BaseModel):
     RATELIMIT_GROUPS: Rate = "20/day"
     RATELIMIT_PUSH: Rate = "60/hour"
     RATELIMIT_MESSAGES: Rate = "300/minute"
+    RATELIMIT_CHANGES: Rate = "600/minute"  # of what exists: edits, deletions, read marks, members
+    RATELIMIT_TEXT: Rate = "50000/day"  # kB of messages and posts
     RATELIMIT_HANDSHAKES: Rate = "3000/minute"
     EDIT_SECONDS: Annotated[int, Field(ge=-1, le=315_360_000)] = (
         86_400  # after sending; 0: never, -1: always

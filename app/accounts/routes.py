@@ -169,6 +169,7 @@ def show_settings() -> Response:
 
 @bp.patch("/settings/")
 @login_required
+@limited("changes")
 @takes(SettingsIn)
 @returns(SettingsOut)
 def update_settings(body: SettingsIn) -> Response:

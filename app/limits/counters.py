@@ -194,11 +194,16 @@ class Buckets:
         self._full_at: dict[int, float] = {}
         self._prune_at = _BUCKETS_MAX
 
-    def take(self, user_id: int) -> float:
-        """Take a token and return 0; if there is none, return the seconds until there is one."""
+    def take(self, user_id: int, tokens: float = 1) -> float:
+        """Take tokens and return 0; if they are too few, return the seconds until they suffice.
+
+        Args:
+            user_id: Whose bucket it is.
+            tokens: How many; not more than a bucket holds.
+        """
         now = monotonic()
         full_at = self._full_at.get(user_id, 0.0)
-        full_at = (full_at if full_at > now else now) + self._interval
+        full_at = (full_at if full_at > now else now) + tokens * self._interval
         wait = full_at - now - self._seconds
         if wait > 0:
             return wait

@@ -35,6 +35,8 @@ Rule = Literal[
     "groups",
     "push",
     "messages",
+    "changes",
+    "text",
     "handshakes",
 ]
 
@@ -49,6 +51,7 @@ BY_USER: frozenset[Rule] = frozenset(
         "groups",
         "push",
         "messages",
+        "changes",
     )
 )
 
@@ -93,6 +96,7 @@ class Limits:
         self._sockets_per_user = config.SOCKETS_PER_USER
         rate = self.rates["messages"]
         self._messages = Buckets(rate.amount, rate.seconds)
+        self._text = Buckets(self.rates["text"].amount, self.rates["text"].seconds)
         self._refusals = Buckets(REFUSALS_MAX, 60)
 
     def digest(self, *parts: str) -> str:
@@ -118,9 +122,15 @@ class Limits:
 
     # The event loop of a worker calls these, so they use memory only and never wait.
 
-    def message_wait(self, user_id: int) -> float:
+    def message_wait(self, user_id: int, text: str) -> float:
         """Count a message and return 0; if it is one too many, return the seconds to wait."""
-        return self._messages.take(user_id) if self.is_enabled else 0.0
+        if not self.is_enabled:
+            return 0.0
+        return self._messages.take(user_id) or self.text_wait(user_id, text)
+
+    def text_wait(self, user_id: int, text: str) -> float:
+        """Count the kilobytes that a user stores; return what `message_wait` does."""
+        return self._text.take(user_id, len(text.encode()) / 1000) if self.is_enabled else 0.0
 
     def message_status(self, user_id: int) -> RateLimitStatus:
         """Return how many messages a user may still send."""
@@ -196,16 +206,27 @@ def consume_for_account(rule: Rule, account: str) -> None:
     consume(rule, services().limits.digest(account))
 
 
-def consume_message(user_id: int) -> None:
+def consume_message(user_id: int, text: str) -> None:
     """Count a message that came by REST, in the same bucket as messages by WebSocket.
 
     Raises:
         Throttled: The limit is exceeded.
     """
     limits = services().limits
-    wait = limits.message_wait(user_id)
+    wait = limits.message_wait(user_id, text)
     status = limits.message_status(user_id)
     if wait:
         raise Throttled(RateLimitStatus(status.amount, 0, wait))
     if limits.is_enabled:
         statuses().append(status)
+
+
+def consume_text(user_id: int, text: str) -> None:
+    """Count the bytes of a text that is no message, together with those of messages.
+
+    Raises:
+        Throttled: The limit is exceeded.
+    """
+    limits = services().limits
+    if wait := limits.text_wait(user_id, text):
+        raise Throttled(RateLimitStatus(limits.rates["text"].amount, 0, wait))

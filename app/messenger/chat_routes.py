@@ -10,6 +10,7 @@ from app.http.annotations import documents_error, documents_header, documents_pa
 from app.http.conditional import conditional
 from app.http.json import json_response
 from app.http.validation import takes
+from app.limits.rules import limited
 from app.messenger import chats
 from app.messenger.members import RoomNotFound, find_rooms, require_member
 from app.messenger.read_marks import Move, ReadMarkWriter
@@ -40,6 +41,7 @@ def list_chats() -> Response:
 
 @bp.post("/chatrooms/<room_name>/read/")
 @login_required
+@limited("changes")
 @takes(ReadIn)
 @returns(ReadMarkOut)
 @documents_path(**ROOM_NAME)
@@ -51,6 +53,7 @@ def mark_read(room_name: str, body: ReadIn) -> Response:
 
 @bp.post("/chatrooms/<room_name>/unread/")
 @login_required
+@limited("changes")
 @takes(UnreadIn)
 @returns(ReadMarkOut)
 @documents_path(**ROOM_NAME)
@@ -68,6 +71,7 @@ def _moved(room_name: str, move: Move) -> dict[str, int]:
 
 @bp.post("/read/")
 @login_required
+@limited("changes")
 @takes(ReadManyIn)
 @returns(dict[str, ReadMarkOut], example={"user1_user2": {"read_id": 9001, "unread": 0}})
 @documents_error(RoomNotFound)

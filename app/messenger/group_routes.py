@@ -69,6 +69,7 @@ def show_room(room_name: str) -> Response:
 
 @bp.patch("/chatrooms/<room_name>/")
 @login_required
+@limited("changes")
 @limited("uploads", unless=lambda: request.mimetype != "multipart/form-data")
 @takes(RoomChangeIn, max_bytes=UPLOAD_BYTES)
 @returns(ChatOut)
@@ -111,6 +112,7 @@ def list_members(room_name: str) -> Response:
 
 @bp.post("/chatrooms/<room_name>/members/")
 @login_required
+@limited("changes")
 @takes(UsernameIn)
 @returns(MemberOut, 201)
 @documents_path(**ROOM_NAME)
@@ -124,6 +126,7 @@ def add_member(room_name: str, body: UsernameIn) -> Response:
 
 @bp.patch("/chatrooms/<room_name>/members/<username>/")
 @login_required
+@limited("changes")
 @takes(RoleIn)
 @returns(MemberOut)
 @documents_path(**ROOM_NAME)
@@ -136,6 +139,7 @@ def change_member(room_name: str, username: str, body: RoleIn) -> Response:
 
 @bp.delete("/chatrooms/<room_name>/members/<username>/")
 @login_required
+@limited("changes")
 @returns(None, 204)
 @documents_path(**ROOM_NAME)
 @documents_path(**_USERNAME)

@@ -16,7 +16,7 @@ from app.http.fields import whole_number
 from app.http.json import json_response
 from app.http.pagination import DEFAULT_ITEMS, ITEMS_MAX, ROOMS_MAX, link_header, paged
 from app.http.validation import RetryIn, takes
-from app.limits.rules import consume_message
+from app.limits.rules import consume_message, limited
 from app.limits.status import may_throttle
 from app.messenger import message_changes, messages, rooms
 from app.messenger.chat_routes import ROOM_NAME
@@ -76,6 +76,7 @@ def _room_page(window: PageRequest, listing: KeysetQuery) -> Response:
 
 @bp.post("/chatrooms/")
 @login_required
+@limited("changes")
 @takes(RoomIn)
 @returns(RoomOut, 201)
 @documents_response(200, "The two have a room already.")
@@ -120,7 +121,7 @@ def list_messages(window: PageRequest, room_name: str, query: HistoryIn) -> Resp
 @may_throttle
 def create_message(room_name: str, body: MessageIn, headers: RetryIn) -> Response:
     """Send a message to one of the caller's rooms."""
-    consume_message(current_user.id)
+    consume_message(current_user.id, body.content)
     client_id = body.client_id or headers.key
     member = require_member(room_name, current_user.id, current_user.username)
     stored = messages.post_message(member, body.content, client_id, body.reply_to)
@@ -147,10 +148,12 @@ def show_message(room_name: str, message_id: str) -> Response:
 @documents_path(**ROOM_NAME)
 @documents_path(**MESSAGE_ID)
 @documents_error(RoomNotFound, MessageNotFound, NotYours, EditTooLate, Blocked)
+@may_throttle
 def edit_message(room_name: str, message_id: str, body: EditIn) -> Response:
     """Give a message of the caller's own another text."""
     member = require_member(room_name, current_user.id, current_user.username)
     edit_seconds = services().config.EDIT_SECONDS
+    consume_message(current_user.id, body.content)
     return json_response(
         message_changes.edit_message(member, _number(message_id), body.content, edit_seconds)
     )
@@ -158,6 +161,7 @@ def edit_message(room_name: str, message_id: str, body: EditIn) -> Response:
 
 @bp.delete("/chatrooms/<room_name>/messages/<message_id>/")
 @login_required
+@limited("changes")
 @returns(None, 204)
 @documents_path(**ROOM_NAME)
 @documents_path(**MESSAGE_ID)

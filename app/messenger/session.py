@@ -187,7 +187,7 @@ class Session:
     def is_throttled(self, text: str) -> bool:
         """Count a message; tell whether it was one too many, and if so, tell the client."""
         limits = limits_of(self._app)
-        wait = limits.message_wait(self.user_id)
+        wait = limits.message_wait(self.user_id, text)
         if not wait:
             return False
         if limits.is_flood(self.user_id):

@@ -16,7 +16,7 @@ from app.http.fields import whole_number
 from app.http.json import json_response
 from app.http.pagination import DEFAULT_ITEMS, ITEMS_MAX, link_header, paged
 from app.http.validation import RetryIn, takes
-from app.limits.rules import limited
+from app.limits.rules import consume_text, limited
 from app.media.avatar_uploads import UPLOAD_BYTES, StorageUnavailable
 from app.profiles import services
 from app.profiles.people import find_people
@@ -50,6 +50,7 @@ def show_profile() -> Response:
 
 @bp.patch("/profile/")
 @login_required
+@limited("changes")
 @limited("uploads", unless=lambda: request.mimetype != "multipart/form-data")
 @takes(ProfileIn, max_bytes=UPLOAD_BYTES)
 @returns(ProfileOut)
@@ -86,6 +87,7 @@ def list_posts(window: PageRequest) -> Response:
 @documents_response(200, "The post exists already, with the same `client_id`.")
 def create_post(body: PostIn, headers: RetryIn) -> Response:
     """Publish a post."""
+    consume_text(current_user.id, body.content)
     client_id = body.client_id or headers.key
     post, is_new = services.write_post(
         current_user.id, current_user.username, body.title, body.content, client_id
@@ -110,18 +112,21 @@ def list_people(query: PeopleIn) -> Response:
 
 @bp.patch("/posts/<post_id>/")
 @login_required
+@limited("changes")
 @takes(PostChangeIn)
 @returns(PostOut, example=NEW_POST)
 @documents_path(**_POST_ID)
 @documents_error(PostNotFound, NotYourPost)
 def edit_post(post_id: str, body: PostChangeIn) -> Response:
     """Change the title, the content or both of one of the caller's posts."""
+    consume_text(current_user.id, body.content)
     changes = {name: getattr(body, name) for name in body.model_fields_set}
     return json_response(services.edit_post(current_user.id, whole_number(post_id) or 0, changes))
 
 
 @bp.delete("/posts/<post_id>/")
 @login_required
+@limited("changes")
 @returns(None, 204)
 @documents_path(**_POST_ID)
 @documents_error(PostNotFound, NotYourPost)

@@ -20,7 +20,7 @@ from sqlalchemy import (
 from app.accounts.models import User
 from app.accounts.services import lock_users_shared
 from app.clock import utcnow
-from app.database.keyset import KeysetQuery, key_range
+from app.database.keyset import PAGE_BYTES, KeysetQuery, key_range
 from app.database.prepared import Prepared
 from app.database.sequence import last_drawn, write_changes
 from app.database.transactions import insert_once, reading, writing
@@ -95,8 +95,18 @@ def profile_of(person: _Person) -> dict[str, Any]:
             "bio": bio,
             "friends": sorted(row.id for row in rows if row.content is None),
         },
-        "posts": [post_out(post, author) for post in posts],
+        "posts": [post_out(post, author) for post in _newest_of_a_page(posts)],
     }
+
+
+def _newest_of_a_page(posts: Sequence[Any]) -> Sequence[Any]:
+    # A hundred of the longest posts have 8 MB.
+    size = 0
+    for count, post in enumerate(reversed(posts)):
+        size += len(post.content.encode())
+        if count and size > PAGE_BYTES:
+            return posts[-count:]
+    return posts
 
 
 def change_profile(user_id: int, changes: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from app.http.conditional import conditional
 from app.http.json import json_response
 from app.http.pagination import USERS_MAX, link_header, paged
 from app.http.validation import takes
+from app.limits.rules import limited
 from app.social import blocks, friends
 from app.social.blocks import BlockOfOneself
 from app.social.friends import FriendOfOneself
@@ -23,6 +24,7 @@ bp = Blueprint("social", __name__, url_prefix="/profiles/api")
 
 @bp.post("/add-friend/")
 @login_required
+@limited("changes")
 @takes(UsernameIn)
 @returns(SentenceOut)
 @documents_error(UserNotFound, FriendOfOneself)
@@ -34,6 +36,7 @@ def add_friend(body: UsernameIn) -> Response:
 
 @bp.post("/remove-friend/")
 @login_required
+@limited("changes")
 @takes(UsernameIn)
 @returns(SentenceOut, example={"message": "jane_doe удален из друзей."})
 @documents_error(UserNotFound, FriendOfOneself)
@@ -57,6 +60,7 @@ def list_blocks(window: PageRequest) -> Response:
 
 @bp.post("/blocks/")
 @login_required
+@limited("changes")
 @takes(UsernameIn)
 @returns(BlockedOut)
 @documents_error(UserNotFound, BlockOfOneself)
@@ -68,6 +72,7 @@ def block_user(body: UsernameIn) -> Response:
 
 @bp.delete("/blocks/<username>/")
 @login_required
+@limited("changes")
 @returns(None, 204)
 @documents_path("username", "The login of a user; its case is ignored.", example="jane_doe")
 @documents_error(UserNotFound)

@@ -32,6 +32,7 @@ from tests.openapi.documented import Document
 from tests.problems import check_problem
 from tests.servers import Server
 from tests.talk import chat_path, close_code, hear, messages_path, open_socket, send_text
+from tests.visitors import register as register_visitor
 
 USERS = "/accounts/api/users/"
 TOKEN = "/accounts/api/token/"
@@ -332,7 +333,7 @@ def test_person_meets_no_limit(default_app) -> None:
             consume("posts", "1")
             consume("uploads", "1")
     limits = services(default_app).limits
-    assert [limits.message_wait(1) for _ in range(200)] == [0.0] * 200  # was offline for a day
+    assert [limits.message_wait(1, "x") for _ in range(200)] == [0.0] * 200  # was offline for a day
 
 
 # Passwords
@@ -544,6 +545,57 @@ def test_rest_and_sockets_draw_from_one_bucket(limited, somebody) -> None:
             hear(other)
         assert frame["error"]["code"] == "throttled"
     assert bob.post(messages_path(room), {"content": "not mine"}).status_code == 201
+
+
+def test_edits_count_like_messages(limited, somebody) -> None:
+    ann, bob = somebody(), somebody()
+    path = messages_path(ann.open_room(bob))
+    message = ann.post(path, {"content": "first"}).json()["id"]
+
+    answers = until_refused(
+        lambda: ann.http.patch(f"{path}{message}/", json={"content": str(time.time())})
+    )
+
+    assert len(answers) > MESSAGES / 2
+    check_problem(answers[-1], 429, "throttled")
+
+
+def test_text_of_a_person_is_bounded_by_its_bytes(tmp_path: Path) -> None:
+    app = make_app(tmp_path, RATELIMIT_TEXT="100/day")  # kB
+    client = app.test_client()
+    ann, bob = register_visitor(client), register_visitor(client)
+    path = f"/messenger/api/chatrooms/{ann.open_room(bob)}/messages/"
+    long = "😀" * 10_000  # 40 kB
+
+    statuses = [ann.post(path, {"content": long}).status_code for _ in range(3)]
+    post = ann.post(POSTS, {"title": "t", "content": long})
+    short = ann.post(path, {"content": "short"})
+    of_another = bob.post(path, {"content": long})
+
+    assert statuses == [201, 201, 429]
+    assert (post.status_code, short.status_code, of_another.status_code) == (429, 201, 201)
+    assert 40_000 * 0.4 < int(post.headers["Retry-After"]) < 86_400
+
+
+def test_changes_of_what_exists_are_limited(tmp_path: Path) -> None:
+    client = make_app(tmp_path, RATELIMIT_CHANGES="5/hour").test_client()
+    ann, bob = register_visitor(client), register_visitor(client)
+    name = ann.open_room(bob)  # the first
+    room = f"/messenger/api/chatrooms/{name}/"
+    message = ann.post(f"{room}messages/", {"content": "x"}).json["id"]
+    post = ann.post(POSTS, {"title": "t", "content": "x"}).json["id"]
+
+    statuses = [
+        ann.post(f"{room}read/", {"read_id": message}).status_code,
+        ann.post("/profiles/api/add-friend/", {"username": bob.username}).status_code,
+        ann.patch(f"{POSTS}{post}/", {"content": "y"}).status_code,
+        ann.delete(f"{room}messages/{message}/").status_code,
+        ann.patch("/accounts/api/settings/", {}).status_code,
+        ann.post("/profiles/api/blocks/", {"username": bob.username}).status_code,
+    ]
+
+    assert statuses == [200, 200, 200, 204, 429, 429]
+    assert bob.post(f"{room}read/", {"read_id": message}).status_code == 200
 
 
 def test_nonsense_counts_like_messages(limited, somebody) -> None:

@@ -107,12 +107,12 @@ def index_batch(engine: Engine) -> int:
         How many messages were looked at; 0 if there are none, or if another process works.
     """
     with reading(engine) as connection:
-        if not _next(connection):
+        if not _next(connection, 1):
             return 0
     with writing(engine) as connection:
         if connection.dialect.name == "postgresql" and not connection.scalar(_TRY_LOCK):
             return 0
-        states = _within_batch(_next(connection))
+        states = _next(connection, BATCH_MESSAGES)
         if not states:
             return 0
         # An edit may have been indexed in its earlier state.
@@ -133,17 +133,15 @@ def _forget(connection: Connection, ids: Sequence[int]) -> None:
     connection.execute(_FORGET[connection.dialect.name], {"ids": values})
 
 
-def _next(connection: Connection) -> Sequence[Row[Any]]:
+def _next(connection: Connection, most: int) -> Sequence[Row[Any]]:
     after = connection.scalar(_INDEXED_TO)
-    return connection.execute(_NEXT, {"after": after, "most": BATCH_MESSAGES}).all()
-
-
-def _within_batch(states: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
-    chars = 0
-    for position, each in enumerate(states):
-        chars += len(each.content)
-        if chars > BATCH_CHARS:
-            return states[: position + 1]
+    states, chars = [], 0
+    with connection.execute(_NEXT, {"after": after, "most": most}) as rows:
+        for row in rows:  # SQLite reads each when it is asked for: a hundred may have 4 MB
+            states.append(row)
+            chars += len(row.content)
+            if chars > BATCH_CHARS:
+                break
     return states
 
 
