@@ -3,8 +3,9 @@
 Source: https://use-the-index-luke.com/no-offset
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, TypeAlias
 
 from sqlalchemy import (
@@ -77,6 +78,11 @@ def key_range(
     """
     row = tuple_(partition, identity)
     return row > tuple_(value, above), row <= tuple_(value, up_to)
+
+
+def fitting(sizes: Iterable[int]) -> int:
+    """Return how many texts of these sizes, in bytes, fit on a page; at least one."""
+    return sum(total <= PAGE_BYTES for total in accumulate(sizes)) or 1
 
 
 def _bounded(

@@ -19,18 +19,20 @@ _FORMATS = ("JPEG", "PNG", "GIF", "WEBP")
 # bytes, such as the film behind a phone's picture, contain the marker 76 times.
 _SCAN = b"\xff\xda"
 _SCANS_MAX = 250
-_SCAN_PIXELS_MAX = 400_000_000  # scans × pixels: about three seconds
+_SCAN_PIXELS_MAX = 800_000_000  # scans × pixels: mozjpeg writes up to 20 scans
 
 # Pillow (13.0) joins Exif segments one by one, in quadratic time. Cameras write one segment; 5 MB
 # of film behind a picture contain these two bytes about 80 times.
 _EXIF_SEGMENT = b"\xff\xe1"
 _EXIF_SEGMENTS_MAX = 300
 
-# Limits for decoders that need much memory beside the picture. Pillow's WebP decoder holds four
-# canvases of 4 bytes per pixel, even for a still picture; that of progressive JPEGs holds all
-# coefficients of all components.
-_WEBP_PIXELS = 12_000_000
-_CMYK_PIXELS = 20_000_000
+# What decoders need of memory, in bytes a pixel, measured with Pillow 13.0. Its WebP decoder holds
+# four canvases, also of a still picture. A JPEG is decoded at a fraction of its size, but all
+# coefficients of a progressive one are held.
+_WEBP_BYTES = 16
+_OTHER_BYTES = 5.5
+_COEFFICIENT_BYTES = 2
+_MEMORY_MAX = 230_000_000  # with a worker's 120 MiB it stays below 350 MiB
 _SIDE_MAX = 20_000
 
 # Pillow warns of oddities in a file, once for each of up to 65,535 Exif tags, and Python remembers
@@ -74,15 +76,25 @@ def _check_effort(picture: Image.Image, data: bytes) -> None:
     pixels = width * height
     if pixels > PICTURE_PIXELS or max(width, height) > _SIDE_MAX:
         raise _too_many_pixels()
-    if picture.format == "WEBP" and pixels > _WEBP_PIXELS:
-        raise InvalidPicture(_("A WebP picture may have 12 megapixels."))
     if picture.format in ("JPEG", "MPO"):
-        if picture.mode == "CMYK" and pixels > _CMYK_PIXELS:
-            raise _too_many_pixels()
         scans = data.count(_SCAN)
         is_progressive = bool(picture.info.get("progressive"))
         if scans > _SCANS_MAX or (is_progressive and scans * pixels > _SCAN_PIXELS_MAX):
             raise _no_picture()
+    if pixels * _bytes_of_a_pixel(picture) > _MEMORY_MAX:
+        raise InvalidPicture(_("The picture takes too much memory. Send it as a plain JPEG."))
+
+
+def _bytes_of_a_pixel(picture: Image.Image) -> float:
+    if picture.format == "WEBP":
+        return _WEBP_BYTES
+    if picture.format not in ("JPEG", "MPO"):
+        return _OTHER_BYTES
+    if not picture.info.get("progressive"):
+        return 1
+    samples = [(across, down) for _id, across, down, _table in picture.layer]  # type: ignore[attr-defined]
+    largest = max(across for across, _ in samples) * max(down for _, down in samples)
+    return _COEFFICIENT_BYTES * sum(across * down for across, down in samples) / largest
 
 
 def with_8_bits(picture: Image.Image) -> Image.Image:

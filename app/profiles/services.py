@@ -20,7 +20,7 @@ from sqlalchemy import (
 from app.accounts.models import User
 from app.accounts.services import lock_users_shared
 from app.clock import utcnow
-from app.database.keyset import PAGE_BYTES, KeysetQuery, key_range
+from app.database.keyset import KeysetQuery, fitting, key_range
 from app.database.prepared import Prepared
 from app.database.sequence import last_drawn, write_changes
 from app.database.transactions import insert_once, reading, writing
@@ -86,6 +86,7 @@ def profile_of(person: _Person) -> dict[str, Any]:
         rows = _PROFILE.all(connection, {"user_id": person.id})
     image, bio = next((row[1:3] for row in rows if row.id is None), (None, ""))
     posts = sorted(row for row in rows if row.created_at is not None)
+    shown = fitting(len(post.content.encode()) for post in reversed(posts))
     return {
         "id": person.id,
         "username": author,
@@ -95,18 +96,8 @@ def profile_of(person: _Person) -> dict[str, Any]:
             "bio": bio,
             "friends": sorted(row.id for row in rows if row.content is None),
         },
-        "posts": [post_out(post, author) for post in _newest_of_a_page(posts)],
+        "posts": [post_out(post, author) for post in posts[-shown:]],
     }
-
-
-def _newest_of_a_page(posts: Sequence[Any]) -> Sequence[Any]:
-    # A hundred of the longest posts have 8 MB.
-    size = 0
-    for count, post in enumerate(reversed(posts)):
-        size += len(post.content.encode())
-        if count and size > PAGE_BYTES:
-            return posts[-count:]
-    return posts
 
 
 def change_profile(user_id: int, changes: Mapping[str, Any]) -> None:

@@ -437,13 +437,53 @@ def test_orientation_that_cannot_be_read_is_ignored() -> None:
     assert Image.open(io.BytesIO(avatar)).size == (512, 512)
 
 
-def test_webp_may_have_fewer_pixels_than_others() -> None:
-    large = encoded(Image.new("RGB", (4000, 4000)), "WEBP")
+TOO_MUCH_MEMORY = {
+    "WEBP": lambda: encoded(Image.new("RGB", (3800, 3800)), "WEBP"),
+    "CMYK in passes": lambda: encoded(plain("CMYK", 0, (5400, 5400)), "JPEG", progressive=True),
+    "all colours in passes": lambda: encoded(
+        plain(size=(6300, 6300)), "JPEG", progressive=True, subsampling=0
+    ),
+}
+LARGEST = {
+    "WEBP": lambda: encoded(Image.new("RGB", (3780, 3780)), "WEBP"),
+    "CMYK": lambda: encoded(plain("CMYK", 0, (6320, 6320)), "JPEG"),
+    "few colours in passes": lambda: encoded(plain(size=(6320, 6320)), "JPEG", progressive=True),
+    "all colours in passes": lambda: encoded(
+        plain(size=(6100, 6100)), "JPEG", progressive=True, subsampling=0
+    ),
+    "PNG": lambda: encoded(plain("RGBA", 0, (6320, 6320)), "PNG"),
+    "GIF": lambda: encoded(plain("P", 0, (6320, 6320)), "GIF"),
+}
 
-    with pytest.raises(InvalidPicture):
-        avatar_from(large)
-    assert avatar_from(encoded(Image.new("RGB", (3000, 3000)), "WEBP"))
-    assert avatar_from(encoded(Image.new("RGB", (4000, 4000)), "PNG"))
+
+@pytest.mark.parametrize("name", TOO_MUCH_MEMORY)
+def test_picture_that_takes_too_much_memory_is_refused(name: str) -> None:
+    assert refusal_of(TOO_MUCH_MEMORY[name]()).startswith("The picture takes too much memory.")
+
+
+MEASURE = """
+import sys
+from app.media.avatars import avatar_from
+def peak(): return next(int(line.split()[1]) for line in open("/proc/self/status") if "VmHWM" in line)
+picture = open(sys.argv[1], "rb").read()
+before = peak()
+avatar_from(picture)
+print((peak() - before) // 1024)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("name", LARGEST)
+def test_largest_pictures_stay_within_their_memory(name: str, tmp_path) -> None:
+    picture = tmp_path / "picture"
+    picture.write_bytes(LARGEST[name]())
+
+    measured = subprocess.run(
+        [sys.executable, "-c", MEASURE, picture], capture_output=True, text=True, check=True
+    )
+
+    assert int(measured.stdout) < 235  # MiB; a worker has 120 already, and may have 350
 
 
 def test_jpeg_of_many_exif_segments_is_refused_at_once() -> None:
