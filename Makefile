@@ -6,7 +6,7 @@ PORT ?= 8000
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-quick test-long check lint format lock migration translations soak bench bench-quick pictures clean
+.PHONY: help run demo test test-quick test-long check lint format lock migration translations soak bench bench-quick attacks pictures clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -73,6 +73,9 @@ bench: $(VENV)/installed-dev ## Race against the peers, check every answer: tabl
 
 bench-quick: $(VENV)/installed-dev ## The same in a minute, alone or with one peer: make bench-quick PEER=node
 	@$(BIN)/python -m bench --size quick --scenarios chat-postgresql,chat-sqlite,rest --servers beseda,$(PEER) $(BENCH)
+
+attacks: $(VENV)/installed-dev ## Attack a worker in a hundred ways, and time what others notice: a table in bench/results/
+	@$(BIN)/python -m bench.attacks $(BENCH)
 
 clean: ## Remove the virtual environment and caches; your data in instance/ stays
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

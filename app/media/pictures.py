@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from flask_babel import lazy_gettext as _
@@ -92,7 +92,8 @@ def _bytes_of_a_pixel(picture: Image.Image) -> float:
         return _OTHER_BYTES
     if not picture.info.get("progressive"):
         return 1
-    samples = [(across, down) for _id, across, down, _table in picture.layer]  # type: ignore[attr-defined]
+    layers: Sequence[tuple[int, int, int, int]] = picture.layer  # type: ignore[attr-defined]
+    samples = [(across, down) for _id, across, down, _table in layers]
     largest = max(across for across, _ in samples) * max(down for _, down in samples)
     return _COEFFICIENT_BYTES * sum(across * down for across, down in samples) / largest
 
