@@ -58,6 +58,11 @@ BY_USER: frozenset[Rule] = frozenset(
 # Refusals sent to one user per minute. A client that keeps sending after that is closed.
 REFUSALS_MAX = 60
 
+# Frames of one user on all streams of a worker that are no messages: read marks, signs of typing,
+# pings. A page sends some twenty when it opens, and one a second while somebody types and reads.
+FRAMES_MAX = 300
+FRAMES_SECONDS = 30  # in which so many come back
+
 _UNIT_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 
 
@@ -98,6 +103,7 @@ class Limits:
         self._messages = Buckets(rate.amount, rate.seconds)
         self._text = Buckets(self.rates["text"].amount, self.rates["text"].seconds)
         self._refusals = Buckets(REFUSALS_MAX, 60)
+        self._frames = Buckets(FRAMES_MAX, FRAMES_SECONDS)
 
     def digest(self, *parts: str) -> str:
         """Return a digest of names, so that no name is stored in Redis."""
@@ -140,6 +146,10 @@ class Limits:
     def is_flood(self, user_id: int) -> bool:
         """Count a refused message; tell whether the user was refused more than `REFUSALS_MAX`."""
         return self._refusals.take(user_id) > 0
+
+    def is_frame_flood(self, user_id: int) -> bool:
+        """Count a frame that is no message; tell whether the user has sent too many."""
+        return self.is_enabled and self._frames.take(user_id) > 0
 
     def may_open_socket(self, sockets: int) -> bool:
         """Tell whether a user with this number of sockets on this worker may open one more."""

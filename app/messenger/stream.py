@@ -43,8 +43,6 @@ bp = Blueprint("stream", __name__)
 PATH = "/messenger/ws/events/"
 TYPING_SECONDS = 3.0  # between two signs of typing in one room
 ROOMS_MAX = 64  # memberships that one stream remembers
-FRAMES_MAX = 120  # frames that are no messages, at once
-FRAMES_PER_SECOND = 5
 
 
 @bp.get(PATH, websocket=True)
@@ -75,8 +73,6 @@ class StreamSession(Session):
         "_after",
         "_done",
         "_epoch",
-        "_frames_at",
-        "_frames_left",
         "_is_reset",
         "_latest",
         "_most",
@@ -95,8 +91,6 @@ class StreamSession(Session):
         self._rooms: dict[str, Membership] | None = None  # by name: those written to
         self._typed: dict[str, float] | None = None  # when, by room
         self._done: deque[tuple[int, bytes]] | None = None  # answers that wait for their event
-        self._frames_left: float = FRAMES_MAX
-        self._frames_at = monotonic()
         self._epoch = ""
         self._after = self._latest = 0
         self._most: int | None = None
@@ -206,10 +200,7 @@ class StreamSession(Session):
 
     def _is_flood(self) -> bool:
         # Frames that are no messages cost as much, and have a bucket of their own.
-        now = monotonic()
-        left = self._frames_left + (now - self._frames_at) * FRAMES_PER_SECOND
-        self._frames_left, self._frames_at = min(left, FRAMES_MAX) - 1, now
-        if self._frames_left >= 0 or not services(self._app).limits.is_enabled:
+        if not services(self._app).limits.is_frame_flood(self.user_id):
             return False
         self._is_flooded = True
         self._connection.pause_reading()

@@ -23,7 +23,7 @@ from app import create_app
 from app.accounts.usernames import folded
 from app.http.addresses import client_network
 from app.limits.password_guesses import remember_network
-from app.limits.rules import REFUSALS_MAX, Rate, consume
+from app.limits.rules import FRAMES_MAX, REFUSALS_MAX, Rate, consume
 from app.limits.status import Throttled
 from app.services import services
 from tests.conftest import make_config, sqlite_url
@@ -607,6 +607,25 @@ def test_nonsense_counts_like_messages(limited, somebody) -> None:
 
     assert code == 4429
     assert {frame["error"]["code"] for frame in frames} == {"invalid", "throttled"}
+
+
+def test_frames_of_streams_are_counted_by_user_whatever_the_socket(limited, somebody) -> None:
+    ann, bob = somebody(), somebody()
+    active = json.dumps({"type": "active", "active": True})
+
+    def flood(count: int) -> int | None:
+        with open_socket(f"{limited.url}/messenger/ws/events/", ann.bearer) as stream:
+            with suppress(ConnectionClosed):
+                for _ in range(count):
+                    stream.send(active)
+            return hear_all(stream)[1]
+
+    assert flood(FRAMES_MAX + 200) == 4429
+    assert flood(FRAMES_MAX // 2) == 4429  # a new socket brings no new frames
+    with open_socket(f"{limited.url}/messenger/ws/events/", bob.bearer) as stream:
+        stream.send(json.dumps({"type": "ping", "ref": "x"}))
+        while hear(stream)["type"] != "pong":
+            pass
 
 
 def test_one_socket_too_many_is_accepted_and_closed(limited, somebody) -> None:
