@@ -177,6 +177,8 @@ class _Pbkdf2(NamedTuple):
 
 def _check_effort(encoded: str) -> None:
     found = extract_parameters(encoded)
+    if min(found.time_cost, found.parallelism) < 1 or found.memory_cost < 8 * found.parallelism:
+        raise ValueError("no password fits it (RFC 9106, section 3.1)")
     if (
         found.memory_cost > ARGON2_KIB_MAX
         or found.memory_cost * found.time_cost > ARGON2_KIB_PASSES_MAX
