@@ -25,6 +25,7 @@ from tests.talk import SECONDS, chat_path, hear, join, send_text
 
 MEBIBYTE = 1024 * 1024
 ATTACK_SECONDS = 0.6
+BUSY_SECONDS = 0.25  # what an echo may take: the attacker shares an interpreter with the clock
 UNREAD_BYTES = 20 * MEBIBYTE  # more than kernels keep for who does not read
 MEMORY_MAX = 48 * MEBIBYTE  # that one attacker may cost
 REASON = b"Too many messages or connections."
@@ -109,7 +110,7 @@ def test_others_talk_on_while_one_socket_is_misused(server: Server, attack: str)
         thread.join()
         assert memory_of(server) - memory < MEMORY_MAX
 
-    assert median(delays) < max(3 * quiet, 0.03), delays
+    assert median(delays) < max(3 * quiet, BUSY_SECONDS), delays
 
 
 def test_flood_of_pings_is_refused_and_hardly_answered(server: Server) -> None:
