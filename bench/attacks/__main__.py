@@ -63,9 +63,11 @@ class Bounds:
         return found
 
 
-def attack(template: Template, chosen: Attack, seconds: float) -> Result:
+def attack(
+    template: Template, chosen: Attack, seconds: float, cgroup: Path | None = None
+) -> Result:
     """Run one attack against a new worker; return what was measured."""
-    with template.site(chosen.settings) as site:
+    with template.site(chosen.settings, cgroup) as site:
         rest = site.memory()
         here, there = multiprocessing.Pipe()
         attackers = multiprocessing.get_context("fork").Process(
@@ -184,6 +186,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--only", default="", help="comma list of beginnings of families: 1,4 memory"
     )
     parser.add_argument("--output", type=Path, default=ROOT / "bench" / "results" / "attacks.json")
+    parser.add_argument("--cgroup", type=Path, help="what the server runs in, to limit its memory")
     parser.add_argument("--before", type=Path, help="results of another release")
     options = parser.parse_args(arguments)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -203,7 +206,8 @@ def main(arguments: list[str] | None = None) -> int:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     for each in chosen:
         # Twenty logins take longer than one attack.
-        result = attack(template, each, options.seconds * (3 if each.beside == "login" else 1))
+        seconds = options.seconds * (3 if each.beside == "login" else 1)
+        result = attack(template, each, seconds, options.cgroup)
         results.append(result)
         options.output.write_text(json.dumps(results, ensure_ascii=False, indent=1))
         print(table([result], {}, bounds).splitlines()[-1], result["got"], flush=True)

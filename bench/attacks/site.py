@@ -40,9 +40,17 @@ class Site:
         checkout: What is served; it has a virtual environment in `.venv`.
         folder: Where the database and the pictures are.
         settings: Its environment.
+        cgroup: A control group that it runs in, with a limit on memory perhaps.
     """
 
-    def __init__(self, checkout: Path, folder: Path, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        checkout: Path,
+        folder: Path,
+        settings: Mapping[str, str],
+        cgroup: Path | None = None,
+    ) -> None:
+        self.cgroup = cgroup
         self.checkout = checkout
         self.folder = folder
         self.port = free_port()
@@ -84,9 +92,10 @@ class Site:
 
     def __enter__(self) -> Self:
         bind = ("-c", "gunicorn.conf.py", "--bind", f"127.0.0.1:{self.port}", "wsgi:app")
+        enter = f"echo $$ > {self.cgroup}/cgroup.procs; " if self.cgroup else ""
         with (self.folder / "server.log").open("ab") as log:
             self._process = processes.start(
-                self.python("gunicorn", *bind),
+                ["sh", "-c", enter + 'exec "$@"', "sh", *self.python("gunicorn", *bind)],
                 cwd=self.checkout,
                 env=self.env,
                 stdout=log,
@@ -203,12 +212,12 @@ class Template:
         room = self._post("/messenger/api/chatrooms/", who, recipient=other)
         return str(room["name"])
 
-    def site(self, settings: Mapping[str, str]) -> Site:
+    def site(self, settings: Mapping[str, str], cgroup: Path | None = None) -> Site:
         """Return a server, not started, on a copy of all this."""
         folder = Path(tempfile.mkdtemp(prefix="beseda-attacked-"))
         processes.remove_at_end(folder)
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
-        return Site(self.checkout, folder, settings)
+        return Site(self.checkout, folder, settings, cgroup)
 
 
 def _unlimited(checkout: Path, folder: Path) -> Site:
