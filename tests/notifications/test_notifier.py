@@ -14,6 +14,7 @@ from app.accounts.sessions import Device
 from app.clock import utcnow
 from app.database.transactions import reading, writing
 from app.messenger import message_changes
+from app.messenger.members import Membership
 from app.messenger.models import Message, RoomMember
 from app.notifications import notifier as notifiers
 from app.notifications import subscriptions
@@ -61,6 +62,14 @@ def subscribe(person: Person, phone: Phone, session_id: int | None = None) -> No
         subscriptions.subscribe(person.id, session_id or open_session(person), phone.browser)
 
 
+def a_pair(team: Team, service: PushService) -> tuple[Person, Person, Membership, Phone]:
+    """Return two people, the room of the first one with the second, and the second one's phone."""
+    ann, bob = team.people(2)
+    phone = service.phone("/bob")
+    subscribe(bob, phone)
+    return ann, bob, ann.room_with(bob), phone
+
+
 def look(notifier: Notifier) -> None:
     """Let a worker look for new messages, until all that follows of it is sent."""
     notifier._renew_at = 0.0
@@ -80,10 +89,7 @@ def settled(team: Team) -> int:
 def test_reader_of_a_room_is_notified_of_what_was_not_read(
     team: Team, notifier: Notifier, service: PushService
 ) -> None:
-    ann, bob = team.people(2)
-    room = ann.room_with(bob)
-    phone = service.phone("/bob")
-    subscribe(bob, phone)
+    ann, _, room, phone = a_pair(team, service)
     subscribe(ann, service.phone("/ann"))
     look(notifier)
     ann.say(room, "Привет!")
@@ -220,10 +226,7 @@ def test_nobody_is_notified_when(
 def test_text_stays_out_where_its_reader_wants_that(
     team: Team, notifier: Notifier, service: PushService
 ) -> None:
-    ann, bob = team.people(2)
-    room = ann.room_with(bob)
-    phone = service.phone("/bob")
-    subscribe(bob, phone)
+    ann, bob, room, phone = a_pair(team, service)
     with team.app.app_context():
         settings.change_settings(bob.id, {"push_text": "none", "language": "en"})
     look(notifier)
@@ -276,10 +279,7 @@ def test_busy_push_service_is_tried_again_with_what_is_newest(
 def test_next_worker_goes_on_where_the_last_one_was_killed(
     team: Team, service: PushService
 ) -> None:
-    ann, bob = team.people(2)
-    room = ann.room_with(bob)
-    phone = service.phone("/bob")
-    subscribe(bob, phone)
+    ann, _, room, phone = a_pair(team, service)
     killed, heir = notifier_of(team), notifier_of(team)
     look(killed)
     ann.say(room, "while nobody looks")
@@ -297,10 +297,7 @@ def test_next_worker_goes_on_where_the_last_one_was_killed(
 def test_worker_that_stops_lets_the_next_one_go_on_at_once(
     team: Team, service: PushService
 ) -> None:
-    ann, bob = team.people(2)
-    room = ann.room_with(bob)
-    phone = service.phone("/bob")
-    subscribe(bob, phone)
+    ann, _, room, phone = a_pair(team, service)
     leaving, heir = notifier_of(team), notifier_of(team)
     look(leaving)
     first = ann.say(room, "one")
@@ -336,10 +333,7 @@ def test_what_is_not_sent_yet_is_not_settled(
 def test_many_messages_are_read_in_batches(
     team: Team, notifier: Notifier, service: PushService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ann, bob = team.people(2)
-    room = ann.room_with(bob)
-    phone = service.phone("/bob")
-    subscribe(bob, phone)
+    ann, _, room, phone = a_pair(team, service)
     look(notifier)
     for number in range(120):
         last = ann.say(room, f"{number}")
