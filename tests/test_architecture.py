@@ -448,6 +448,7 @@ TESTED_IN = {
     "messenger/drafts.py": "messenger/test_store.py",
     "messenger/event_frames.py": "messenger/test_events.py",
     "messenger/event_queries.py": "messenger/test_events.py",
+    "messenger/erasure.py": "privacy/test_erasure.py",
     "messenger/frames_in.py": "messenger/test_stream.py",
     "messenger/group_members.py": "messenger/test_groups.py",
     "messenger/group_routes.py": "messenger/test_groups.py",

@@ -29,7 +29,6 @@ from app.accounts.schemas import (
 from app.accounts.services import UserNotFound
 from app.accounts.setup import create_first_administrator
 from app.accounts.tokens import current_user, login_required
-from app.clock import utcnow
 from app.database.keyset import PageRequest
 from app.http.annotations import View, documents_error, documents_path, notes_of, returns
 from app.http.conditional import conditional
@@ -112,12 +111,12 @@ def list_invitations(window: PageRequest) -> Response:
 @returns(InvitationMadeOut, 201)
 def create_invitation(body: InvitationIn) -> Response:
     """Invite one person. Only this response shows the link."""
-    created_at = utcnow()
-    invitation_id, token = administration.invite(current_user.id, timedelta(days=body.days))
+    lifetime = timedelta(days=body.days)
+    invitation_id, token = administration.invite(current_user.id, lifetime)
     return json_response(
         {
             "id": invitation_id,
-            "created_at": created_at,
+            "created_at": token.expires_at - lifetime,
             "expires_at": token.expires_at,
             "used_by": None,
             "link": link_to("invite", token.secret, request.host_url),

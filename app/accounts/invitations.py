@@ -25,7 +25,11 @@ def invite_within(connection: Connection, lifetime: timedelta) -> tuple[int, One
     one_time_tokens.delete_expired(connection, Invitation, Invitation.used_by.is_(None))
     invitation_id = connection.scalar(
         insert(Invitation)
-        .values(code_hash=one_time_tokens.hash_of(token.secret), expires_at=token.expires_at)
+        .values(
+            code_hash=one_time_tokens.hash_of(token.secret),
+            created_at=token.expires_at - lifetime,
+            expires_at=token.expires_at,
+        )
         .returning(Invitation.id)
     )
     return int(invitation_id or 0), token

@@ -1,22 +1,17 @@
 """Use cases of messages: read those of a room, send one."""
 
-from time import sleep
-
 from flask_babel import lazy_gettext as _
-from sqlalchemy import BigInteger, Connection, bindparam, select, update
+from sqlalchemy import BigInteger, bindparam, select
 
-from app.database.keyset import AnySelect, KeysetQuery, Page, PageRequest
-from app.database.transactions import reading, writing
+from app.database.keyset import KeysetQuery, Page, PageRequest
+from app.database.transactions import reading
 from app.http.errors import BadInput
 from app.messenger.drafts import Draft, Stored
 from app.messenger.history import MESSAGES
 from app.messenger.members import Membership, require_member
 from app.messenger.message_changes import MessageNotFound, get_message
 from app.messenger.models import Message, Room, RoomMember
-from app.messenger.rooms import ids_of_rooms
 from app.services import services
-
-FORGOTTEN_AT_ONCE = 1000  # client_ids; nobody else stores anything on SQLite meanwhile
 
 _place = (
     select(RoomMember)
@@ -126,34 +121,3 @@ def check_reply(member: Membership, reply_to: int) -> None:
         get_message(member, reply_to)
     except MessageNotFound:
         raise BadInput({"reply_to": [_("There is no such message in this chat.")]}) from None
-
-
-def forget_client_ids(user_id: int) -> None:
-    """Take from a user's messages what their client has called them.
-
-    There may be tens of thousands, too many for the one transaction of an erasure. It shows
-    nowhere, so it may well be done before.
-    """
-    some = _with_client_id(user_id).order_by(Message.id).limit(FORGOTTEN_AT_ONCE).with_for_update()
-    while True:
-        with writing() as connection:
-            ids = connection.scalars(some).all()
-            connection.execute(update(Message).where(Message.id.in_(ids)).values(client_id=None))
-        if len(ids) < FORGOTTEN_AT_ONCE:
-            return
-        sleep(0)  # SQLite does not wait, and others want to be served in between
-
-
-def forget_last_client_ids(connection: Connection, user_id: int) -> None:
-    """Take from a user's messages those that `forget_client_ids` has not seen, in a transaction."""
-    left_over = update(Message).where(Message.id.in_(_with_client_id(user_id)))
-    connection.execute(left_over.values(client_id=None))
-
-
-def _with_client_id(user_id: int) -> AnySelect:
-    # By room, as the index has it; there is none on the user alone.
-    return select(Message.id).where(
-        Message.room_id.in_(ids_of_rooms(user_id)),
-        Message.user_id == user_id,
-        Message.client_id.is_not(None),
-    )

@@ -73,7 +73,6 @@ class Presence:
     def start(self) -> None:
         """Begin to listen to the other workers and to tell them."""
         self._realtime.on_signals(self._on_signal)
-        self._realtime.send_signal(Signal("who", []))
         threading.Thread(target=self._check_forever, name="presence", daemon=True).start()
 
     # Presence
@@ -163,9 +162,15 @@ class Presence:
 
     def _check_forever(self) -> None:
         repeat_at = monotonic() + REPEAT_SECONDS
+        could_hear = False
         while True:
             sleep(CHECK_SECONDS)
             try:
+                # At the start, and after the bus was away: an answer before that would be lost.
+                can_hear = self._realtime.bus_is_healthy()
+                if can_hear and not could_hear:
+                    self._realtime.send_signal(Signal("who", []))
+                could_hear = can_hear
                 now = monotonic()
                 self._expire(now)
                 if now >= repeat_at:

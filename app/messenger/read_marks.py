@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 from sqlalchemy import Connection, Engine, select, text, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.accounts.models import User
 from app.database.errors import is_unavailable
 from app.database.prepared import Prepared
 from app.database.sequence import draw
@@ -192,6 +193,7 @@ class ReadMarkWriter:
             for place in taken:
                 del self._pending[place]
             self._is_awaited = any(each.waiters for each in self._pending.values())
+        marks: Mapping[Place, ReadMark | ApiError]
         try:
             numbers, marks = self._store(taken)
             self._announce(numbers)
@@ -206,25 +208,25 @@ class ReadMarkWriter:
             for waiter in pending.waiters:
                 waiter.answer(place, marks.get(place) or RoomNotFound())
 
-    def _store(
-        self, taken: Mapping[Place, _Pending]
-    ) -> tuple[range, Mapping[Place, ReadMark | ApiError]]:
+    def _store(self, taken: Mapping[Place, _Pending]) -> tuple[range, Mapping[Place, ReadMark]]:
         with writing(self._engine) as connection:
             changed = []
-            for room_id, user_id, read_id, newest_id in connection.execute(_locked(taken)):
+            places = connection.execute(_locked(taken)).all()
+            of_erased = User.id.in_({row.user_id for row in places}), User.deleted_at.is_not(None)
+            erased = set(connection.scalars(select(User.id).where(*of_erased)))
+            for room_id, user_id, read_id, newest_id in places:
                 moved = read_id
                 for move in taken[room_id, user_id].moves:
                     moved = move.applied(moved, newest_id)
-                if moved != read_id:
+                if moved != read_id and user_id not in erased:
                     changed.append((room_id, user_id, moved))
             numbers = draw(connection, len(changed))
             _write(connection, [(*mark, n) for mark, n in zip(changed, numbers, strict=True)])
         awaited = [place for place, pending in taken.items() if pending.waiters]
-        marks: dict[Place, ReadMark | ApiError] = {}
-        if awaited:
-            with reading(self._engine) as connection:
-                marks.update(find_marks(connection, awaited))
-        return numbers, marks
+        if not awaited:
+            return numbers, {}
+        with reading(self._engine) as connection:
+            return numbers, find_marks(connection, awaited)
 
 
 def _locked(places: Iterable[Place]) -> Any:

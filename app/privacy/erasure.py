@@ -17,8 +17,8 @@ from app.database.transactions import current_engine, writing
 from app.database.vacuum import purge_deleted_pages
 from app.http.errors import Overloaded
 from app.messenger.announcements import announce
+from app.messenger.erasure import erase_marks, forget_client_ids, forget_last_client_ids
 from app.messenger.group_members import leave_rooms
-from app.messenger.messages import forget_client_ids, forget_last_client_ids
 from app.messenger.rooms import has_other_rooms, lock_rooms, rename_rooms
 from app.messenger.search.index import forget_traces
 from app.notifications.subscriptions import erase_subscriptions
@@ -90,6 +90,7 @@ def _is_erased(user_id: int, password_hash: str | None) -> bool:
         erase_blocks(connection, user_id)
         erase_subscriptions(connection, user_id)
         forget_last_client_ids(connection, user_id)
+        erase_marks(connection, user_id)
         old_room_names = rename_rooms(connection, user_id, username)
         numbers, old_names = leave_rooms(connection, user_id, old_name, old_room_names)
     announce(numbers, old_names)

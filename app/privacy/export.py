@@ -14,17 +14,18 @@ from sqlalchemy import Engine, Row, bindparam, case, select
 
 from app.accounts.models import Session, User
 from app.accounts.sessions import SESSIONS
+from app.accounts.settings import SETTINGS
 from app.clock import utcnow
 from app.database.keyset import KeysetQuery
 from app.database.transactions import reading
 from app.http.json import encode
 from app.media.store import MediaStore, read_picture
-from app.messenger.models import Message
+from app.messenger.models import Message, Room, RoomMember
 from app.messenger.rooms import OWN_ROOMS, ROOMS_WRITTEN_IN, room_out
 from app.notifications.models import PushSubscription
 from app.profiles.models import Post, Profile
 from app.profiles.services import POSTS
-from app.social.models import Friendship
+from app.social.models import Block, Friendship
 
 PAGE_ROWS = 25  # a client that stops reading keeps one page in memory, up to 2 MB
 EXPORT_SECONDS = 600.0  # the whole export may take
@@ -44,6 +45,26 @@ _BROWSERS = KeysetQuery(
     PushSubscription.id,
     partition=PushSubscription.user_id,
 )
+_BLOCKS = KeysetQuery(
+    select(Block.blocked_id.label("id"), User.username, Block.created_at).join(
+        User, User.id == Block.blocked_id
+    ),
+    Block.blocked_id,
+    partition=Block.owner_id,
+)
+_MEMBERSHIPS = KeysetQuery(
+    select(
+        RoomMember.room_id,
+        Room.name.label("room"),
+        RoomMember.role,
+        RoomMember.joined_at,
+        RoomMember.left_id.is_(None).label("is_member"),
+        RoomMember.muted,
+        RoomMember.read_id,
+    ).join(Room, Room.id == RoomMember.room_id),
+    RoomMember.room_id,
+    partition=RoomMember.user_id,
+)
 _POSTS = KeysetQuery(POSTS.add_columns(Post.client_id), Post.id, partition=Post.author_id)
 # A page counts the messages of others too, and then leaves them out: there is no index on the
 # author, so a query for one's own messages alone would read a whole long room.
@@ -55,6 +76,7 @@ _MESSAGES = KeysetQuery(
         Message.timestamp,
         case((_is_own, Message.content)).label("content"),
         case((_is_own, Message.client_id)).label("client_id"),
+        Message.reply_to_id,
         Message.edited_at,
         Message.deleted_at,
     ),
@@ -87,15 +109,18 @@ def export(engine: Engine, store: MediaStore, user_id: int) -> Iterator[bytes]:
     beginning = {
         "exported_at": utcnow(),
         "account": _account(engine, user_id),
+        "settings": _settings(engine, user_id),
         "profile": _profile(engine, store, user_id),
     }
     return _in_time(
         chain(
             [encode(beginning)[:-1]],
-            _list("sessions", _sessions(engine, user_id)),
-            _list("notified_browsers", _notified_browsers(engine, user_id)),
-            _list("posts", _posts(engine, user_id)),
+            _list("sessions", _rows(engine, _SESSIONS, user_id)),
+            _list("notified_browsers", _rows(engine, _BROWSERS, user_id)),
+            _list("posts", _rows(engine, _POSTS, user_id)),
+            _list("blocks", _rows(engine, _BLOCKS, user_id)),
             _list("rooms", _rooms(engine, user_id)),
+            _list("memberships", _rows(engine, _MEMBERSHIPS, user_id)),
             _list("messages", _messages(engine, user_id)),
             [b"}"],
         )
@@ -126,6 +151,12 @@ def _account(engine: Engine, user_id: int) -> Mapping[str, Any]:
         return connection.execute(query.where(User.id == user_id)).one()._asdict()
 
 
+def _settings(engine: Engine, user_id: int) -> Mapping[str, Any]:
+    with reading(engine) as connection:
+        query = select(*SETTINGS).where(User.id == user_id)
+        return connection.execute(query).one()._asdict()
+
+
 def _profile(engine: Engine, store: MediaStore, user_id: int) -> Mapping[str, Any]:
     friends = select(User.id, User.username).join(Friendship, Friendship.friend_id == User.id)
     own_friends = friends.where(Friendship.owner_id == user_id).order_by(User.id)
@@ -141,18 +172,8 @@ def _profile(engine: Engine, store: MediaStore, user_id: int) -> Mapping[str, An
     }
 
 
-def _sessions(engine: Engine, user_id: int) -> Iterator[_Items]:
-    for rows in _pages(engine, _SESSIONS, partition=user_id):
-        yield [row._asdict() for row in rows]
-
-
-def _notified_browsers(engine: Engine, user_id: int) -> Iterator[_Items]:
-    for rows in _pages(engine, _BROWSERS, partition=user_id):
-        yield [row._asdict() for row in rows]
-
-
-def _posts(engine: Engine, user_id: int) -> Iterator[_Items]:
-    for rows in _pages(engine, _POSTS, partition=user_id):
+def _rows(engine: Engine, listing: KeysetQuery, user_id: int) -> Iterator[_Items]:
+    for rows in _pages(engine, listing, partition=user_id):
         yield [row._asdict() for row in rows]
 
 
@@ -172,6 +193,7 @@ def _messages(engine: Engine, user_id: int) -> Iterator[_Items]:
                         "content": row.content,
                         "timestamp": row.timestamp,
                         "client_id": row.client_id,
+                        "reply_to": row.reply_to_id,
                         "edited_at": row.edited_at,
                     }
                     for row in rows

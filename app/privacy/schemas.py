@@ -5,10 +5,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
+from app.accounts.schemas import SettingsOut
 from app.http.fields import Text
 from app.http.validation import Body
-from app.messenger.schemas import RoomOut
+from app.messenger.schemas import Role, RoomOut
 from app.profiles.schemas import PostOut
+from app.social.schemas import BlockedOut
 
 
 class ErasureIn(Body):
@@ -68,8 +70,26 @@ class OwnPostOut(PostOut):
     client_id: str | None
 
 
+class OwnBlockOut(BlockedOut):
+    """Whom somebody has blocked; who has blocked them is not theirs to know."""
+
+    created_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
+
+
 class OwnRoomOut(RoomOut):
     created_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
+
+
+class OwnMembershipOut(BaseModel):
+    """A place in a room, also in one that was left."""
+
+    room_id: int = Field(examples=[1])
+    room: str = Field(examples=["user1_user2"])
+    role: Role = Field(examples=["member"])
+    joined_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
+    is_member: bool = Field(examples=[True], description="False: the room was left.")
+    muted: bool = Field(examples=[False])
+    read_id: int = Field(examples=[1], description="The message up to which all is read.")
 
 
 class OwnMessageOut(BaseModel):
@@ -78,6 +98,7 @@ class OwnMessageOut(BaseModel):
     content: str = Field(examples=["Привет!"])
     timestamp: datetime = Field(examples=["2024-12-12T10:00:00Z"])
     client_id: str | None
+    reply_to: int | None
     edited_at: datetime | None
 
 
@@ -90,9 +111,12 @@ class ExportOut(BaseModel):
 
     exported_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
     account: OwnAccountOut
+    settings: SettingsOut
     profile: OwnProfileOut
     sessions: list[OwnSessionOut]
     notified_browsers: list[OwnBrowserOut]
     posts: list[OwnPostOut]
+    blocks: list[OwnBlockOut]
     rooms: list[OwnRoomOut]
+    memberships: list[OwnMembershipOut]
     messages: list[OwnMessageOut] = Field(description="By room; within one, oldest first.")

@@ -284,6 +284,11 @@ class Quarrel(NamedTuple):
     eves: ClientConnection
 
 
+def marks_of(person: Person) -> dict[int, int]:
+    """Return up to where somebody has read, by room."""
+    return {chat["id"]: chat["read_id"] for chat in person.get(f"{API}chats/").json()}
+
+
 @pytest.fixture
 def quarrel(site: Site, stack: ExitStack) -> Quarrel:
     at_home = [make_person(site.here.url) for _ in range(3)]
@@ -294,7 +299,11 @@ def quarrel(site: Site, stack: ExitStack) -> Quarrel:
     group = ann.post(f"{API}groups/", {"title": "Team", "members": members}).json()
     said = ann.post(messages_path(room), {"content": "said before"}).json()
     answered = bob.post(messages_path(room), {"content": "answered before"}).json()
-    bob.post(messages_path(group), {"content": "in the group"})
+    last = bob.post(messages_path(group), {"content": "in the group"}).json()
+    # Whoever sends has read what stands before it; that is stored, and told, a little later.
+    wait_for(lambda: marks_of(ann)[room["id"]] >= said["id"], SECONDS, "Ann's mark")
+    for each, sent in ((room, answered), (group, last)):
+        wait_for(lambda e=each, s=sent: marks_of(bob)[e["id"]] >= s["id"], SECONDS, "Bob's")  # type: ignore[misc]
     socket = stack.enter_context(join(ann, room))
     his = elsewhere(stack, site.here, socket, lambda: open_stream(bob))
     frames_until(his, "ready")

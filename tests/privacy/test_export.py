@@ -99,6 +99,7 @@ def test_everything_that_is_somebodys_is_in_it(server: Server) -> None:
             "content": message["content"],
             "timestamp": message["timestamp"],
             "client_id": message.get("client_id"),
+            "reply_to": None,
             "edited_at": None,
         }
         for message, room in zip(said, [room for room in rooms for _ in "12"], strict=True)
@@ -131,7 +132,9 @@ def test_document_is_what_its_schema_says(server: Server) -> None:
     for found in (empty, exported(ann)):
         ExportOut.model_validate(found, strict=False)
         assert list(found) == list(ExportOut.model_fields)
-    assert [empty[name] for name in ("posts", "rooms", "messages")] == [[], [], []]
+    assert [empty[name] for name in ("posts", "blocks", "rooms", "memberships", "messages")] == [
+        []
+    ] * 5
     assert empty["profile"] == {"bio": "", "image": None, "friends": []}
 
 
