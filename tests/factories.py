@@ -50,7 +50,11 @@ class Person:
 
 
 def make_person(
-    url: str, username: str | None = None, headers: Mapping[str, str] | None = None
+    url: str,
+    username: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    path: str = "/accounts/api/users/",
+    **more: str,
 ) -> Person:
     """Register somebody with a running server and log in.
 
@@ -58,13 +62,14 @@ def make_person(
         url: Of the server.
         username: A new one, if it is not given.
         headers: Of all their requests.
+        path: What makes an account.
+        more: What it needs besides, such as an invitation.
     """
     username = username or new_name()
     email = f"{secrets.token_hex(6)}@example.com"
     http = _client(url, headers)
     created = http.post(
-        "/accounts/api/users/",
-        json={"username": username, "email": email, "password": PASSWORD},
+        path, json={"username": username, "email": email, "password": PASSWORD, **more}
     )
     assert created.status_code == 201, created.text
     return log_in(Person(url, username, created.json()["id"], "", "", email, http), headers=headers)

@@ -76,8 +76,9 @@ function Register({ code, isInvited }) {
     go("/", { replace: true });
   });
   const heading = isInvited ? t("invited") : t("register_title");
+  const wrong = form.errors.invitation?.join(" ");
   return html`
-    <${Card} heading=${heading} text=${isInvited && t("invited_text")} form=${form} button=${t("create_account")} links=${[["/login", t("have_account")]]}>
+    <${Card} heading=${heading} text=${isInvited && t("invited_text")} form=${wrong ? { ...form, note: wrong } : form} button=${t("create_account")} links=${[["/login", t("have_account")]]}>
       <${Username} form=${form} hint=${t("name_hint")} autofocus />
       <${Email} form=${form} />
       <${NewPassword} form=${form} />
