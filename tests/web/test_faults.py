@@ -17,6 +17,7 @@ from tests.servers import Server
 from tests.web.conftest import Visit
 
 PATIENCE_MS = 40_000  # the pause between attempts grows to 30 s
+DROP_SECONDS = 20
 SHOWN = """(all) => all.map((each) => [
     Number(each.dataset.id), each.classList.contains("msg--own"), each.querySelector("time").dateTime,
     each.querySelector(".bubble__text").firstChild.textContent])"""
@@ -71,7 +72,7 @@ def test_nothing_is_lost_doubled_or_out_of_order(visit: Any, restarting: Server)
     talk("После перезапуска")
     desks[1].context.set_offline(True)
     talk("Один без сети")
-    time.sleep(4)
+    time.sleep(DROP_SECONDS)
     desks[1].context.set_offline(False)
     sleep = desks[0].context.new_cdp_session(desks[0].page)
     sleep.send("Page.setWebLifecycleState", {"state": "frozen"})
