@@ -25,7 +25,11 @@ _LIBRARIES = {
     "@preact/signals": "signals.mjs",
     "@preact/signals-core": "signals-core.mjs",
 }
+# In the order in which their rules count. Browsers get them as one file, in one request.
 _SHEETS = ("tokens", "base", "layout", "list", "timeline", "composer", "dialog", "pages")
+_SHEET = "css/all.css"
+# The first begins what takes long while the second is loading.
+_ENTRIES = ("js/first.js", "js/main.js")
 # Served under paths of their own, or inside of the page.
 _PAGES = {"index.html", "sw.js", "manifest.webmanifest", "icons/sprite.svg"}
 _STATIC_IMPORT = re.compile(r'^(?:import|export) .* from "(\.[^"]+)";$', re.MULTILINE)
@@ -92,11 +96,13 @@ class Assets:
     @cached_property
     def files(self) -> dict[str, Asset]:
         """The files under `base`, by their path below it."""
-        return {
+        files = {
             name: _asset(name, content)
             for name, content in self._sources.items()
-            if name not in _PAGES
+            if name not in _PAGES and not name.startswith("css/")
         }
+        sheets = "".join(self._text(f"css/{name}.css") for name in _SHEETS)
+        return files | {_SHEET: _asset(_SHEET, sheets.encode())}
 
     @cached_property
     def import_map(self) -> str:
@@ -110,7 +116,7 @@ class Assets:
 
         They are named in the page, so that browsers ask for all of them in one round.
         """
-        found = ["js/main.js"]
+        found = list(_ENTRIES)
         for name in found:
             folder = PurePosixPath(name).parent
             for target in _STATIC_IMPORT.findall(self._text(name)):
@@ -123,14 +129,17 @@ class Assets:
     def page(self) -> Asset:
         """The page itself."""
         libraries = [f"vendor/{file}" for file in _LIBRARIES.values()]
-        head = [f'<link rel="stylesheet" href="{self.base}css/{name}.css">' for name in _SHEETS]
-        head.append(f'<script src="{self.base}js/theme.js"></script>')
+        head = [
+            f'<link rel="stylesheet" href="{self.base}{_SHEET}">',
+            f'<script src="{self.base}js/theme.js"></script>',
+        ]
         head.append(f'<script type="importmap">{self.import_map}</script>')
         head += [
             f'<link rel="modulepreload" href="{self.base}{name}">'
             for name in (*libraries, *self.modules)
         ]
-        head.append(f'<script type="module" src="{self.base}js/main.js"></script>')
+        first, main = (f'src="{self.base}{name}"></script>' for name in _ENTRIES)
+        head += [f'<script type="module" async {first}', f'<script type="module" {main}']
         sprite = self._text("icons/sprite.svg").replace(
             "<svg ", '<svg class="sprite" aria-hidden="true" ', 1
         )

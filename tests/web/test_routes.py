@@ -85,7 +85,7 @@ def test_every_module_that_is_needed_at_once_is_named_in_the_page(page: TestResp
     }
 
     assert missing == set()
-    assert "js/view/timeline.js" in named
+    assert "js/view/list.js" in named
     assert "js/view/admin.js" not in named  # is loaded when it is wanted
 
 

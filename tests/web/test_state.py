@@ -160,7 +160,7 @@ def test_erased_person_gets_the_new_name_everywhere(state_after: Any) -> None:
     assert {each["user"] for each in state["windows"]["7"]["list"]} == {"deleted~2"}
 
 
-def test_window_keeps_three_hundred_and_says_that_there_is_more(js: Any) -> None:
+def test_window_keeps_a_few_hundred_and_says_that_there_is_more(js: Any) -> None:
     events = [
         snapshot(CHAT, cursor=0),
         history(*range(11, 411)),
@@ -170,8 +170,8 @@ def test_window_keeps_three_hundred_and_says_that_there_is_more(js: Any) -> None
     old = js(APPLY, "state/apply", argument=events)
     new = js(APPLY, "state/apply", argument=[*events[:2], events[2] | {"keep": "newest"}])
 
-    assert (len(ids(old)), old["windows"]["7"]["newer"], ids(old)[0]) == (300, True, 11)
-    assert (len(ids(new)), new["windows"]["7"]["older"], ids(new)[-1]) == (300, True, 410)
+    assert (len(ids(old)), old["windows"]["7"]["newer"], ids(old)[0]) == (230, True, 11)
+    assert (len(ids(new)), new["windows"]["7"]["older"], ids(new)[-1]) == (230, True, 410)
 
 
 def test_message_is_not_put_behind_a_gap(state_after: Any) -> None:

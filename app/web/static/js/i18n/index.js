@@ -43,6 +43,9 @@ export function t(key, values = {}) {
   return sentence.replace(/\{(\w+)\}/g, (_, name) => shown(values[name]));
 }
 
-const known = {};
-const rules = (language) => (known[language] ??= new Intl.PluralRules(language));
-const shown = (value) => (typeof value === "number" ? value.toLocaleString(lang.peek()) : value);
+// They are dear to make, and each sentence with a number wants them.
+const [rules, numbers] = [Intl.PluralRules, Intl.NumberFormat].map((Format) => {
+  const made = {};
+  return (language) => (made[language] ??= new Format(language));
+});
+const shown = (value) => (typeof value === "number" ? numbers(lang.peek()).format(value) : value);

@@ -17,7 +17,7 @@
  *   people: Record<string, {id: number, username: string, image: string | null}>}} State
  */
 
-export const WINDOW_MAX = 300; // messages that a window keeps, and so rows on the screen
+export const WINDOW_MAX = 230; // messages that a window keeps; a page of 60 more, and days, make 300 rows on the screen
 
 /** @returns {State} */
 export const empty = (me = "") => ({
@@ -49,6 +49,7 @@ const HANDLERS = {
   presence: (state, { user, online }) => ({ ...state, online: { ...state.online, [user]: online } }),
   // The page's own: the list of chats, pages of history, and what only this device knows.
   snapshot: (state, { chats, cursor }) => snapshotSet(state, chats, cursor),
+  kept: (state, { kept }) => keptSet(state, kept),
   asked: (state, { room }) => withWindow(state, room, { ...windowOf(state, room), pending: [] }),
   unasked: (state, { room }) => withWindow(state, room, { ...windowOf(state, room), pending: undefined }),
   history: (state, event) => historySet(state, event),
@@ -180,6 +181,14 @@ function snapshotSet(state, chats, cursor) {
     ids: Object.fromEntries(chats.map((chat) => [chat.name, chat.id])),
     windows: Object.fromEntries(windows),
   };
+}
+
+// What the server has said meanwhile counts; of what this device kept, histories remain, which it cannot say.
+function keptSet(state, kept) {
+  const people = { ...kept.people, ...state.people };
+  if (!state.isListed) return { ...state, ...kept, people };
+  const isSame = ([id]) => state.chats[id]?.joined_id === kept.chats[id]?.joined_id && state.chats[id];
+  return { ...state, people, windows: { ...Object.fromEntries(Object.entries(kept.windows).filter(isSame)), ...state.windows } };
 }
 
 const staled = (state) => ({

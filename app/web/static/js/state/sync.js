@@ -1,5 +1,6 @@
 // Keeps the state like that of the server: the list of chats, then everything that follows it.
 import * as http from "../net/http.js";
+import { askForChats } from "../net/snapshot.js";
 import { connectAnew, connection, listen, sendFrame, stop as stopStream } from "../net/stream.js";
 import * as store from "../net/store.js";
 import { empty } from "./apply.js";
@@ -14,20 +15,21 @@ const KEPT_MESSAGES = 50;
 const KEEP_MS = 1000; // after a change until it is kept
 
 let isListed = false; // whether the list of chats is that of the server
+let listing; // while it is asked for
 let run; // tells a start that another one, or the end, has overtaken it
 let timers = [];
 let forgetView = () => {};
 
-/** Begins for whoever is logged in: first what this device kept, then what the server says. */
+/** Begins for whoever is logged in: with what this device kept or what the server says, whichever is first. */
 export async function start(/** @type {string} */ me) {
   stop();
   const mine = (run = Symbol(me));
   begin(empty(me));
-  const kept = await store.find("kept", "state").catch(() => undefined);
-  if (kept?.me === me) begin({ ...empty(me), ...kept, people: { ...kept.people, ...world.peek().people } });
-  await Promise.all([loadOutbox(), loadDrafts()]);
-  if (mine !== run) return; // logged out meanwhile
   isListed = false;
+  prepare().catch(() => {}); // the stream asks again
+  const [kept] = await Promise.all([store.find("kept", "state").catch(() => undefined), loadOutbox(), loadDrafts()]);
+  if (mine !== run) return; // logged out meanwhile
+  if (kept?.me === me) dispatch({ type: "kept", kept });
   listen({ cursor, prepare, onFrame, onCursor: (id) => enqueue({ type: "cursor", id }) });
   timers = [setInterval(sayActive, ACTIVE_MS)];
   document.addEventListener("visibilitychange", sayActive);
@@ -37,7 +39,7 @@ export async function start(/** @type {string} */ me) {
 }
 
 export function stop() {
-  run = undefined;
+  run = listing = undefined;
   stopStream();
   timers.forEach(clearInterval);
   clearTimeout(keepTimer);
@@ -52,11 +54,15 @@ function cursor() {
 }
 
 /** Asks for the list of chats, unless it is there; the stream goes on from its number. */
-async function prepare() {
+function prepare() {
   if (isListed) return;
-  const response = await http.request("GET", "/messenger/api/chats/");
-  dispatch({ type: "snapshot", chats: await response.json(), cursor: Number(response.headers.get("X-Event-ID")) });
-  isListed = true;
+  const mine = run;
+  listing ??= askForChats().finally(() => (listing = undefined)).then((answer) => {
+    if (mine !== run) return;
+    dispatch({ type: "snapshot", ...answer });
+    isListed = true;
+  });
+  return listing;
 }
 
 function onFrame(frame) {
