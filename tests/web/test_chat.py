@@ -204,3 +204,16 @@ def test_what_comes_far_away_counts_and_does_not_move_what_is_read(
     assert abs(eye.bounding_box()["y"] - before["y"]) <= 1  # type: ignore[index]
     page.locator(".jump").click()
     expect(page.locator("article", has_text="Новость")).to_be_in_viewport()
+
+
+def test_what_another_program_shares_becomes_a_draft_of_the_chosen_chat(
+    visit: Any, ann: Person, bob: Person, room: Mapping[str, Any]
+) -> None:
+    page = visit(ann).go("/chat?title=%D0%9F%D0%BB%D0%B0%D0%BD&url=https%3A%2F%2Fexample.com%2Fa")
+    expect(page.locator(".list__note")).to_be_visible()
+
+    row_of(page, bob.username).click()
+
+    expect(page.locator(".composer__text")).to_have_value("План\nhttps://example.com/a")
+    expect(page).to_have_url(re.compile(f"/chat/{re.escape(room['name'])}$"))
+    expect(page.locator(".list__note")).to_have_count(0)

@@ -47,3 +47,24 @@ async function freshPage() {
   ]);
   return page?.ok ? page : kept ?? fetch("/");
 }
+
+// What the server sends has both forms of Web Push: browsers that know the declarative one show it by themselves.
+self.addEventListener("push", (event) => {
+  const { title, navigate, ...shown } = event.data.json().notification;
+  const options = { ...shown, data: { navigate }, icon: "{base}icons/icon-192.png", badge: "{base}icons/badge-96.png" };
+  event.waitUntil(self.registration.showNotification(title, options));
+});
+
+self.addEventListener("notificationclick", (event) => {
+  event.notification.close();
+  event.waitUntil(show(event.notification.data.navigate));
+});
+
+// A page that is open goes there without being loaded anew.
+async function show(address) {
+  const { pathname } = new URL(address, self.location.origin);
+  const [open] = await self.clients.matchAll({ type: "window" });
+  if (!open) return self.clients.openWindow(pathname);
+  open.postMessage({ go: pathname });
+  await open.focus();
+}

@@ -1,8 +1,11 @@
 // The start of the page.
+import { effect } from "@preact/signals";
 import { render } from "preact";
 
 import { lang, speak } from "./i18n/index.js";
-import { askService, resume } from "./state/session.js";
+import { go } from "./state/route.js";
+import { resume, status } from "./state/session.js";
+import { world } from "./state/world.js";
 import { tell } from "./view/attention.js";
 import { App } from "./view/app.js";
 import { html } from "./view/html.js";
@@ -10,15 +13,24 @@ import { listenToKeys } from "./view/keys.js";
 
 await speak(lang.value);
 resume();
-askService().catch(() => {}); // what is usual stands until the server says otherwise
 tell();
 listenToKeys();
 render(html`<${App} />`, document.getElementById("root"));
-keepShell();
+
+// A notification was tapped.
+navigator.serviceWorker?.addEventListener("message", ({ data }) => data.go && go(data.go));
+
+let isKeeping = false;
+
+// The shell is kept once there is something to see: keeping it asks for a hundred files.
+effect(() => {
+  if (status.value === "out" || world.value.isListed) keepShell();
+});
 
 // The worker is the only script address that this page may make from a text.
 function keepShell() {
-  if (!navigator.serviceWorker) return; // without https there is none
+  if (isKeeping || !navigator.serviceWorker) return; // without https there is none
+  isKeeping = true;
   const policy = window.trustedTypes?.createPolicy("beseda", {
     createScriptURL(url) {
       if (url !== "/sw.js") throw new TypeError(url);
@@ -27,6 +39,5 @@ function keepShell() {
   });
   const address = policy ? policy.createScriptURL("/sw.js") : "/sw.js";
   const register = () => navigator.serviceWorker.register(address).catch(() => {}); // a private window has none
-  if (document.readyState === "complete") register();
-  else addEventListener("load", register);
+  requestAnimationFrame(() => setTimeout(register)); // after what is to be seen has been painted
 }

@@ -50,6 +50,10 @@ export default {
   emoji_nature: "Nature", emoji_places: "Places and food", emoji_things: "Things", emoji_signs: "Signs",
   // Finding
   switch: "Go to", chat_or_person: "Chat or person", found: "Found", no_chat_yet: "No chat yet", to_choose: "choose", to_open: "open", to_close: "close",
+  search_messages: "Search in messages", search_here: "Search in this chat", search_for: "Search messages for “{text}”", clear: "Clear", back_to_chats: "Back to chats",
+  search_hint: "Words in any form. In “quotes”: exactly so.", search_none_text: "Try fewer words, or take a filter away.", searched_as: "Nothing was found as typed; shown is “{text}”, the other keyboard layout.",
+  hits_count: { one: "{n} message", other: "{n} messages" }, hits_newest: "The {n} newest", older_hits: "Older ones",
+  filter_chat: "Chat", filter_from: "From", filter_from_whom: "From: {name}", from_me: "Me", filter_when: "When", for_week: "Past week", for_month: "Past month", for_year: "Past year",
   // People and groups
   friends: "Friends", all_others: "Everybody else", everybody: "Everybody", nobody_else: "Nobody is here but you.", write_to: "Write to {name}", write_short: "Write",
   befriend: "Add friend", unfriend: "Unfriend", block_more: "Block…", block: "Block", unblock: "Unblock",
@@ -83,6 +87,13 @@ export default {
   keys_anywhere: "Anywhere", keys_switch: "Go to a chat or a person", keys_next: "Chat above, below", keys_unread: "Next unread chat", keys_help: "This list",
   keys_writing: "While you write", keys_line: "New line", keys_edit: "Edit your last message", keys_cancel: "Drop the reply or the edit", keys_to_messages: "To the messages",
   keys_messages: "In the messages", keys_move: "Message above, below", keys_ends: "To the first, to the last", keys_to_field: "To the text field",
+  // Being told
+  settings_push: "Notifications", push: "Notifications", push_ask: "Tell you of new messages while Beseda is closed?", push_yes: "Turn on", not_now: "Not now",
+  push_home_screen: "For notifications on an iPhone or iPad, add Beseda to the Home Screen first: Share → Add to Home Screen.", understood: "Got it",
+  push_failed: "The browser could not turn them on.", push_denied: "This browser was told not to show notifications of this site. Allow them in its settings.",
+  push_impossible: "This browser shows no notifications, or the address begins without https.", push_here: "On this device", push_everywhere: "On all devices",
+  push_send: "Send notifications", push_send_hint: "While Beseda is closed or hidden", push_try: "Send one to try", push_tried: "It is on its way.",
+  push_text: "Show the text of messages", push_text_hint: "If not, only that there is a new one", share_choose: "Choose the chat for what you share.",
   // Administration
   invite: "Invite", invitations: "Invitations", name_or_email: "Name or e-mail", last_used: "Last seen", deactivated: "deactivated",
   reset_link: "Link for a new password", reset_link_text: "With this link {name} chooses a new password. It works once. It ends: {when}.",

@@ -52,6 +52,10 @@ export default {
   emoji_nature: "Природа", emoji_places: "Места и еда", emoji_things: "Вещи", emoji_signs: "Знаки",
   // Finding
   switch: "Перейти", chat_or_person: "Беседа или человек", found: "Найдено", no_chat_yet: "Беседы ещё не было", to_choose: "выбрать", to_open: "открыть", to_close: "закрыть",
+  search_messages: "Поиск в сообщениях", search_here: "Поиск в беседе", search_for: "Искать в сообщениях «{text}»", clear: "Очистить", back_to_chats: "Назад к беседам",
+  search_hint: "Слова в любой форме. В «кавычках» — точно так.", search_none_text: "Попробуйте меньше слов или снимите фильтр.", searched_as: "Как набрано, ничего нет; показано «{text}» — другая раскладка клавиатуры.",
+  hits_count: { one: "{n} сообщение", few: "{n} сообщения", many: "{n} сообщений", other: "{n} сообщения" }, hits_newest: { one: "{n} самое новое", few: "{n} самых новых", many: "{n} самых новых", other: "{n} самых новых" }, older_hits: "Более ранние",
+  filter_chat: "Беседа", filter_from: "От кого", filter_from_whom: "От: {name}", from_me: "Я", filter_when: "Когда", for_week: "За неделю", for_month: "За месяц", for_year: "За год",
   // People and groups
   friends: "Друзья", all_others: "Все", everybody: "Все", nobody_else: "Кроме вас здесь пока никого нет.", write_to: "Написать: {name}", write_short: "Написать",
   befriend: "В друзья", unfriend: "Из друзей", block_more: "Заблокировать…", block: "Заблокировать", unblock: "Разблокировать",
@@ -86,6 +90,13 @@ export default {
   keys_anywhere: "Где угодно", keys_switch: "Перейти к беседе или человеку", keys_next: "Беседа выше, ниже", keys_unread: "Следующая непрочитанная", keys_help: "Эта подсказка",
   keys_writing: "Когда пишете", keys_line: "Новая строка", keys_edit: "Изменить последнее своё", keys_cancel: "Отменить ответ или правку", keys_to_messages: "К сообщениям",
   keys_messages: "В сообщениях", keys_move: "Сообщение выше, ниже", keys_ends: "К первому, к последнему", keys_to_field: "К полю ввода",
+  // Уведомления
+  settings_push: "Уведомления", push: "Уведомления", push_ask: "Сообщать о новых сообщениях, когда Беседа закрыта?", push_yes: "Включить", not_now: "Не сейчас",
+  push_home_screen: "Чтобы iPhone или iPad показывал уведомления, сначала добавьте Беседу на экран «Домой»: Поделиться → На экран «Домой».", understood: "Понятно",
+  push_failed: "Браузер не смог их включить.", push_denied: "Браузеру запрещено показывать уведомления этого сайта. Разрешите их в его настройках.",
+  push_impossible: "Этот браузер не показывает уведомлений, или адрес начинается не с https.", push_here: "На этом устройстве", push_everywhere: "На всех устройствах",
+  push_send: "Присылать уведомления", push_send_hint: "Когда Беседа закрыта или скрыта", push_try: "Прислать пробное", push_tried: "Отправлено.",
+  push_text: "Показывать текст сообщения", push_text_hint: "Иначе только то, что оно есть", share_choose: "Выберите беседу, куда это отправить.",
   // Administration
   invite: "Пригласить", invitations: "Приглашения", name_or_email: "Имя или почта", last_used: "Последний вход", deactivated: "отключён",
   reset_link: "Ссылка для нового пароля", reset_link_text: "По этой ссылке {name} задаст новый пароль. Она действует один раз. Срок: {when}.",

@@ -3,6 +3,7 @@ import { signal } from "@preact/signals";
 
 import * as http from "../net/http.js";
 import * as store from "../net/store.js";
+import { forgetPush } from "./push.js";
 
 /**
  * "unknown" until the server or this device has said; "in" also without a network, when this
@@ -19,13 +20,12 @@ const KNOWN = "me"; // in localStorage: who is logged in; no secret
 const LAST = "last"; // in localStorage: the id of whose things IndexedDB keeps
 
 /** Finds out whether somebody is logged in. */
-export async function resume() {
+export function resume() {
   http.whenLoggedOut(end);
   const known = JSON.parse(localStorage.getItem(KNOWN) ?? "null");
-  if (!known) return (status.value = "out");
-  me.value = known;
-  status.value = "in";
-  http.token().then(identify, () => {});
+  if (known) me.value = known;
+  status.value = known ? "in" : "out";
+  if (!known) askService().catch(() => {}); // what is usual stands until the server says otherwise
 }
 
 /** Logs in. @throws {http.Problem | http.Unreachable} */
@@ -56,6 +56,7 @@ export async function logOut() {
 /** Forgets everything of whoever was logged in: nothing of it stays on this device. */
 export async function forget() {
   status.value = "out"; // first, so that nothing is kept any more
+  await forgetPush().catch(() => {}); // the server forgets it with the session
   await store.clear();
   history.replaceState(null, "", "/");
   end();

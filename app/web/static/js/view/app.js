@@ -4,14 +4,15 @@ import { useEffect } from "preact/hooks";
 import { lang, t } from "../i18n/index.js";
 import { connection } from "../net/stream.js";
 import { loadRelations } from "../state/people.js";
+import { renew } from "../state/push.js";
 import { follow, route } from "../state/route.js";
-import { me, status } from "../state/session.js";
+import { search } from "../state/search.js";
+import { askService, identify, me, status } from "../state/session.js";
 import { account, loadSettings } from "../state/settings.js";
 import { start, stop } from "../state/sync.js";
 import { chatNamed } from "../state/world.js";
 import { Announcements } from "./announce.js";
 import { Banner } from "./banner.js";
-import { ChatView } from "./chat.js";
 import { Dialogs } from "./dialog.js";
 import { html } from "./html.js";
 import { Icon } from "./icons.js";
@@ -21,12 +22,14 @@ import { Menus } from "./menu.js";
 import { Rail } from "./rail.js";
 import { Toasts } from "./toast.js";
 
+const ChatView = lazy(async () => (await import("./chat.js")).ChatView);
 const Gate = lazy(async () => (await import("./gate.js")).Gate);
 const GroupSide = lazy(async () => (await import("./group.js")).GroupSide);
 const People = lazy(async () => (await import("./people.js")).People);
 const Profile = lazy(async () => (await import("./people.js")).Profile);
 const Posts = lazy(async () => (await import("./posts.js")).Posts);
 const WritePost = lazy(async () => (await import("./posts.js")).WritePost);
+const Search = lazy(async () => (await import("./search.js")).Search);
 const Settings = lazy(async () => (await import("./settings.js")).Settings);
 const SettingsNav = lazy(async () => (await import("./settings.js")).SettingsNav);
 const Team = lazy(async () => (await import("./admin.js")).Team);
@@ -43,7 +46,7 @@ export function App() {
     <a class="skip" href="#main">${t("skip")}</a>
     <div class="contents" onClick=${follow}>
       ${isOut ? html`<${Gate} place=${parts[0]} hash=${hash} />` : html`<${Shell} key=${me.value.id} parts=${parts} />`}
-      <${Dialogs} /><${Menus} />
+      <${Dialogs} />
     </div>
     <${Toasts} />`;
 }
@@ -54,7 +57,7 @@ const PLACES = {
     const chat = name && chatNamed(name);
     const isAbout = rest === "about" && chat;
     return {
-      list: html`<${ChatList} current=${name} />`,
+      list: search.value ? html`<${Search} />` : html`<${ChatList} current=${name} />`,
       main: name ? html`<${ChatView} name=${name} target=${Number(rest) || undefined} />` : html`<${NoChat} />`,
       side: isAbout && (chat.kind === "group"
         ? html`<${GroupSide} chat=${chat} />`
@@ -86,18 +89,20 @@ function Shell({ parts }) {
   }, []);
   const isLive = connection.value === "live";
   useEffect(() => {
-    if (account.peek()) return;
-    for (const load of [loadRelations, loadSettings]) load().catch(() => {}); // the next connection asks again
+    if (!isLive || account.peek()) return;
+    const loads = [identify, askService, loadRelations, loadSettings, renew]; // what can wait until chats are seen
+    for (const load of loads) load().catch(() => {}); // the next connection asks again
   }, [isLive]);
   const place = PLACES[parts[0]] ? parts[0] : "chat";
   const { list, main, side, show, tabs } = PLACES[place](PLACES[parts[0]] ? parts : []);
   return html`
     <div class="app" data-show=${show} data-tabs=${tabs || show === "list" ? "" : undefined} data-list=${list ? undefined : "none"}>
-      <${Banner} /><${Rail} place=${place} />${list}${main}${side}
+      <${Banner} /><${Rail} place=${place} />
+      <main class="contents">${list}${main}${side}<${Menus} /></main>
     </div>
     <${Announcements} />`;
 }
 
 const NoChat = () => html`
-  <main class="main" id="main"><div class="empty"><${Icon} name="chats" extra="empty__icon" />
-    <h2 class="empty__title">${t("choose_chat")}</h2><p class="empty__text">${t("choose_chat_text")}</p></div></main>`;
+  <div class="main" id="main"><div class="empty"><${Icon} name="chats" extra="empty__icon" />
+    <h2 class="empty__title">${t("choose_chat")}</h2><p class="empty__text">${t("choose_chat_text")}</p></div></div>`;

@@ -7,7 +7,8 @@ import { connection } from "../net/stream.js";
 import { change, leave } from "../state/chats.js";
 import { loadAround, loadFrom, loadNewest } from "../state/messages.js";
 import { blocked, knowPeople, setBlocked } from "../state/people.js";
-import { back, chatPath, go } from "../state/route.js";
+import { back, chatPath, go, route } from "../state/route.js";
+import { openSearch, searchAt } from "../state/search.js";
 import { me } from "../state/session.js";
 import { chatNamed, online, people, typing, windowOf, world } from "../state/world.js";
 import { useAnnouncements } from "./announce.js";
@@ -28,13 +29,13 @@ const FAR = 40; // unread messages beyond which the history begins at the first 
 export function ChatView({ name, target }) {
   const chat = chatNamed(name);
   if (chat) return html`<${OpenChat} key=${chat.id} chat=${chat} target=${target} />`;
-  if (!world.value.isListed) return html`<main class="main" id="main"></main>`;
+  if (!world.value.isListed) return html`<div class="main" id="main"></div>`;
   return html`
-    <main class="main" id="main">
+    <div class="main" id="main">
       <header class="bar phone-only"><${IconButton} icon="back" label=${t("back")} onClick=${() => back("/")} /></header>
       <div class="empty"><${Icon} name="chats" extra="empty__icon" />
         <h2 class="empty__title">${t("no_such_chat")}</h2><p class="empty__text">${t("no_such_chat_text")}</p></div>
-    </main>`;
+    </div>`;
 }
 
 function OpenChat({ chat, target }) {
@@ -60,7 +61,7 @@ function OpenChat({ chat, target }) {
   }).current;
   const isBlocked = chat.kind === "pair" && blocked.value.has(chat.display_name);
   return html`
-    <main class="main" id="main">
+    <section class="main" id="main" aria-label=${chat.display_name}>
       <${Head} chat=${chat} />
       ${failure
         ? html`<${Failed} failure=${failure} onRetry=${load} />`
@@ -69,7 +70,7 @@ function OpenChat({ chat, target }) {
         ? html`<div class="composer"><div class="composer__box composer__note">${t("you_blocked")} <button class="link" type="button"
             onClick=${() => attempt(() => setBlocked(chat.display_name, false))}>${t("unblock")}</button></div></div>`
         : html`<${Composer} instance=${composer} chat=${chat} me=${me.value.username} onSent=${() => timeline.current?.toEnd()} />`}
-    </main>`;
+    </section>`;
 }
 
 // Asks for the history that is to be seen, and again after it may have got gaps.
@@ -100,7 +101,7 @@ function useHistory(chat, target) {
 // A link to a message that is gone leads to the end of the chat.
 function notThere(error, chat) {
   if (!(error instanceof Problem)) throw error;
-  go(chatPath(chat.name), { replace: true });
+  go(chatPath(chat.name) + route.peek().search, { replace: true });
 }
 
 const Failed = ({ failure, onRetry }) => html`
@@ -130,7 +131,7 @@ function Head({ chat }) {
   const about = `${chatPath(chat.name)}/about`;
   return html`
     <header class="bar">
-      <${IconButton} icon="back" label=${t("back")} extra="bar__back" onClick=${() => go("/")} />
+      <${IconButton} icon="back" label=${t("back")} extra="bar__back" onClick=${() => go(searchAt() ?? "/")} />
       <h1 class="contents"><button class="bar__who" type="button" onClick=${() => go(about)}>
         <${ChatAvatar} chat=${chat} size="36" />
         <span class="grow">
@@ -138,6 +139,7 @@ function Head({ chat }) {
           <span class=${classes("bar__state one-line", isLive && "bar__state--live")}>${state}</span>
         </span>
       </button></h1>
+      <${IconButton} icon="search" label=${t("search_here")} onClick=${() => openSearch({ in: chat.name })} />
       <${IconButton} icon="dots" label=${t("more")} aria-haspopup="menu"
         onClick=${(event) => showMenu(event.currentTarget, chatMenu(chat), t("chat_menu"), chat.display_name)} />
     </header>`;

@@ -6,6 +6,7 @@ import { sendFrame } from "../net/stream.js";
 import { drafts, setDraft } from "../state/drafts.js";
 import { edit, quoteOf } from "../state/messages.js";
 import { write } from "../state/outbox.js";
+import { takeShared } from "../state/share.js";
 import { enterSends, showTyping } from "../state/settings.js";
 import { windowOf } from "../state/world.js";
 import { hue } from "../text/names.js";
@@ -32,6 +33,8 @@ export class Composer extends Component {
     this.props.instance.current = this;
     const draft = drafts.peek()[this.props.chat.name];
     if (draft) this.setState({ text: draft.text, replyTo: draft.reply_to });
+    const text = takeShared();
+    if (text) this.setState({ text: [draft?.text, text].filter(Boolean).join("\n") }, () => this.keep(this.state.text));
     if (matchMedia("(hover: hover)").matches) this.focus();
   }
 

@@ -4,7 +4,7 @@ import { TitledDialog, showDialog } from "./dialog.js";
 import { html } from "./html.js";
 
 const GROUPS = [
-  ["keys_anywhere", [["keys_switch", "Ctrl K"], ["keys_next", "Alt ↑ ↓"], ["keys_unread", "Alt ⇧ ↓"], ["new_chat", "Alt N"], ["keys_help", "?"]]],
+  ["keys_anywhere", [["keys_switch", "Ctrl K"], ["search_messages", "Ctrl ⇧ F"], ["keys_next", "Alt ↑ ↓"], ["keys_unread", "Alt ⇧ ↓"], ["new_chat", "Alt N"], ["keys_help", "?"]]],
   ["keys_writing", [["send", "Enter"], ["keys_line", "⇧ Enter"], ["keys_edit", "↑"], ["keys_cancel", "Esc"], ["keys_to_messages", "⇧ Tab"]]],
   ["keys_messages", [["keys_move", "↑ ↓"], ["keys_ends", "Home End"], ["reply", "R"], ["copy_text", "Ctrl C"], ["unread_from_here", "U"], ["message_menu", "Enter"], ["keys_to_field", "Esc"]]],
 ];

@@ -1,5 +1,6 @@
 // The keyboard: what works anywhere.
 import { chatPath, go, route } from "../state/route.js";
+import { openSearch } from "../state/search.js";
 import { status } from "../state/session.js";
 import { chats } from "../state/world.js";
 import { isDialogOpen } from "./dialog.js";
@@ -12,7 +13,8 @@ export function listenToKeys() {
   addEventListener("keydown", (event) => {
     if (isDialogOpen() || event.defaultPrevented || status.peek() !== "in") return;
     const has = (ctrl, alt, code) => (event.ctrlKey || event.metaKey) === ctrl && event.altKey === alt && event.code === code;
-    if (has(true, false, "KeyK")) showSwitcher();
+    if (has(true, false, "KeyK") && !event.shiftKey) showSwitcher();
+    else if (has(true, false, "KeyF") && event.shiftKey) openSearch();
     else if (has(false, true, "KeyN")) showNewChat();
     else if (has(false, true, "ArrowDown")) move(1, event.shiftKey);
     else if (has(false, true, "ArrowUp")) move(-1, false);

@@ -1,25 +1,32 @@
 // The list of chats.
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 
 import { t } from "../i18n/index.js";
 import { connection } from "../net/stream.js";
 import { drafts } from "../state/drafts.js";
 import { outbox } from "../state/outbox.js";
-import { chatPath } from "../state/route.js";
+import { isUndecided } from "../state/push.js";
+import { chatPath, route } from "../state/route.js";
+import { openSearch } from "../state/search.js";
+import { shared } from "../state/share.js";
 import { chats, typing, world } from "../state/world.js";
 import { brief } from "../text/time.js";
 import { ChatAvatar } from "./avatar.js";
 import { typingSentence } from "./around.js";
 import { classes, html } from "./html.js";
 import { Icon, IconButton } from "./icons.js";
-import { showNewChat, showSwitcher } from "./lazy.js";
+import { lazy, showNewChat, showSwitcher } from "./lazy.js";
 import { memo } from "./memo.js";
 
+const AskForPush = lazy(async () => (await import("./notices.js")).AskForPush);
+
 const STEP = 60; // rows that are drawn; more while somebody scrolls
+const ROW_PX = 64;
 
 /** @param {{current?: string}} props The name of the chat that is open. */
 export function ChatList({ current }) {
-  const [count, setCount] = useState(STEP);
+  const [count, setCount] = useState(() => Math.ceil(innerHeight / ROW_PX)); // at first those that are seen
+  useEffect(() => setCount(STEP), []);
   const all = chats.value;
   const isLoading = !all.length && !world.value.isListed;
   const onScroll = ({ currentTarget: box }) => {
@@ -28,17 +35,20 @@ export function ChatList({ current }) {
   return html`
     <section class="list" aria-label=${t("chats")}>
       <header class="bar bar--top"><h1 class="bar__title">${t("chats")}</h1>
+        <${IconButton} icon="search" label=${t("search_messages")} onClick=${() => openSearch()} />
         <${IconButton} icon="compose" label=${t("new_chat")} extra="icon-button--accent" onClick=${showNewChat} /></header>
       <div class="list__find">
         <button class="search-box" type="button" onClick=${showSwitcher}>
           <${Icon} name="search" size="20" /><span class="grow one-line">${t("find_chat")}</span><kbd class="wide-only">Ctrl K</kbd>
         </button>
       </div>
+      ${shared.value && html`<p class="note note--calm list__note" role="status"><${Icon} name="share" size="20" /><span>${t("share_choose")}</span></p>`}
+      ${connection.value === "live" && all.length > 0 && isUndecided() && html`<${AskForPush} />`}
       <div class="scroll" onScroll=${onScroll} tabindex="-1">
         ${isLoading
           ? html`<${Bones} />`
           : all.length
-            ? html`<ul class="rows">${all.slice(0, count).map((chat) => html`<${ChatRow} key=${chat.id} chat=${chat} isCurrent=${chat.name === current}
+            ? html`<ul class="rows">${all.slice(0, count).map((chat) => html`<${ChatRow} key=${chat.id} chat=${chat} isCurrent=${chat.name === current} query=${shared.value ? route.value.search : ""}
                 draft=${chat.name === current ? undefined : drafts.value[chat.name]} typing=${typing.value[chat.id]} />`)}</ul>`
             : html`<${Nobody} />`}
       </div>
@@ -48,14 +58,14 @@ export function ChatList({ current }) {
 const SHOWN_MAX = 999;
 export const badgeText = (count) => (count > SHOWN_MAX ? `${SHOWN_MAX}+` : String(count));
 
-const ChatRow = memo(function ChatRow({ chat, isCurrent, draft }) {
+const ChatRow = memo(function ChatRow({ chat, isCurrent, query, draft }) {
   const letters = outbox.value.filter((each) => each.room === chat.name);
   const refused = letters.find((each) => each.state === "refused");
   const { last_message: last } = chat;
   const time = letters.at(-1)?.created_at ?? last?.timestamp;
   return html`
     <li>
-      <a class="row" href=${chatPath(chat.name)} aria-current=${isCurrent ? "page" : undefined}>
+      <a class="row" href=${chatPath(chat.name) + query} aria-current=${isCurrent ? "page" : undefined}>
         <span class="row__pic"><${ChatAvatar} chat=${chat} /></span>
         <span class="row__line">
           <span class="row__name"><bdi class="one-line">${chat.display_name}</bdi>${chat.muted && html`<${Icon} name="bell-off" size="16" />`}</span>

@@ -11,7 +11,7 @@ import { Icon, IconButton } from "./icons.js";
 export function Page({ title, head, up, wide, children }) {
   useEffect(() => void (tabTitle.value = title), [title]);
   return html`
-    <main class="main" id="main">
+    <section class="main" id="main" aria-label=${title}>
       <header class="bar phone-only">
         ${up && html`<${IconButton} icon="back" label=${t("back")} onClick=${() => back(up)} />`}
         <h1 class=${up ? "bar__title" : "bar__title pad-start"}>${title}</h1>${head}
@@ -22,7 +22,7 @@ export function Page({ title, head, up, wide, children }) {
           ${children}
         </div>
       </div>
-    </main>`;
+    </section>`;
 }
 
 /** @param {{title: string, items: {key: string, icon: string, label: string, path?: string, run?: () => void, danger?: boolean}[], current: string}} props */

@@ -88,7 +88,7 @@ export function WritePost({ id }) {
   };
   const said = Object.values(form.errors).flat().join(" ") || form.note;
   return html`
-    <main class="main main--plain" id="main">
+    <section class="main main--plain" id="main" aria-label=${id ? t("edit_post") : t("new_post")}>
       <header class="bar">
         <${IconButton} icon="back" label=${t("back")} onClick=${() => back("/posts")} />
         <h1 class="bar__title">${id ? t("edit_post") : t("new_post")}</h1>
@@ -102,5 +102,5 @@ export function WritePost({ id }) {
           <textarea class="editor__text" name="content" required aria-label=${t("post_text")} placeholder=${t("post_text")} dir="auto" defaultValue=${old?.content}></textarea>
         </form>
       </div>
-    </main>`;
+    </section>`;
 }

@@ -11,12 +11,14 @@ import { html } from "./html.js";
 import { Icon } from "./icons.js";
 import { Keys } from "./keylist.js";
 import { Data, Safety, Sessions } from "./account.js";
+import { Notices } from "./notices.js";
 import { Block, Line, Page, SideNav, Switch } from "./page.js";
 import { ProfileForm } from "./profileform.js";
 
 const SECTIONS = [
   { key: "profile", icon: "person", Body: ProfileForm },
   { key: "look", icon: "sliders", Body: Look },
+  { key: "push", icon: "bell", Body: Notices },
   { key: "private", icon: "eye", Body: Privacy },
   { key: "sessions", icon: "desktop", Body: Sessions },
   { key: "safe", icon: "lock", Body: Safety },
@@ -33,7 +35,7 @@ export function SettingsNav({ section }) {
 export function Settings({ section }) {
   const found = SECTIONS.find(({ key }) => key === section);
   if (!found) {
-    return html`<main class="main" id="main"><div class="empty"><${Icon} name="sliders" extra="empty__icon" /><h2 class="empty__title">${t("choose_section")}</h2></div></main>`;
+    return html`<div class="main" id="main"><div class="empty"><${Icon} name="sliders" extra="empty__icon" /><h2 class="empty__title">${t("choose_section")}</h2></div></div>`;
   }
   return html`<${Page} title=${t(`settings_${section}`)} up="/settings"><${found.Body} /><//>`;
 }

@@ -5,6 +5,7 @@ import { t } from "../i18n/index.js";
 import { openPair } from "../state/chats.js";
 import { findPeople } from "../state/people.js";
 import { chatPath, go } from "../state/route.js";
+import { SEARCH_CHARS_MIN, openSearch } from "../state/search.js";
 import { chats, world } from "../state/world.js";
 import { ChatAvatar, PersonAvatar } from "./avatar.js";
 import { Modal, closeDialog, showDialog } from "./dialog.js";
@@ -42,7 +43,8 @@ function Switcher() {
   const known = new Set(chats.value.filter((chat) => chat.kind === "pair").map((chat) => chat.display_name));
   const ofPeople = found.filter(({ username }) => username !== world.value.me && !known.has(username))
     .map((person) => ({ person, name: person.username, run: () => talkTo(person.username) }));
-  const items = [...ofChats, ...ofPeople];
+  const ofMessages = q.length < SEARCH_CHARS_MIN ? [] : [{ name: t("search_for", { text: text.trim() }), run: () => (openSearch({ find: text.trim() }), closeDialog()) }];
+  const items = [...ofChats, ...ofPeople, ...ofMessages];
   const onKey = (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (step && items.length) setChosen((chosen + step + items.length) % items.length);
@@ -66,6 +68,7 @@ function Switcher() {
           <ul class="rows" role="presentation">${ofChats.map(option)}</ul>`}
         ${ofPeople.length > 0 && html`<h2 class="rows__head pad" role="presentation">${t("people")}</h2>
           <ul class="rows" role="presentation">${ofPeople.map((item, at) => option(item, at + ofChats.length))}</ul>`}
+        ${ofMessages.length > 0 && html`<ul class="rows" role="presentation">${ofMessages.map((item) => option(item, items.length - 1))}</ul>`}
       </div>
       ${!items.length && html`<div class="empty"><p class="empty__text" role="status">${t("nothing_found")}</p></div>`}
       <footer class="switcher__foot"><span>↑ ↓ ${t("to_choose")}</span><span>Enter ${t("to_open")}</span><span>Esc ${t("to_close")}</span></footer>
@@ -73,13 +76,16 @@ function Switcher() {
 }
 
 function Option({ chat, person, name, q, id, isChosen, run }) {
-  const hint = person ? t("no_chat_yet") : chat.unread ? t("unread_count", { n: chat.unread }) : chat.kind === "group" ? t("members_count", { n: chat.members_count }) : "";
+  const isOfMessages = !chat && !person;
+  const hint = isOfMessages ? "" : person ? t("no_chat_yet") : chat.unread ? t("unread_count", { n: chat.unread }) : chat.kind === "group" ? t("members_count", { n: chat.members_count }) : "";
   return html`
     <li role="presentation">
       <a class=${classes("row row--small", hint ? "row--two" : "row--plain", isChosen && "is-chosen")} role="option" id=${id} aria-selected=${isChosen} onClick=${run}
         ref=${(element) => isChosen && element?.scrollIntoView({ block: "nearest" })}>
-        <span class="row__pic">${chat ? html`<${ChatAvatar} chat=${chat} size="36" />` : html`<${PersonAvatar} name=${name} image=${person.image} size="36" />`}</span>
-        <span class="row__name"><bdi class="one-line"><${Marked} name=${name} q=${q} /></bdi></span>
+        <span class="row__pic">${isOfMessages
+          ? html`<${Icon} name="search" />`
+          : chat ? html`<${ChatAvatar} chat=${chat} size="36" />` : html`<${PersonAvatar} name=${name} image=${person.image} size="36" />`}</span>
+        <span class="row__name"><bdi class="one-line"><${Marked} name=${name} q=${isOfMessages ? "" : q} /></bdi></span>
         ${hint && html`<span class="row__text one-line">${hint}</span>`}
       </a>
     </li>`;

@@ -1,0 +1,99 @@
+"""Without a pointer: everything that matters can be done by keys, in an order that makes sense."""
+
+from typing import Any
+
+from playwright.sync_api import Page, expect
+
+from tests.factories import PASSWORD, Person
+
+NAME = """() => {
+    const at = document.activeElement;
+    return at.getAttribute("aria-label") ?? document.querySelector(`label[for="${at.id}"]`)?.textContent ?? at.textContent.trim();
+}"""
+
+
+def tab_through(page: Page, count: int) -> list[str]:
+    """Return the names of what Tab leads to, one after the other."""
+    names: list[str] = []
+    for _ in range(count):
+        page.keyboard.press("Tab")
+        names.append(page.evaluate(NAME))
+    return names
+
+
+def test_somebody_logs_in_writes_replies_and_finds_the_way(
+    visit: Any, ann: Person, bob: Person
+) -> None:
+    room = ann.open_room(bob)
+    path = f"/messenger/api/chatrooms/{room['name']}/messages/"
+    bob.post(path, {"content": "Кто поможет?"})
+    page = visit().go("/login")
+    expect(page.get_by_label("Имя")).to_be_focused()
+    page.keyboard.type(ann.username)
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    page.locator("a.row").wait_for()
+
+    page.keyboard.press("Alt+ArrowDown")
+    field = page.get_by_role("textbox", name="Сообщение")
+    expect(field).to_be_focused()
+    page.keyboard.type("Я")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("могу")
+    page.keyboard.press("Enter")
+    own = page.locator("article.msg--own")
+    expect(own).to_contain_text("Я\nмогу")
+    page.keyboard.press("Shift+Tab")
+    expect(own).to_be_focused()
+    page.keyboard.press("ArrowUp")
+    expect(page.locator("article", has_text="Кто поможет?")).to_be_focused()
+    page.keyboard.press("r")
+    expect(field).to_be_focused()
+    expect(page.locator(".over")).to_contain_text("Кто поможет?")
+    page.keyboard.press("Escape")
+    expect(page.locator(".over")).to_have_count(0)
+
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    menu = page.get_by_role("menu")
+    expect(menu.get_by_role("menuitem").first).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(menu).to_have_count(0)
+    page.keyboard.press("?")
+    dialog = page.get_by_role("dialog", name="Клавиши")
+    expect(dialog).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+
+
+def test_tab_leads_from_the_skip_link_through_the_sections_to_the_chat(
+    visit: Any, ann: Person, bob: Person
+) -> None:
+    ann.open_room(bob)
+    page = visit(ann).go("/")
+    page.locator("a.row").wait_for()
+
+    names = tab_through(page, 11)
+
+    assert names[:4] == ["К содержанию", "Беседы", "Записи", "Люди"]
+    assert names[5:7] == ["Поиск в сообщениях", "Новая беседа"]
+    assert names[7].startswith("Найти беседу")
+    assert names[8:10] == ["Включить", "Не сейчас"]  # notifications
+    assert bob.username in names[10]
+
+
+def test_everything_that_can_be_pressed_has_a_name(visit: Any, ann: Person, bob: Person) -> None:
+    room = ann.open_room(bob)
+    ann.post(f"/messenger/api/chatrooms/{room['name']}/messages/", {"content": "Привет"})
+    desk = visit(ann)
+    page = desk.open_chat(room["name"])
+    page.locator("article").hover()
+
+    nameless = page.locator("button, a, input, textarea, [role=menuitem]").evaluate_all(
+        """(all) => all.filter((each) => !(each.getAttribute("aria-label") || each.textContent.trim()
+            || each.labels?.length)).map((each) => each.outerHTML)"""
+    )
+
+    assert nameless == []
+    assert page.locator("article").get_attribute("aria-label", timeout=1000)
