@@ -481,6 +481,7 @@ TESTED_IN = {
     "realtime/feed.py": "messenger/test_stream.py",
     "realtime/history.py": "messenger/test_history.py",
     "realtime/loop.py": "realtime/test_connection.py",
+    "realtime/pace.py": "realtime/test_feed.py",
     "realtime/packing.py": "realtime/test_bus.py",
     "realtime/polls.py": "messenger/test_event_routes.py",
     "realtime/postgres_pubsub.py": "realtime/test_bus.py",

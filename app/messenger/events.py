@@ -30,6 +30,9 @@ def begin_epoch(engine: Engine) -> None:
         insert_once(connection, Installation, id=1, epoch=secrets.token_hex(8))
 
 
+_EPOCH = Prepared(select(Installation.epoch))
+
+
 class MessengerEvents:
     """The events in the tables; fits `realtime.EventSource`.
 
@@ -47,13 +50,15 @@ class MessengerEvents:
 
     def epoch(self) -> str:
         """Return which life of the database it is: a restore begins another one."""
-        query = select(Installation.epoch)
         with reading_history(self._engine) as connection:
-            epoch: str | None = connection.scalar(query)
-        if epoch is None:
+            row = _EPOCH.first(connection, {})
+        epoch: str
+        if row is not None:
+            epoch = row.epoch
+        else:
             with writing(self._engine) as connection:
                 insert_once(connection, Installation, id=1, epoch=secrets.token_hex(8))
-                epoch = connection.scalars(query).one()
+                epoch = connection.scalars(select(Installation.epoch)).one()
         return epoch
 
     def message_frame(self, publication: Publication) -> bytes | None:

@@ -102,7 +102,8 @@ def begin_handshake(request: Request) -> Iterator[Handshake]:
         raise TooManySockets
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
     try:
-        yield Handshake(app, preferred(), g.request_id)
+        with realtime.turn():
+            yield Handshake(app, preferred(), g.request_id)
     finally:
         realtime.release()  # it is an open socket by now, or nothing
 

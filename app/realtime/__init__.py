@@ -10,6 +10,7 @@ Reconciliation finds what nobody published.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 from app.realtime import closing, loop
 from app.realtime.bus import Bus, MemoryBus, PubSubBus
@@ -127,6 +128,10 @@ class Realtime:
     def bus_is_healthy(self) -> bool:
         """Tell whether publications reach the other workers at the moment."""
         return self._bus.is_healthy()
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Wait for a turn to do what many clients may ask for at once, such as a handshake."""
+        return self._hub.pace.turn()
 
     def open(self, descriptor: int, listener: Listener) -> Connection:
         """Take over a connected socket after its handshake.

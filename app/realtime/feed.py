@@ -9,12 +9,12 @@ gets nothing after it.
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from time import thread_time
 
 from app.realtime.events import Event, EventSource, FramePage, Publication
 from app.realtime.frames import text_frame
 from app.realtime.history import HistoryUnavailableError
 from app.realtime.loop import Semaphore, monotonic, sleep, spawn
+from app.realtime.pace import Pace
 from app.realtime.packing import unpacked_names
 from app.realtime.room_members import Members, RoomMembers
 from app.realtime.stats import Stats
@@ -29,7 +29,6 @@ REPLAY_BYTES = 64 * 1024  # that may wait for the reader of a replay before more
 SIGNAL_BYTES = 64 * 1024  # … before typing and presence are dropped
 EARLY_SECONDS = 0.05  # a publication waits so long for those before it
 EARLY_MAX = 1_000  # publications that may wait
-PAGE_SECONDS_MAX = 0.02  # that the loop is taken to have spent on a page of a replay
 RETRY_SECONDS = 1.0  # between two attempts to read for a stream that resumes
 
 
@@ -42,6 +41,7 @@ class Feed:
     Args:
         source: Where events are read.
         stats: Where deliveries are counted.
+        pace: Gives turns to replays.
 
     Attributes:
         cursor: The event id up to which everything was delivered.
@@ -50,7 +50,7 @@ class Feed:
         rooms: The members of rooms with traffic.
     """
 
-    def __init__(self, source: EventSource, stats: Stats) -> None:
+    def __init__(self, source: EventSource, stats: Stats, pace: Pace) -> None:
         self.cursor = 0
         self.streams: set[StreamSubscription] = set()
         self.live: dict[int, list[StreamSubscription]] = {}
@@ -59,9 +59,8 @@ class Feed:
         self.rooms = RoomMembers(source)
         self._out_of_order: dict[int, Publication] = {}  # by id
         self._old_names: dict[int, str] = {}  # of events to come, by id
+        self._pace = pace
         self._replays = Semaphore(REPLAYS_MAX)
-        self._page_at = 0.0  # when the next page of a replay may be read
-        self._page_seconds = 0.0  # what the last one took of the loop
         self._is_awaiting = False
         self._filling = False
         self._stale = False  # there is more than the cursor knows
@@ -98,8 +97,7 @@ class Feed:
     def _replay(self, stream: StreamSubscription) -> None:
         while stream.connection.is_open:
             try:
-                with self._replays:
-                    self._await_turn()
+                with self._replays, self._pace.turn():
                     self._skip_too_many(stream)
                     is_live = self._catch_up(stream)
             except HistoryUnavailableError as error:
@@ -113,14 +111,6 @@ class Feed:
                     return
                 stream.connection.wait_drained()
                 sleep(0)  # SQLite does not wait, and others have to be served in between
-
-    def _await_turn(self) -> None:
-        # After a restart everybody comes back at once. Replays get half of the loop's time, so
-        # that those who chat notice little of it.
-        now = monotonic()
-        start = max(now, self._page_at)
-        self._page_at = start + 2 * self._page_seconds
-        sleep(start - now)
 
     def _skip_too_many(self, stream: StreamSubscription) -> None:
         if stream.most is not None:
@@ -137,11 +127,9 @@ class Feed:
         stream.backlog, before = [], self.cursor
         self.live.setdefault(stream.user_id, []).append(stream)
         is_live = False
-        began = thread_time()
         try:
             page = self._source.events_after(stream.user_id, stream.cursor, PAGE)
             is_complete = self._send_page(stream, page) and page.is_last
-            self._page_seconds = min(thread_time() - began, PAGE_SECONDS_MAX)
             is_live = is_complete and stream.cursor >= before and stream in self.streams
         finally:
             backlog, stream.backlog = stream.backlog, None
@@ -164,11 +152,19 @@ class Feed:
 
     def _send_page(self, stream: StreamSubscription, page: FramePage) -> bool:
         # Tells whether all of it was sent: a slow reader gets the rest later.
+        # Frames are written together: each system call takes as long as it takes to make ten.
+        stream.sent_at = monotonic()
+        waiting: list[bytes] = []
+        size = 0
         for event_id, frame in page.frames:
-            stream.connection.offer(text_frame(frame))
+            waiting.append(text_frame(frame))
+            size += len(frame)
+            if size < REPLAY_BYTES and event_id != page.frames[-1][0]:
+                continue
+            stream.connection.offer(b"".join(waiting))
             stream.cursor = event_id
-            stream.sent_at = monotonic()
-            self._stats.events_replayed += 1
+            self._stats.events_replayed += len(waiting)
+            waiting, size = [], 0
             if stream.connection.waiting > REPLAY_BYTES:
                 return False
         stream.cursor = max(stream.cursor, page.cursor)

@@ -16,6 +16,7 @@ from app.realtime.events import EventSource, Publication, Signal
 from app.realtime.feed import Feed
 from app.realtime.history import History, HistoryUnavailableError
 from app.realtime.loop import monotonic, sleep, spawn
+from app.realtime.pace import Pace
 from app.realtime.stats import Stats
 from app.realtime.subscription import Subscription
 
@@ -37,6 +38,7 @@ class Hub:
         bus: Where the other workers publish.
 
     Attributes:
+        pace: Gives turns to what many clients ask for at once.
         on_signal: Is called, in the loop's thread, with signals of the other workers.
     """
 
@@ -44,7 +46,8 @@ class Hub:
         self.connections: set[Connection] = set()
         self.channels: dict[int, Channel] = {}
         self.stats = Stats()
-        self.feed = Feed(events, self.stats)
+        self.pace = Pace()
+        self.feed = Feed(events, self.stats, self.pace)
         self.on_signal: Callable[[Signal], None] = lambda _: None
         self._history = history
         self._bus = bus
