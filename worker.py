@@ -27,8 +27,6 @@ log = logging.getLogger("gunicorn.error")
 
 HEAD_BYTES = 32 * 1024  # of all headers of a request, as much as nginx passes on
 IDLE_MAX = 1000  # connections that wait for their next request; beyond it the oldest is closed
-CONNECTS_MAX = 20  # new connections that begin at once; the others follow one after another
-CONNECT_SECONDS = 0.001  # between two of them
 LINGER_SECONDS = 2.0  # for a client to read the response to a request that we do not read
 LINGER_BYTES = 16 * 1024 * 1024
 PIECE_BYTES = 64 * 1024  # of a body that is read at once
@@ -47,23 +45,17 @@ class BoundedWorker(GeventWorker):
 
     def init_process(self):
         self.idle = OrderedDict()  # sockets that wait for their next request, the oldest first
-        self.next_connect = 0.0  # when the next connection may begin
         super().init_process()
 
     def load_wsgi(self):
         """Load the application, with what it is told about the connection around it."""
         super().load_wsgi()
+        self.connects = import_module("app.realtime.pace").Pace()
         self.wsgi = _bounded(self.wsgi)
 
     def handle(self, listener, client, addr):
-        """Serve a connection, after those before it have got a moment."""
-        # After a restart a thousand clients connect in the same moment. In the loop's queue they
-        # would come before each step of everybody else's requests.
-        now = monotonic()
-        start = max(self.next_connect, now - CONNECTS_MAX * CONNECT_SECONDS)
-        self.next_connect = start + CONNECT_SECONDS
-        if start > now:
-            gevent.sleep(start - now)
+        """Serve a connection; of many that come at once, one after another begins."""
+        self.connects.wait_turn()
         super().handle(listener, client, addr)
 
     def handle_request(self, listener_name, req, sock, addr):

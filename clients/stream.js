@@ -167,6 +167,7 @@ export class Stream {
       if (chat.last_message?.id === message.id) chat.last_message = message;
     } else if (type === "message_deleted") {
       const held = chat.messages.get(message.id);
+      chat.event_id = Math.max(chat.event_id, message.id); // it may have come during an absence
       // A message that came and went during an absence was never counted.
       const wasCounted = held ? held.user !== this.me.username : message.id <= chat.asOf;
       if (wasCounted && message.id > chat.read_id) chat.unread = Math.max(chat.unread - 1, 0);

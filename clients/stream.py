@@ -242,6 +242,7 @@ class Stream:
 
     async def _apply_deletion(self, chat: dict, message_id: int) -> None:
         held = chat["messages"].pop(message_id, None)
+        chat["event_id"] = max(chat["event_id"], message_id)  # it may have come in an absence
         # A message that came and went during an absence was never counted.
         counted = held["user"] != self._me["username"] if held else message_id <= chat["as_of"]
         if counted and message_id > chat["read_id"]:

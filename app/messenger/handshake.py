@@ -102,8 +102,8 @@ def begin_handshake(request: Request) -> Iterator[Handshake]:
         raise TooManySockets
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
     try:
-        with realtime.turn():
-            yield Handshake(app, preferred(), g.request_id)
+        realtime.wait_turn()
+        yield Handshake(app, preferred(), g.request_id)
     finally:
         realtime.release()  # it is an open socket by now, or nothing
 

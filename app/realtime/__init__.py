@@ -10,7 +10,6 @@ Reconciliation finds what nobody published.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 
 from app.realtime import closing, loop
 from app.realtime.bus import Bus, MemoryBus, PubSubBus
@@ -129,9 +128,9 @@ class Realtime:
         """Tell whether publications reach the other workers at the moment."""
         return self._bus.is_healthy()
 
-    def turn(self) -> AbstractContextManager[None]:
+    def wait_turn(self) -> None:
         """Wait for a turn to do what many clients may ask for at once, such as a handshake."""
-        return self._hub.pace.turn()
+        self._hub.pace.wait_turn()
 
     def open(self, descriptor: int, listener: Listener) -> Connection:
         """Take over a connected socket after its handshake.

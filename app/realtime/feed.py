@@ -97,7 +97,8 @@ class Feed:
     def _replay(self, stream: StreamSubscription) -> None:
         while stream.connection.is_open:
             try:
-                with self._replays, self._pace.turn():
+                with self._replays:
+                    self._pace.wait_turn()
                     self._skip_too_many(stream)
                     is_live = self._catch_up(stream)
             except HistoryUnavailableError as error:

@@ -1,39 +1,34 @@
-"""Spreads work that many clients cause at the same moment, so that it delays nobody else for long.
+"""Spreads what many clients cause at the same moment, so that it delays nobody else for long.
 
-After a restart all clients come back at once. Each of them takes milliseconds of the loop: for a
-handshake, and for each page of what it has missed. A message of somebody else would wait for all
-of them, once for each step that it takes through the loop.
+After a restart all clients come back at once. Each of them takes milliseconds of the loop: for its
+connection, its handshake, and each page of what it has missed. Without turns all that is ready
+would run before each step that somebody else's message takes through the loop.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from time import thread_time
+from collections import deque
 
-from app.realtime.loop import monotonic, sleep
-
-SHARE = 0.75  # of the loop's time that such work may take
-WAIT_SECONDS_MAX = 3.0  # then it begins all the same: its client has a time-out
-COST_SECONDS_MAX = 0.01  # that one piece of work is taken to cost
+from app.realtime.loop import Event, sleep, spawn
 
 
 class Pace:
-    """Gives turns to pieces of work, in the order of asking."""
+    """Gives turns: at most one of those who ask begins before others in the loop come."""
 
     def __init__(self) -> None:
-        self._next_at = 0.0  # when the next one may begin
-        self._cost = 0.0  # seconds of the loop's time that one takes
+        self._waiting: deque[Event] = deque()
+        self._is_taken = False
 
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Wait for a turn, which the block then has."""
-        now = monotonic()
-        start = min(max(now, self._next_at), now + WAIT_SECONDS_MAX)
-        self._next_at = start + self._cost / SHARE
-        sleep(start - now)
-        began = thread_time()
-        try:
-            yield
-        finally:
-            # While it waited for the database, others used the loop: so small values count more.
-            taken = min(thread_time() - began, COST_SECONDS_MAX)
-            self._cost = min(taken, 1.1 * self._cost + 0.0002)
+    def wait_turn(self) -> None:
+        """Wait for a turn, in the order of asking."""
+        if self._is_taken:
+            turn = Event()
+            self._waiting.append(turn)
+            turn.wait()
+        else:
+            self._is_taken = True
+            spawn(self._give_turns)
+
+    def _give_turns(self) -> None:
+        while self._waiting:
+            self._waiting.popleft().set()
+            sleep(0)
+        self._is_taken = False

@@ -12,6 +12,7 @@ from gevent.event import Event
 
 from app.realtime import HistoryUnavailableError, Publication, StreamSubscription
 from app.realtime.feed import BEAT_SECONDS, EARLY_SECONDS, PAGE, REPLAYS_MAX, SIGNAL_BYTES, Feed
+from app.realtime.pace import Pace
 from app.realtime.stats import Stats
 from tests.fakes import FakeEvents, FakeSocket, faultless_loop, settle, until
 
@@ -74,7 +75,7 @@ def events():
 
 @pytest.fixture
 def feed(events):
-    return Feed(events, Stats())
+    return Feed(events, Stats(), Pace())
 
 
 def open_live(feed, *user_ids):
@@ -354,7 +355,7 @@ class Play:
     lost: list[Publication] = field(default_factory=list)
 
     def __post_init__(self):
-        self.feeds = [Feed(self.events, Stats()) for _ in range(2)]
+        self.feeds = [Feed(self.events, Stats(), Pace()) for _ in range(2)]
         self.queues = [[], []]
         self.clients = []  # with what they had to begin with
         self.members = {(room_id, user_id) for room_id in (1, 2) for user_id in (1, 2, 3)}
