@@ -54,7 +54,8 @@ lock: $(VENV)/installed-dev ## Resolve requirements*.in into requirements*.txt, 
 	done
 
 migration: $(VENV)/installed-dev ## Write a migration for changed models: make migration m="add a thing"
-	@$(BIN)/flask --app wsgi db migrate -m "$(m)"
+	@$(BIN)/flask --app wsgi db upgrade
+	@$(BIN)/flask --app wsgi db migrate -m "$(m)" --rev-id $$(printf %04d $$(($$(ls migrations/versions/*.py | wc -l) + 1)))
 
 translations: $(VENV)/installed-dev ## Collect sentences from the code, compile the Russian ones
 	@$(BIN)/pybabel -q extract --no-location --omit-header --sort-output -o messages.pot app
