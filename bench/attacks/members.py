@@ -22,15 +22,17 @@ def messages(scene: Scene, limit: int = 1000) -> str:
 
 
 def fifteen(
-    request: Callable[[Scene, int], bytes], connections: int = 3
+    request: Callable[[Scene, int], bytes], connections: int = 3, address: str | None = None
 ) -> Callable[[Scene], list[Action]]:
-    """Return an attack of fifteen accounts, each with some connections."""
+    """Return an attack of fifteen accounts, each with some connections; from one address."""
 
     def begin(scene: Scene) -> list[Action]:
         return [
             action
             for number in range(15)
-            for action in again_and_again(scene, request(scene, number), connections)
+            for action in again_and_again(
+                scene, request(scene, number), connections, lambda: address
+            )
         ]
 
     return begin
@@ -94,7 +96,7 @@ def _unread_everywhere(scene: Scene) -> list[Action]:
 ATTACKS = [
     Attack("5 fifteen accounts", "change the address", fifteen(_change_address), "login"),
     Attack("5 fifteen accounts", "change the password", fifteen(_same_password), "login"),
-    Attack("5 fifteen accounts", "log in", fifteen(_log_in), "login"),
+    Attack("5 fifteen accounts", "log in", fifteen(_log_in, address="127.0.0.3"), "login"),
     Attack("5 fifteen accounts", "wrong passwords", fifteen(_erase_with_wrong_password), "login"),
     Attack(
         "5 fifteen accounts",
