@@ -10,6 +10,7 @@ import json
 import random
 import threading
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -17,14 +18,20 @@ from typing import Any
 
 import gevent
 import pytest
+from sqlalchemy import func, select
 
+from app.clock import utcnow
+from app.database.transactions import reading
 from app.http.errors import ApiError
 from app.messenger import group_members, groups
+from app.messenger.drafts import Draft, Stored
 from app.messenger.events import MessengerEvents
 from app.messenger.history import MessageHistory
 from app.messenger.members import Membership
 from app.messenger.message_changes import delete_message, edit_message
+from app.messenger.models import Message
 from app.messenger.read_marks import Move, ReadMarkWriter
+from app.messenger.store import store
 from app.messenger.writer import MessageWriter
 from app.realtime import Publication, Realtime, Signal, StreamSubscription
 from app.realtime.feed import Feed
@@ -103,6 +110,11 @@ class Client(stream_py.Stream):  # type: ignore[misc]
         self._read = 0
         self.worker: Feed | None = None
         self.is_ready = False
+
+    @property
+    def cursor(self) -> int:
+        """The newest event id that it knows of."""
+        return int(self._cursor)
 
     def connect(self, worker: Feed) -> None:
         """Begin, or resume, with some worker."""
@@ -291,3 +303,75 @@ def test_every_client_knows_in_the_end_what_the_tables_say(team: Team, seed: int
 def test_every_client_knows_it_however_it_went(team: Team, seed: int) -> None:
     with faultless_loop():
         run_model(team, seed)
+
+
+@pytest.mark.parametrize("rounds", [30, pytest.param(1_000, marks=pytest.mark.long)])
+def test_the_list_of_chats_and_the_stream_meet(team: Team, rounds: int) -> None:
+    chance = random.Random(rounds)
+    events = MessengerEvents(team.engine)
+    workers = [Feed(events, Stats(), Pace()) for _ in range(2)]
+    network = Network(rounds, workers)
+    people = team.people(WRITERS + 1)
+    reader, *writers = people
+    names = [reader.group(*writers).room_name, *(reader.room_with(w).room_name for w in writers)]
+    is_over = threading.Event()
+
+    def write(writer: Person, own: str) -> None:
+        places = [writer.in_room(names[0]), writer.in_room(own)]
+        while not is_over.wait(0.0005):
+            place = random.choice(places)
+            (stored,) = store(team.engine, [Draft.of(place, "x")], utcnow())
+            assert isinstance(stored, Stored)
+            network.publish(
+                [
+                    Publication(
+                        stored.id - 1,
+                        stored.id,
+                        place.room_id,
+                        place.room_name,
+                        stored.prev_id or 0,
+                        stored.payload,
+                    )
+                ]
+            )
+
+    with faultless_loop(), ThreadPoolExecutor() as pool:
+        jobs = [pool.submit(write, *each) for each in zip(writers, names[1:], strict=True)]
+        try:
+            for _ in range(rounds):
+                client = Client(reader)
+                client.connect(chance.choice(workers))
+                for _ in range(chance.randrange(30)):
+                    network.deliver()
+                    gevent.sleep(0)
+                until(lambda client=client: client.is_ready, SECONDS)
+                asked_at = next(iter(client.chats.values()))["as_of"]
+                client.disconnect()
+                _compare_heard(client, asked_at)
+        finally:
+            is_over.set()
+        for job in jobs:
+            job.result()
+
+
+def _compare_heard(client: Client, asked_at: int) -> None:
+    for chat in client.chats.values():
+        heard = list(chat["messages"])
+        query = select(Message.id).where(
+            Message.room_id == chat["id"], Message.id > asked_at, Message.id <= client.cursor
+        )
+        with reading(client.person.team.engine) as connection:
+            assert heard == list(connection.scalars(query.order_by(Message.id)))
+        # Counted from the one, and on with the other.
+        assert chat["unread"] == min(_count(client, chat), 1_000)
+
+
+def _count(client: Client, chat: dict[str, Any]) -> int:
+    query = select(func.count()).where(
+        Message.room_id == chat["id"],
+        Message.id > chat["read_id"],
+        Message.id <= client.cursor,
+        Message.user_id != client.person.id,
+    )
+    with reading(client.person.team.engine) as connection:
+        return connection.scalar(query) or 0
