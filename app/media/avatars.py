@@ -46,6 +46,7 @@ def _square(picture: Image.Image) -> Image.Image:
     square = picture.resize(
         (working, working), Image.Resampling.NEAREST, box=(left, top, left + side, top + side)
     )
+    picture.close()  # 160 MB, perhaps, before more is made
     # The crop of the centre does not depend on the orientation, so turn the small square.
     turned = upright(with_8_bits(square).convert("RGBA"))
     scaled = turned.resize((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.LANCZOS)

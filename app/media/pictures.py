@@ -30,7 +30,7 @@ _EXIF_SEGMENTS_MAX = 300
 # four canvases, also of a still picture. A JPEG is decoded at a fraction of its size, but all
 # coefficients of a progressive one are held.
 _WEBP_BYTES = 16
-_OTHER_BYTES = 5.4
+_OTHER_BYTES = 4.5
 _COEFFICIENT_BYTES = 2.25
 _MEMORY_MAX = 217_000_000  # with a worker's 120 MiB it stays below 350 MiB
 _SIDE_MAX = 20_000
