@@ -31,6 +31,7 @@ from tests.servers import ROOT
 P99_MS = 250.0
 WORST_MS = 1000.0
 PEAK_MIB = 350.0
+PICTURE_TIMES = 5  # so many times as long may a picture take
 NICENESS = 19  # of attackers: they would be elsewhere, and not take the machine from hashes
 QUIET_SECONDS = 0.3
 Result = dict[str, Any]
@@ -48,11 +49,10 @@ class Bounds:
         """Return what is worse than it may be."""
         found = []
         for name, times in result["times"].items():
-            if name == "picture":
-                continue  # pictures wait for pictures; what is promised is that chat does not
-            if name != "login" and times["p99"] > self.p99:
+            if name in ("chat", "health") and times["p99"] > self.p99:
                 found.append(f"{name} p99")
-            if times["worst"] > self.worst:
+            # Pictures wait for pictures; what is promised is that nothing else does.
+            if times["worst"] > self.worst * (PICTURE_TIMES if name == "picture" else 1):
                 found.append(f"{name} worst")
             if times["failed"]:
                 found.append(f"{name} failed {times['failed']}")
