@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gunicorn import glogging
 
-# SIGHUP reads this file once more, and the release beside it may be a new one by then.
+# SIGHUP reads this file again, and by then the files beside it may be of a new release.
 for _name in ("config", "config_urls", "logs", "worker"):
     sys.modules.pop(_name, None)
 
@@ -29,7 +29,7 @@ _config = Config.from_env(os.environ)  # a wrong setting stops the start here
 
 
 def _bind(port):
-    # One socket for IPv6 and IPv4, where the system has both; two, where it keeps them apart.
+    # One socket for IPv6 and IPv4 if the system supports it, otherwise two.
     ipv4, ipv6 = f"0.0.0.0:{port}", f"[::]:{port}"
     if not socket.has_ipv6:
         return [ipv4]
@@ -50,11 +50,11 @@ bind = _bind(_config.PORT)
 worker_class = BoundedWorker
 workers = _config.workers
 
-# A socket is a descriptor, so as many as the system permits. Where those are few, sockets and HTTP
-# share them, or sockets would leave none to accept a request with, nor to ask the database.
+# Each socket takes a descriptor, so use as many as the system permits. If there are few, WebSockets
+# and HTTP share them; otherwise none would be left for requests and the database.
 _soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 for _descriptors in (_hard, 1_048_576, 65_536, 10_240, _soft):
-    # macOS says "unlimited" and refuses it, and what is above a limit of its kernel.
+    # macOS reports "unlimited", but refuses that and any value above a limit of its kernel.
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (_descriptors, _hard))
         break
@@ -67,14 +67,12 @@ _sockets_most = max(1, _descriptors - worker_connections - _own_descriptors)
 limit_request_fields = 50  # headers; gunicorn looks through the bytes of so many again and again
 limit_request_line = 8190  # bytes, the most: 600 letters of any script in a query are 7,200
 
-timeout = 60  # a worker that does not answer its master for so long is replaced
+timeout = 60  # seconds; a worker that does not respond to its master for longer is replaced
 graceful_timeout = 4  # within 5 s of SIGTERM the process is gone
-keepalive = (
-    4  # seconds for the head of a request, also while a worker has much to do; see `worker.py`
-)
+keepalive = 4  # seconds for the head of a request, also while a worker is busy; see `worker.py`
 
-# Who may say for whom a request is, and over what, is told by PROXY_HOPS alone. Of itself
-# gunicorn believes any process of this machine, so also a proxy that hands on what it was sent.
+# Only PROXY_HOPS decides whose X-Forwarded-* headers are trusted. gunicorn's default would trust
+# any process of this machine, also a proxy that passes the client's own headers on.
 forwarded_allow_ips = ""
 forwarder_headers = ""
 secure_scheme_headers = {}
@@ -86,7 +84,7 @@ loglevel = _config.LOG_LEVEL.lower()
 
 
 class logger_class(glogging.Logger):  # noqa: N801 - it is a setting
-    """Writes gunicorn's lines among ours and like ours; requests are logged by the application."""
+    """Writes gunicorn's lines in the format of our log; the application logs requests."""
 
     def setup(self, cfg):
         super().setup(cfg)
@@ -96,7 +94,7 @@ class logger_class(glogging.Logger):  # noqa: N801 - it is a setting
 
 
 def on_starting(server):
-    """Make room for the workers' metrics, and say what is not as it was asked for."""
+    """Create the folder of the workers' metrics, and warn of settings that cannot be met."""
     # Here and not above, where a SIGHUP comes by again. `app.operations.metrics` says more.
     folder = tempfile.mkdtemp(prefix="beseda-metrics-", dir=worker_tmp_dir)
     os.chown(folder, server.cfg.uid, server.cfg.gid)
@@ -120,29 +118,29 @@ def on_starting(server):
 
 
 def on_reload(server):
-    """Let the old workers accept until the new ones have loaded."""
+    """Let the old workers accept connections until the new ones have loaded."""
     first = server.worker_age + 1
     expect_successors(range(first, first + server.cfg.workers))
 
 
 def on_exit(_server):
-    """Leave no metrics behind."""
+    """Remove the folder of the metrics."""
     shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
 
 
 def pre_fork(server, worker):
-    """Give the worker a place of its own, that of a dead one if there is one."""
+    """Give the worker a place, that of a dead worker if there is one."""
     taken = {each.place for each in server.WORKERS.values()}
     worker.place = next(place for place in count(1) if place not in taken)
 
 
 def post_fork(_server, worker):
-    """Tell the worker which it is."""
+    """Tell the worker its place."""
     os.environ["BESEDA_WORKER"] = str(worker.place)
 
 
 def child_exit(_server, worker):
-    """Take a dead worker's gauges away; its counters stay and go on counting.
+    """Remove the gauges of a dead worker; its successor continues its counters.
 
     As `prometheus_client.multiprocess.mark_process_dead` does, which the master must not load.
     """
@@ -152,7 +150,7 @@ def child_exit(_server, worker):
 
 
 def post_worker_init(worker):
-    """Let the worker's sockets live, and watch for the moment when it has to leave."""
+    """Start the worker's part of the application, and watch for its end."""
     import gevent
 
     import app
@@ -175,7 +173,7 @@ def post_worker_init(worker):
 
 
 def worker_exit(_server, worker):
-    """Let `leave` come to its end before the process does."""
+    """Wait until `leave` has ended before the process ends."""
     worker.alive = False  # it still is, where the master was killed
     if hasattr(worker, "leaving"):
         worker.leaving.join(timeout=4)

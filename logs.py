@@ -123,7 +123,7 @@ class Handler(logging.StreamHandler[TextIO]):
     """Writes lines to stdout.
 
     Args:
-        form: `json` or `text`; None: as it suits whoever reads stdout.
+        form: `json` or `text`; None: text on a terminal, otherwise JSON.
         context: What is known of every event of the moment, such as the request that it
             belongs to.
 

@@ -32,11 +32,11 @@ LINGER_BYTES = 16 * 1024 * 1024
 PIECE_BYTES = 64 * 1024  # of a body that is read at once
 CHUNKED_PIECE_BYTES = 4096  # … where it comes in chunks, which gunicorn parses in Python
 CHUNKS_MAX = 10_000  # of a body; 5 MB come in 1,200 of the smallest that clients send, 4 KiB
-RELOAD_SECONDS = 30  # that the workers of before a SIGHUP wait for their successors at most
+RELOAD_SECONDS = 30  # after a SIGHUP the old workers wait for the new ones for so long at most
 
 
 class BoundedWorker(GeventWorker):
-    """Serves until a client has had its time.
+    """gunicorn's gevent worker, with time limits for what one client can take.
 
     gunicorn gives the head of a request `keepalive` seconds, waits for ever for its body and for a
     client that does not read, and serves the requests of one connection without a break: a few
@@ -48,7 +48,7 @@ class BoundedWorker(GeventWorker):
         super().init_process()
 
     def load_wsgi(self):
-        """Load the application, with what it is told about the connection around it."""
+        """Load the application and wrap it with the limits of `_bounded`."""
         super().load_wsgi()
         self.connects = import_module("app.realtime.pace").Pace()
         self.wsgi = _bounded(self.wsgi)
@@ -93,7 +93,7 @@ class BoundedWorker(GeventWorker):
             cut_off(self.idle.popitem(last=False)[0])
 
     def handle_error(self, req, client, addr, exc):
-        """Refuse what is no HTTP in the form of all other errors."""
+        """Respond to malformed HTTP with problem+json, like to all other errors."""
         capture = _Capture(client)
         super().handle_error(req, capture, addr, exc)
         if capture.status:
@@ -104,7 +104,7 @@ class BoundedWorker(GeventWorker):
                 _linger(client)
 
     def handle_exit(self, sig, frame):
-        """Leave; after a SIGHUP not before the new workers have loaded."""
+        """Stop; after a SIGHUP wait until the new workers have loaded."""
         if _successors(self.age):
             gevent.spawn(self._leave_to_successors)
         else:
@@ -117,7 +117,7 @@ class BoundedWorker(GeventWorker):
         self.alive = False
 
 
-# Who has loaded, after a SIGHUP: files in a folder that only workers of one master share.
+# Which workers have loaded after a SIGHUP: files in a folder that the workers of one master share.
 
 
 def _folder():
@@ -157,7 +157,7 @@ def _is_ready(age):
 
 
 class _Exchange:
-    """Cuts a client off that takes too long for the next piece of a request or a response."""
+    """Disconnects a client that takes too long for the next piece of a request or a response."""
 
     def __init__(self, req, sock):
         self.req = req
@@ -167,7 +167,7 @@ class _Exchange:
         self._timer.start(cut_off, sock)
 
     def go_on(self):
-        """Give the client its time anew."""
+        """Start the client's time again."""
         self._timer.again(cut_off, self.sock)
 
     def end(self):
@@ -179,7 +179,7 @@ _current: ContextVar[_Exchange] = ContextVar("exchange")
 
 
 def cut_off(sock):
-    """Let whoever reads from a socket come to an end, and whoever writes to it fail."""
+    """Shut a socket down: its readers get end-of-file, its writers get an error."""
     # By another object: gevent's own (26.9) raises in those who wait as if it were closed.
     with suppress(OSError), socket.socket(fileno=os.dup(sock.fileno())) as end:
         end.shutdown(socket.SHUT_RDWR)
@@ -311,7 +311,7 @@ def _linger(sock):
 
 
 class _Capture:
-    """In the place of a client: keeps the status of the page that gunicorn writes to it."""
+    """Takes the place of a client's socket; keeps the status of the page that gunicorn writes."""
 
     def __init__(self, client):
         self._client = client

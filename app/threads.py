@@ -114,7 +114,7 @@ class FairLock:
         self._remove(Owner(network, account), turns[0])
 
     def make_room(self, who: Owner) -> bool:
-        """Refuse a job of whoever waits for most, so that an owner who waits for less can wait.
+        """Refuse a job of the owner with most waiting jobs, to make room for another owner's job.
 
         Returns:
             Whether there was such a job.

@@ -31,7 +31,7 @@ from tests.servers import Server
 
 LIVE_SECONDS = 3.0  # the promise: live again so long after a fault
 LIVE_AFTER_SILENCE_SECONDS = 10.0  # … where connections died silently
-SWEPT_SECONDS = 2.5  # so long may a message take that no other worker was rung for
+RECONCILED_SECONDS = 2.5  # a message may take so long if no publication reached the other worker
 RUNG_SECONDS = 12.0  # until the bus is back as well: the 10 s from above, and a look at it
 LEAVE_SECONDS = 10.0  # … and so long may workers outlive their master
 
@@ -211,7 +211,7 @@ def play(stage: Stage, fault: Fault, load: Load) -> float:
     fault.strike(stage)
     seconds = load.wait_until_live(fault.seconds)
     if stage.ways_to_database:
-        # Who hears everything may owe it to the sweep alone: the bus has to come back as well.
+        # Reconciliation alone may have delivered everything: the bus has to come back as well.
         spread(stage, load, fault.seconds)
         wait_until_rung(stage)
     return seconds

@@ -250,7 +250,7 @@ class Load:
     def slowest_median(self, since: float, until: float) -> float:
         """Return how many seconds the typical message took to the reader it took longest to.
 
-        Others may be with the worker that the writer is with, and need nobody to be rung.
+        Other clients may be on the same worker as the writer, and then nothing is published.
         """
         by_reader = defaultdict(list)
         for said_at, seconds, reader in self.heard_seconds:

@@ -40,7 +40,7 @@ def until(condition):
 
 
 class Ears:
-    """Remembers, in order, what was rung and what senders were told."""
+    """Remembers, in order, the publications and the outcomes that senders were told."""
 
     def __init__(self):
         self.transactions = []  # the rings of each
@@ -292,7 +292,7 @@ def test_writer_lets_the_loop_turn_between_transactions(tmp_path):
         engine = services(app).engine
         room = make_room(engine)
         turns = 0
-        seen_at = []  # at which turn of the loop each transaction was rung
+        seen_at = []  # the turn of the loop in which each transaction was published
 
         def turn():
             global turns

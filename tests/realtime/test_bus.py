@@ -31,7 +31,7 @@ def until(condition: Callable[[], bool], seconds: float = DEADLINE_SECONDS) -> N
 
 
 class Ear:
-    """A worker on a bus: what it was rung, and how often it was told to look for itself."""
+    """A worker on a bus: the publications it received, and how often it was told to reconcile."""
 
     def __init__(self, bus: Bus) -> None:
         self.bus = bus

@@ -253,7 +253,7 @@ def test_ring_in_the_middle_of_a_long_fill_waits_its_turn(history):
 
 def test_first_look_finds_what_was_said_before_it(history):
     channel = open_channel(history)
-    talk(history, 2)  # rung before anybody here could hear it
+    talk(history, 2)  # published before anybody here could receive it
     ear = join(channel)
 
     channel.backfill()
@@ -371,7 +371,7 @@ def test_socket_ahead_of_the_channel_hears_nothing_twice(history):
     talk(history, 2)
     channel = open_channel(history)
     early = join(channel)
-    publications = talk(history, 3)  # nobody has rung here yet
+    publications = talk(history, 3)  # nothing has been published here yet
     ear = join(channel, 4)
 
     channel.publish(publications)

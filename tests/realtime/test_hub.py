@@ -1,4 +1,4 @@
-"""All rooms of a worker: who joins and leaves, what the sweep finds, and how the worker leaves.
+"""All rooms of a worker: clients join and leave, reconciliation, the stop of the worker.
 
 The last test lets chance decide in what order all of it happens.
 """
@@ -217,7 +217,7 @@ def test_room_that_was_left_amid_its_first_look_starts_afresh(hub, history):
     assert gone.texts == []
 
 
-# The sweep
+# Reconciliation
 
 
 def test_reconciled_rooms_what_was_never_rung(hub, history):
@@ -581,7 +581,7 @@ class World:
     """Rooms, sockets and rings, and what each socket has to have heard."""
 
     history: FakeHistory = field(default_factory=FakeHistory)
-    publications: list[Publication] = field(default_factory=list)  # not rung yet
+    publications: list[Publication] = field(default_factory=list)  # not published yet
     handshakes: list[tuple[int, int, int]] = field(default_factory=list)
     sockets: list[tuple[FakeSocket, int, int]] = field(default_factory=list)
     repeats: list[tuple[FakeSocket, int]] = field(default_factory=list)
@@ -677,7 +677,7 @@ class World:
                     assert set(older) <= set(ear.texts[:position])
 
     def check_end(self):
-        """Everybody has heard everything once the database answers and was swept."""
+        """All clients have received everything after the database responds and was reconciled."""
         self.history.errors.clear()
         self.history.answer()
         settle(40)
