@@ -66,11 +66,21 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests with a fixture that starts a server or a browser."""
+    """Mark the tests with a fixture that starts a server or a browser, and sort the tests.
+
+    First those that run alone, one after another, while the other processes wait once; then those
+    with a server, which take long, so that none of them is left for the end.
+    """
     for item in items:
         definitions = item._fixtureinfo.name2fixturedefs.values()
         if any(starts_something(each[-1].func) for each in definitions):
             item.add_marker("server")
+    items.sort(key=lambda item: (not is_marked(item, "alone"), not is_marked(item, "server")))
+
+
+def is_marked(item: pytest.Item | None, mark: str) -> bool:
+    """Tell whether there is a test, and it has a mark."""
+    return item is not None and item.get_closest_marker(mark) is not None
 
 
 @cache
@@ -87,11 +97,11 @@ def starts_something(fixture: Callable[..., Any]) -> bool:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # before the clock of pytest-timeout starts
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
     """Let tests marked `alone` run alone, and no test start a server that is not marked so."""
-    marks = {mark.name for mark in item.iter_markers()}
-    servers.may_start = not marks.isdisjoint({"server", "long"})
-    with item.config.stash[turns].take(alone="alone" in marks):
+    servers.may_start = is_marked(item, "server") or is_marked(item, "long")
+    alone, keep = is_marked(item, "alone"), is_marked(nextitem, "alone")
+    with item.config.stash[turns].take(alone=alone, keep=keep):
         return (yield)
 
 

@@ -97,3 +97,24 @@ def test_test_that_wants_to_be_alone_waits_for_the_others_and_they_for_it() -> N
     other.close()
 
     assert seen == ["alone", "not alone"]
+
+
+def test_turn_is_kept_from_one_test_that_is_alone_to_the_next() -> None:
+    one, other = Turns("another-run-of-this-test"), Turns("another-run-of-this-test")
+    seen: list[str] = []
+
+    def wait_for_the_turn() -> None:
+        with other.take(alone=False):
+            seen.append("not alone")
+
+    thread = threading.Thread(target=wait_for_the_turn)
+    with one.take(alone=True, keep=True):
+        thread.start()
+        wait_for(lambda: not is_free(one.gate), 10, "the other one waits")
+    with one.take(alone=True):
+        seen.append("alone")
+    thread.join(10)
+    one.close()
+    other.close()
+
+    assert seen == ["alone", "not alone"]
