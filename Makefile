@@ -57,10 +57,9 @@ migration: $(VENV)/installed-dev ## Write a migration for changed models: make m
 	@$(BIN)/flask --app wsgi db upgrade
 	@$(BIN)/flask --app wsgi db migrate -m "$(m)" --rev-id $$(printf %04d $$(($$(ls migrations/versions/*.py | wc -l) + 1)))
 
-translations: $(VENV)/installed-dev ## Collect sentences from the code, compile the Russian ones
+translations: $(VENV)/installed-dev ## Collect sentences from the code, for their Russian translations
 	@$(BIN)/pybabel -q extract --no-location --omit-header --sort-output -o messages.pot app
 	@$(BIN)/pybabel -q update --no-fuzzy-matching --ignore-pot-creation-date -l ru -w 100 -i messages.pot -d app/translations
-	@$(BIN)/pybabel -q compile -d app/translations
 	@rm messages.pot
 
 soak: $(VENV)/installed-dev ## Break things under load for MINUTES, and look whether a message was lost

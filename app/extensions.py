@@ -1,6 +1,5 @@
-"""The Flask extensions, which `create_app` binds to an application. The only global objects."""
+"""The Flask extensions, which `create_app` binds to an application; `languages` has one more."""
 
-from flask_babel import Babel
 from flask_cors import CORS
 from flask_migrate import Migrate
 from flask_sock import Sock
@@ -10,6 +9,5 @@ from app.database.types import Base
 
 db = SQLAlchemy(model_class=Base)
 migrate = Migrate()
-babel = Babel()
 cors = CORS()
 sock = Sock()

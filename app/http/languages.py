@@ -4,16 +4,23 @@ The first of these counts: the request's `Accept-Language`, the caller's setting
 `LANGUAGE`. The code has English sentences; `translations/` has the Russian ones.
 """
 
+from functools import cache
+from io import BytesIO
 from pathlib import Path
 
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.support import NullTranslations, Translations
 from flask import Flask, g, has_request_context, request
+from flask_babel import Babel, Domain, get_locale
 from werkzeug.datastructures import LanguageAccept
 from werkzeug.http import parse_accept_header
 
-from app.extensions import babel
 from app.services import services
 
 LANGUAGES = ("ru", "en")
+
+_RUSSIAN = Path(__file__).parents[1] / "translations" / "ru" / "LC_MESSAGES" / "messages.po"
 
 HEADER_CHARS = 200  # of `Accept-Language` that are read; browsers send up to about 60
 
@@ -48,11 +55,31 @@ def _asked(header: str, usual: str) -> str | None:
     return None
 
 
+class _Sentences(Domain):  # type: ignore[misc]
+    """Reads the Russian sentences as they are written, so that nobody has to compile them."""
+
+    def get_translations(self) -> NullTranslations:
+        return _russian() if str(get_locale()) == "ru" else NullTranslations()
+
+
+@cache
+def _russian() -> Translations:
+    # 15 ms, once in each process.
+    with _RUSSIAN.open("rb") as file:
+        sentences = read_po(file, locale="ru")
+    compiled = BytesIO()
+    write_mo(compiled, sentences)
+    compiled.seek(0)
+    return Translations(compiled)
+
+
+class _Babel(Babel):  # type: ignore[misc]
+    domain_instance = _Sentences()
+
+
+_babel = _Babel()
+
+
 def init_app(app: Flask) -> None:
     """Set up the languages of an application."""
-    babel.init_app(
-        app,
-        default_locale=LANGUAGES[0],
-        default_translation_directories=str(Path(__file__).parents[1] / "translations"),
-        locale_selector=preferred,
-    )
+    _babel.init_app(app, default_locale=LANGUAGES[0], locale_selector=preferred)

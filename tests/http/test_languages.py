@@ -1,13 +1,11 @@
 """Every sentence for people is there in both languages."""
 
-import io
 import re
 from pathlib import Path
 
 import pytest
 from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
-from babel.messages.mofile import read_mo, write_mo
 from babel.messages.pofile import read_po
 from flask_babel import force_locale, gettext
 
@@ -43,17 +41,6 @@ def test_russian_has_the_same_placeholders_and_is_russian() -> None:
             assert placeholders(message.id) == placeholders(message.string), message.id
             assert re.search("[а-яё]", message.string.lower()), message.string
             assert not message.fuzzy
-
-
-def test_compiled_catalogue_is_that_of_the_readable_one() -> None:
-    compiled = io.BytesIO()
-    write_mo(compiled, russian())
-
-    with (FOLDER / "messages.mo").open("rb") as file:
-        shipped = {message.id: message.string for message in read_mo(file) if message.id}
-
-    compiled.seek(0)
-    assert shipped == {each.id: each.string for each in read_mo(compiled) if each.id}
 
 
 def test_sentences_come_in_the_language_asked_for(app) -> None:
