@@ -210,3 +210,29 @@ def test_rows_have_days_runs_and_the_divider(js: Any) -> None:
         *("day", "1 first", "2 last", "3 first last", "day", "4 first last", "5 first last"),
         *("new", "6 first last"),
     ]
+
+
+def test_message_that_came_and_went_while_away_moves_its_chat(state_after: Any) -> None:
+    gone = {"id": 14, "deleted_at": "2026-11-28T10:02:00Z"}
+
+    state = state_after({"type": "message_deleted", "id": 15, "room": "ann_bob", "message": gone})
+
+    assert (chat_of(state)["event_id"], chat_of(state)["unread"]) == (14, 0)
+
+
+def test_what_this_device_kept_adds_histories_and_overrules_nothing(js: Any) -> None:
+    window = {"list": [message(9)["message"]], "older": True, "newer": False, "stale": True}
+    old = CHAT | {"unread": 5, "event_id": 9}
+    left = CHAT | {"id": 8, "name": "ann_carl"}
+    kept = {"me": "ann", "chats": {"7": old, "8": left}, "ids": {"ann_bob": 7, "ann_carl": 8},
+            "people": {}, "windows": {"7": window, "8": window}}  # fmt: skip
+    event = {"type": "kept", "kept": kept}
+
+    first = js(APPLY, "state/apply", argument=[event, snapshot(CHAT, cursor=90)])
+    last = js(APPLY, "state/apply", argument=[snapshot(CHAT, cursor=90), event])
+    alone = js(APPLY, "state/apply", argument=[event])
+
+    for state in (first, last):
+        assert (list(state["chats"]), chat_of(state)["unread"]) == (["7"], 0)
+        assert (list(state["windows"]), ids(state), state["cursor"]) == (["7"], [9], 90)
+    assert (chat_of(alone)["unread"], alone["isListed"]) == (5, False)

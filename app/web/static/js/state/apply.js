@@ -108,6 +108,7 @@ function deleted(state, chat, { message }) {
   const isLast = chat.last_message?.id === message.id;
   return withChat(next, {
     ...chat,
+    event_id: Math.max(chat.event_id, message.id), // it may have come and gone while this page was away
     unread: Math.max(0, chat.unread - (counted ? 1 : 0)),
     last_message: isLast ? newest(next.windows[chat.id]) : chat.last_message,
   });
