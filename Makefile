@@ -6,7 +6,7 @@ PORT ?= 8000
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-quick test-long check lint format lock migration translations soak bench bench-quick attacks pictures clean
+.PHONY: help run demo test test-quick test-long check lint format lock migration translations reference soak bench bench-quick attacks pictures clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ translations: $(VENV)/installed-dev ## Collect sentences from the code, for thei
 	@$(BIN)/pybabel -q extract --no-location --omit-header --sort-output -o messages.pot app
 	@$(BIN)/pybabel -q update --no-fuzzy-matching --ignore-pot-creation-date -l ru -w 100 -i messages.pot -d app/translations
 	@rm messages.pot
+
+reference: $(VENV)/installed-dev ## Render docs/websocket.md for the page at /api/docs/websocket/
+	@$(BIN)/python -m tests.openapi.websocket_page
 
 soak: $(VENV)/installed-dev ## Break things under load for MINUTES, and look whether a message was lost
 	@$(BIN)/python -m tests.delivery.soak --minutes $(or $(MINUTES),10)

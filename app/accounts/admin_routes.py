@@ -63,7 +63,11 @@ def admin_required(view: View) -> View:
 @conditional
 @paged(default=USERS_MAX, maximum=USERS_MAX)
 def list_all_users(window: PageRequest, query: AdminUsersIn) -> Response:
-    """List all users, or those whose name or address contains `q`."""
+    """List all users, or those whose name or address contains `q`.
+
+    Deactivated users are among them, erased ones are not. `last_used_at` is that of the newest
+    session.
+    """
     page = administration.list_users(window, query.q)
     return json_response([row._asdict() for row in page.rows], headers=link_header(page, window))
 
@@ -75,7 +79,10 @@ def list_all_users(window: PageRequest, query: AdminUsersIn) -> Response:
 @documents_path("user_id", "The `id` of a user.", example=2)
 @documents_error(UserNotFound, LastAdmin)
 def update_user(user_id: str, body: AdminUserIn) -> Response:
-    """Activate or deactivate a user, or change whether they are an administrator."""
+    """Activate or deactivate a user, or change whether they are an administrator.
+
+    A deactivated user is logged out everywhere at once. The last administrator stays one: 409.
+    """
     changes = {name: getattr(body, name) for name in body.model_fields_set}
     return json_response(
         administration.change_user(current_user.id, whole_number(user_id) or 0, changes)
@@ -88,7 +95,11 @@ def update_user(user_id: str, body: AdminUserIn) -> Response:
 @documents_path("user_id", "The `id` of a user.", example=2)
 @documents_error(UserNotFound, UserDeactivated)
 def create_reset_link(user_id: str) -> Response:
-    """Create a link to a new password for a user. It works once, within an hour."""
+    """Create a link to a new password for a user. It works once, within an hour.
+
+    Give it to its owner by hand, where no mail server is set. Of several links the first that is
+    used ends the others.
+    """
     token = administration.issue_reset(current_user.id, whole_number(user_id) or 0)
     link = reset_link(token.secret, request.host_url)
     return json_response({"link": link, "expires_at": token.expires_at}, 201)
@@ -100,7 +111,10 @@ def create_reset_link(user_id: str) -> Response:
 @conditional
 @paged(default=DEFAULT_ITEMS, maximum=ITEMS_MAX)
 def list_invitations(window: PageRequest) -> Response:
-    """List the invitations that are used or can still be used."""
+    """List the invitations that are used or can still be used.
+
+    Codes are shown only once, when they are made; here are their times and who used them.
+    """
     page = administration.list_invitations(window)
     return json_response([row._asdict() for row in page.rows], headers=link_header(page, window))
 
@@ -110,7 +124,10 @@ def list_invitations(window: PageRequest) -> Response:
 @takes(InvitationIn)
 @returns(InvitationMadeOut, 201)
 def create_invitation(body: InvitationIn) -> Response:
-    """Invite one person. Only this response shows the link."""
+    """Invite one person. Only this response shows the link.
+
+    The link leads to this server's page and is valid for `days`. Only its hash is stored.
+    """
     lifetime = timedelta(days=body.days)
     invitation_id, token = administration.invite(current_user.id, lifetime)
     return json_response(
@@ -131,7 +148,10 @@ def create_invitation(body: InvitationIn) -> Response:
 @documents_path("invitation_id", "The `id` of an invitation.", example=1)
 @documents_error(InvitationNotFound)
 def delete_invitation(invitation_id: str) -> Response:
-    """Delete an invitation; its link stops working."""
+    """Delete an invitation; its link stops working.
+
+    Whoever has registered with it already keeps the account.
+    """
     administration.delete_invitation(current_user.id, whole_number(invitation_id) or 0)
     return Response(status=204)
 
@@ -142,6 +162,9 @@ def delete_invitation(invitation_id: str) -> Response:
 @returns(UserOut, 201)
 @documents_error(Overloaded)
 def set_up(body: SetupIn) -> Response:
-    """Create the first administrator with the code that the server logs at its start."""
+    """Create the first administrator with the code that the server logs at its start.
+
+    The code works once, and no more as soon as there is an administrator, whoever made them.
+    """
     user = create_first_administrator(body.code, body.username, body.email, body.password)
     return json_response(user, 201)

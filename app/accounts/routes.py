@@ -67,7 +67,11 @@ _CHAT_COOKIE = {"header": "Set-Cookie", "sentence": "The access token again, for
 @conditional
 @paged(default=USERS_MAX, maximum=USERS_MAX)
 def list_users(window: PageRequest) -> Response:
-    """List the users, ascending by id."""
+    """List the users, ascending by id.
+
+    With their addresses. For choosing people from a list `people/` is lighter and shows
+    pictures.
+    """
     with reading() as connection:
         page = services.EVERYBODY.read(connection, window)
     return json_response([row._asdict() for row in page.rows], headers=link_header(page, window))
@@ -79,7 +83,11 @@ def list_users(window: PageRequest) -> Response:
 @returns(UserOut, 201)
 @documents_error(RegistrationClosed, Overloaded)
 def create_user(body: RegistrationIn) -> Response:
-    """Create an account."""
+    """Create an account.
+
+    Names and addresses are unique, whatever the case. Where registration is closed it takes an
+    `invitation`.
+    """
     user = registration.register(body.username, body.email, body.password, body.invitation)
     return json_response(user, 201)
 
@@ -89,7 +97,10 @@ def create_user(body: RegistrationIn) -> Response:
 @returns(OwnUserOut)
 @conditional
 def show_self() -> Response:
-    """Show the caller's own account."""
+    """Show the caller's own account.
+
+    With what only its owner sees of it: the address, and whether it is an administrator's.
+    """
     return _account(current_user.email)
 
 
@@ -100,7 +111,10 @@ def show_self() -> Response:
 @returns(OwnUserOut)
 @documents_error(WrongPassword("password"), Overloaded)
 def update_self(body: EmailChangeIn) -> Response:
-    """Change the caller's e-mail address."""
+    """Change the caller's e-mail address.
+
+    It takes the password, and the old address is told by a letter.
+    """
     with limit_password_guesses(folded(current_user.username), wrong=WrongPassword):
         credentials.change_email(current_user.id, body.email, body.password)
     return _account(body.email)
@@ -125,7 +139,10 @@ def _account(email: str) -> Response:
 @documents_header(**_CHAT_COOKIE)
 @documents_error(WrongPassword("old_password"), Overloaded)
 def change_password(body: PasswordChangeIn) -> Response:
-    """Change the caller's password. All sessions end; the response opens a new one."""
+    """Change the caller's password. All sessions end; the response opens a new one.
+
+    All sockets of the old sessions close within two seconds.
+    """
     with limit_password_guesses(folded(current_user.username), wrong=WrongPassword):
         session_id = credentials.change_password(
             current_user.id, body.old_password, body.new_password, _device()
@@ -139,7 +156,11 @@ def change_password(body: PasswordChangeIn) -> Response:
 @returns(DetailOut, 202)
 @documents_error(NoMail, Overloaded)
 def ask_for_reset(body: ResetIn) -> Response:
-    """Send an e-mail with a token for a new password, if an account has this address."""
+    """Send an e-mail with a token for a new password, if an account has this address.
+
+    The response is the same whether there is such an account or not, so it tells nobody who is
+    here.
+    """
     email = body.email
     consume_for_account("reset_account", folded(email))  # known or unknown
     resets.ask_by_mail(email, preferred())
@@ -153,7 +174,10 @@ def ask_for_reset(body: ResetIn) -> Response:
 @returns(DetailOut)
 @documents_error(Overloaded)
 def confirm_reset(body: ResetConfirmIn) -> Response:
-    """Set a new password with a token. All sessions end."""
+    """Set a new password with a token. All sessions end.
+
+    The token works once and for an hour. After that its owner logs in with the new password.
+    """
     remember_network(folded(resets.reset_password(body.token, body.new_password)))
     return json_response({"detail": gettext("The password is changed. Please log in with it.")})
 
@@ -163,7 +187,10 @@ def confirm_reset(body: ResetConfirmIn) -> Response:
 @returns(SettingsOut)
 @conditional
 def show_settings() -> Response:
-    """Show the caller's settings."""
+    """Show the caller's settings.
+
+    They hold for all devices of the caller.
+    """
     return json_response(settings.get_settings(current_user.id))
 
 
@@ -173,7 +200,10 @@ def show_settings() -> Response:
 @takes(SettingsIn)
 @returns(SettingsOut)
 def update_settings(body: SettingsIn) -> Response:
-    """Change some of the caller's settings."""
+    """Change some of the caller's settings.
+
+    Who hides presence or read marks does not see those of others.
+    """
     changes = {name: getattr(body, name) for name in body.model_fields_set}
     settings.change_settings(current_user.id, changes)
     return json_response(settings.get_settings(current_user.id))
@@ -185,7 +215,10 @@ def update_settings(body: SettingsIn) -> Response:
 @conditional
 @paged(default=DEFAULT_ITEMS, maximum=ITEMS_MAX)
 def list_sessions(window: PageRequest) -> Response:
-    """List the caller's open sessions."""
+    """List the caller's open sessions.
+
+    Each login is one, with its address, device and last use; `current` is the one that asks.
+    """
     with reading() as connection:
         page = sessions.ALIVE.read(connection, window, partition=current_user.id, now=utcnow())
     shown = [
@@ -205,7 +238,10 @@ def list_sessions(window: PageRequest) -> Response:
 @documents_path("session_id", "The `id` of a session.", example=1)
 @documents_error(SessionNotFound)
 def revoke_session(session_id: str) -> Response:
-    """End one of the caller's sessions. Its tokens stop working, and its sockets are closed."""
+    """End one of the caller's sessions. Its tokens stop working, and its sockets are closed.
+
+    Its sockets close within two seconds.
+    """
     sessions.revoke(current_user.id, whole_number(session_id) or 0)
     return Response(status=204)
 
@@ -217,7 +253,11 @@ def revoke_session(session_id: str) -> Response:
 @documents_header(**_CHAT_COOKIE)
 @documents_error(NoActiveAccount, Overloaded)
 def create_token(body: CredentialsIn) -> Response:
-    """Log in: get a refresh token and an access token."""
+    """Log in: get a refresh token and an access token.
+
+    An e-mail address does for a username. Wrong name, wrong password and deactivated user get
+    the same answer.
+    """
     candidate = find_candidate(body.username)
     threads.act_for(candidate.key)
     with limit_password_guesses(candidate.key, wrong=NoActiveAccount):
@@ -232,7 +272,10 @@ def create_token(body: CredentialsIn) -> Response:
 @documents_header(**_CHAT_COOKIE)
 @documents_error(TokenNotValid)
 def refresh_token(body: RefreshIn) -> Response:
-    """Get a new access token for a refresh token, which stays valid."""
+    """Get a new access token for a refresh token, which stays valid.
+
+    Ask for it shortly before the access token expires. The refresh token stays the same.
+    """
     caller = tokens.caller_of(_refresh_token(body), tokens.REFRESH)
     sessions.touch(caller.session_id, _device())
     access = tokens.issue_access(caller.id, caller.session_id)
@@ -245,7 +288,10 @@ def refresh_token(body: RefreshIn) -> Response:
 @returns(NothingOut)
 @documents_error(TokenNotValid)
 def verify_token(body: TokenIn) -> Response:
-    """Check whether a token of either type is valid."""
+    """Check whether a token of either type is valid.
+
+    The answer is `{}`, or 401.
+    """
     tokens.caller_of(body.token, token_type=None)
     return json_response({})
 
@@ -257,7 +303,10 @@ def verify_token(body: TokenIn) -> Response:
 @documents_header("Set-Cookie", "Deletes the cookies of the session.")
 @documents_error(TokenNotValid)
 def blacklist_token(body: RefreshIn) -> Response:
-    """Log out: end the session that a refresh token belongs to."""
+    """Log out: end the session that a refresh token belongs to.
+
+    Both tokens stop working at once, and the sockets of the session close within two seconds.
+    """
     caller = tokens.caller_of(_refresh_token(body), tokens.REFRESH)
     try:
         sessions.revoke(caller.id, caller.session_id)

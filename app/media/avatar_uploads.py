@@ -37,7 +37,13 @@ def _uploaded(value: Any) -> FileStorage | None:
 PictureField = Annotated[
     Any,
     AfterValidator(_uploaded),
-    InSchema(anyOf=[{"type": "string", "format": "binary"}, {"type": "null"}]),
+    # `type` alone says it all; but openapi-generator makes no Python of a type that is only null.
+    InSchema(
+        anyOf=[
+            {"type": "string", "format": "binary"},
+            {"type": ["string", "null"], "const": None},
+        ]
+    ),
     Field(description="A JPEG, PNG, GIF or WebP of up to 5 MB; null for the default one."),
 ]
 

@@ -192,7 +192,10 @@ def image_url(name: str | None) -> str:
 @has_validator
 @documents_error(PictureNotFound, PicturesUnavailable)
 def show_picture(name: str) -> Response:
-    """Serve a picture."""
+    """Serve a picture.
+
+    Names cannot be guessed and never change their picture, so it may be kept for ever.
+    """
     store = services().media
     found = _find(store, name)
     if found is None:

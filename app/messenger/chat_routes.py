@@ -33,7 +33,11 @@ ROOM_NAME: dict[str, Any] = {
 @documents_header(EVENT_ID, "The event id of this list: the stream goes on from here.")
 @conditional
 def list_chats() -> Response:
-    """List all rooms of the caller with what is unread and the newest message of each."""
+    """List all rooms of the caller with what is unread and the newest message of each.
+
+    The header `X-Event-ID` says which moment it shows: open the stream with `after=` that
+    number, and nothing is missing.
+    """
     with reading() as connection:
         found, event_id = chats.list_chats(connection, current_user.id)
     return json_response(found, headers={EVENT_ID: str(event_id)})
@@ -47,7 +51,11 @@ def list_chats() -> Response:
 @documents_path(**ROOM_NAME)
 @documents_error(RoomNotFound)
 def mark_read(room_name: str, body: ReadIn) -> Response:
-    """Mark a room as read up to a message; a mark beyond the newest one is cut to it."""
+    """Mark a room as read up to a message; a mark beyond the newest one is cut to it.
+
+    A mark only moves forward, on all devices at once. Others in small rooms see it, if both
+    show theirs.
+    """
     return json_response(_moved(room_name, Move(body.read_id)))
 
 
@@ -59,7 +67,10 @@ def mark_read(room_name: str, body: ReadIn) -> Response:
 @documents_path(**ROOM_NAME)
 @documents_error(RoomNotFound)
 def mark_unread(room_name: str, body: UnreadIn) -> Response:
-    """Mark a room as unread from a message on."""
+    """Mark a room as unread from a message on.
+
+    The only way to move a mark back.
+    """
     return json_response(_moved(room_name, Move(body.from_id, is_down=True)))
 
 
@@ -76,7 +87,10 @@ def _moved(room_name: str, move: Move) -> dict[str, int]:
 @returns(dict[str, ReadMarkOut], example={"user1_user2": {"read_id": 9001, "unread": 0}})
 @documents_error(RoomNotFound)
 def mark_many_read(body: ReadManyIn) -> Response:
-    """Mark several rooms as read; if one of them is not the caller's, none is marked."""
+    """Mark several rooms as read; if one of them is not the caller's, none is marked.
+
+    For a page that was offline: each room with the message up to which all is read.
+    """
     wanted = body.__pydantic_extra__ or {}
     rooms = find_rooms(list(wanted), current_user.id)
     user_id = current_user.id

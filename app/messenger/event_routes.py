@@ -94,6 +94,10 @@ def _response(frames: list[bytes], cursor: int) -> Response:
 @login_required
 @returns(list[str], example=["user2"])
 def list_present() -> Response:
-    """List the names of those online among the people whom the caller shares a room with."""
+    """List the names of those online among the people whom the caller shares a room with.
+
+    Somebody is online while a page of theirs is in use. Who hides this from others sees
+    nobody.
+    """
     names = sorted(services().presence.visible_names(current_user.id).values())
     return Response(encode(names), mimetype="application/json")

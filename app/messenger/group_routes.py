@@ -48,7 +48,10 @@ _USERNAME: dict[str, Any] = {
 @documents_response(200, "It was made already, under the same `client_id`.")
 @documents_error(RoomNotFound, GroupFull, TooManyRooms, Blocked)
 def create_group(body: GroupIn, headers: RetryIn) -> Response:
-    """Make a group; the caller becomes its administrator."""
+    """Make a group; the caller becomes its administrator.
+
+    Everybody named in `members` is in it at once; whoever is unknown makes it a 400.
+    """
     client_id = body.client_id or headers.key
     room_id, is_new = groups.create_group(
         current_user.id, body.title, body.members, body.history, client_id
@@ -63,7 +66,10 @@ def create_group(body: GroupIn, headers: RetryIn) -> Response:
 @conditional
 @documents_error(RoomNotFound)
 def show_room(room_name: str) -> Response:
-    """Show one of the caller's rooms as `chats/` does."""
+    """Show one of the caller's rooms as `chats/` does.
+
+    Somebody who is no member gets 404, as for a room that does not exist.
+    """
     return json_response(_chat(_member(room_name).room_id))
 
 
@@ -76,7 +82,10 @@ def show_room(room_name: str) -> Response:
 @documents_path(**ROOM_NAME)
 @documents_error(RoomNotFound, NotAGroup, NotGroupAdmin, StorageUnavailable, Overloaded)
 def change_room(room_name: str, body: RoomChangeIn) -> Response:
-    """Change title, history or picture of a group, or whether the caller hears of a room."""
+    """Change title, history or picture of a group, or whether the caller hears of a room.
+
+    Administrators of a group change the group; `muted` is the caller's own, in any room.
+    """
     member = _member(room_name)
     values = {name: getattr(body, name) for name in body.model_fields_set}
     if values.keys() - {"muted"}:
@@ -106,7 +115,10 @@ def _change(member: Membership, values: Mapping[str, Any]) -> None:
 @conditional
 @documents_error(RoomNotFound)
 def list_members(room_name: str) -> Response:
-    """List the members of one of the caller's rooms."""
+    """List the members of one of the caller's rooms.
+
+    With their roles, ascending by id. It works in rooms of two as well.
+    """
     return json_response(group_members.list_members(_member(room_name).room_id))
 
 
@@ -119,7 +131,10 @@ def list_members(room_name: str) -> Response:
 @documents_response(200, "They are a member already.")
 @documents_error(RoomNotFound, UserNotFound, NotAGroup, GroupFull, TooManyRooms, Blocked)
 def add_member(room_name: str, body: UsernameIn) -> Response:
-    """Add somebody to a group, as any member may."""
+    """Add somebody to a group, as any member may.
+
+    Whether they may read what was said before is for `history` of the group to say.
+    """
     member, is_new = group_members.add_member(_member(room_name), body.username)
     return json_response(member, 201 if is_new else 200)
 
@@ -133,7 +148,10 @@ def add_member(room_name: str, body: UsernameIn) -> Response:
 @documents_path(**_USERNAME)
 @documents_error(RoomNotFound, MemberNotFound, NotAGroup, NotGroupAdmin, LastGroupAdmin)
 def change_member(room_name: str, username: str, body: RoleIn) -> Response:
-    """Appoint an administrator of a group, or take the appointment back."""
+    """Appoint an administrator of a group, or take the appointment back.
+
+    The last administrator of a group stays one: 409.
+    """
     return json_response(group_members.change_role(_member(room_name), username, body.role))
 
 
@@ -145,7 +163,11 @@ def change_member(room_name: str, username: str, body: RoleIn) -> Response:
 @documents_path(**_USERNAME)
 @documents_error(RoomNotFound, MemberNotFound, NotAGroup, NotGroupAdmin)
 def remove_member(room_name: str, username: str) -> Response:
-    """Remove somebody from a group, or leave it."""
+    """Remove somebody from a group, or leave it.
+
+    Their sockets in the room close with 4404. The last administrator who leaves hands over to
+    the longest member.
+    """
     group_members.remove_member(_member(room_name), username)
     return Response(status=204)
 

@@ -52,7 +52,10 @@ MESSAGE_ID: dict[str, Any] = {
 @conditional
 @paged(default=ROOMS_MAX, maximum=ROOMS_MAX)
 def list_rooms(window: PageRequest) -> Response:
-    """List the caller's rooms; an administrator's list has all rooms."""
+    """List the caller's rooms; an administrator's list has all rooms.
+
+    Ascending by id. `chats/` shows the same rooms with what a list of chats needs.
+    """
     return _room_page(window, rooms.ALL_ROOMS if current_user.is_admin else rooms.OWN_ROOMS)
 
 
@@ -62,7 +65,10 @@ def list_rooms(window: PageRequest) -> Response:
 @conditional
 @paged(default=ROOMS_MAX, maximum=ROOMS_MAX)
 def list_own_rooms(window: PageRequest) -> Response:
-    """List the caller's rooms."""
+    """List the caller's rooms.
+
+    Also for an administrator only those that the caller is in.
+    """
     return _room_page(window, rooms.OWN_ROOMS)
 
 
@@ -82,7 +88,11 @@ def _room_page(window: PageRequest, listing: KeysetQuery) -> Response:
 @documents_response(200, "The two have a room already.")
 @documents_error(UserNotFound, RoomWithOneself, Blocked)
 def open_room(body: RoomIn) -> Response:
-    """Open a room with somebody, or return the one that there is."""
+    """Open a room with somebody, or return the one that there is.
+
+    A pair has one room, also when both open it at the same moment. While a block stands no new
+    one opens: 403.
+    """
     room, is_new = rooms.open_room(current_user.id, current_user.username, body.recipient)
     return json_response(room, 201 if is_new else 200)
 
@@ -96,7 +106,11 @@ def open_room(body: RoomIn) -> Response:
 @paged(default=DEFAULT_ITEMS, maximum=ITEMS_MAX)
 @documents_error(RoomNotFound, MessageNotFound)
 def list_messages(window: PageRequest, room_name: str, query: HistoryIn) -> Response:
-    """List the messages of one of the caller's rooms."""
+    """List the messages of one of the caller's rooms.
+
+    Without a cursor the newest ones, oldest first. Deleted messages are left out unless
+    `deleted` asks for them.
+    """
     user_id, username = current_user.id, current_user.username
     if query.around is None:
         page = messages.read_messages(
@@ -120,7 +134,11 @@ def list_messages(window: PageRequest, room_name: str, query: HistoryIn) -> Resp
 @documents_error(RoomNotFound, MessageDeleted, OutcomeUnknown, Overloaded, Blocked)
 @may_throttle
 def create_message(room_name: str, body: MessageIn, headers: RetryIn) -> Response:
-    """Send a message to one of the caller's rooms."""
+    """Send a message to one of the caller's rooms.
+
+    It reaches the sockets of all members like any other. Send a `client_id`: then a repeated
+    request stores nothing twice.
+    """
     consume_message(current_user.id, body.content)
     client_id = body.client_id or headers.key
     member = require_member(room_name, current_user.id, current_user.username)
@@ -136,7 +154,10 @@ def create_message(room_name: str, body: MessageIn, headers: RetryIn) -> Respons
 @conditional
 @documents_error(RoomNotFound, MessageNotFound)
 def show_message(room_name: str, message_id: str) -> Response:
-    """Show one message."""
+    """Show one message.
+
+    A message that was deleted, or that is older than the caller may read, is 404.
+    """
     member = require_member(room_name, current_user.id, current_user.username)
     return json_response(message_changes.get_message(member, _number(message_id)))
 
@@ -150,7 +171,11 @@ def show_message(room_name: str, message_id: str) -> Response:
 @documents_error(RoomNotFound, MessageNotFound, NotYours, EditTooLate, Blocked)
 @may_throttle
 def edit_message(room_name: str, message_id: str, body: EditIn) -> Response:
-    """Give a message of the caller's own another text."""
+    """Give a message of the caller's own another text.
+
+    Within a day, unless the operator has set another time. The same text again changes
+    nothing.
+    """
     member = require_member(room_name, current_user.id, current_user.username)
     edit_seconds = services().config.EDIT_SECONDS
     consume_message(current_user.id, body.content)
@@ -167,7 +192,10 @@ def edit_message(room_name: str, message_id: str, body: EditIn) -> Response:
 @documents_path(**MESSAGE_ID)
 @documents_error(RoomNotFound, MessageNotFound, NotYours)
 def delete_message(room_name: str, message_id: str) -> Response:
-    """Delete a message: the caller's own, or as an administrator of a group."""
+    """Delete a message: the caller's own, or as an administrator of a group.
+
+    Its text is really gone; the second time changes nothing.
+    """
     member = require_member(room_name, current_user.id, current_user.username)
     message_changes.delete_message(member, _number(message_id))
     return Response(status=204)

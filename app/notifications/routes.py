@@ -22,7 +22,10 @@ bp = Blueprint("notifications", __name__, url_prefix="/accounts/api/push")
 @login_required
 @returns(PushKeyOut)
 def show_push_key() -> Response:
-    """Show the key with which a browser subscribes to this server's notifications."""
+    """Show the key with which a browser subscribes to this server's notifications.
+
+    It is the `applicationServerKey` of `pushManager.subscribe()` in a browser.
+    """
     return json_response({"key": services().notifier.key.public})
 
 
@@ -33,7 +36,10 @@ def show_push_key() -> Response:
 @returns(EndpointIn, 201)
 @documents_response(200, "It was notified before.")
 def subscribe(body: SubscriptionIn) -> Response:
-    """Notify a browser of the caller's unread messages, as long as this session lasts."""
+    """Notify a browser of the caller's unread messages, as long as this session lasts.
+
+    Send what `PushSubscription.toJSON()` returns. Repeating it changes nothing.
+    """
     is_new = subscriptions.subscribe(current_user.id, current_user.session_id, body.browser)
     return json_response({"endpoint": body.endpoint}, 201 if is_new else 200)
 
@@ -43,7 +49,10 @@ def subscribe(body: SubscriptionIn) -> Response:
 @takes(EndpointIn)
 @returns(None, 204)
 def unsubscribe(body: EndpointIn) -> Response:
-    """Notify a browser of the caller no more."""
+    """Notify a browser of the caller no more.
+
+    Without a subscription nothing changes. A logout ends subscriptions as well.
+    """
     subscriptions.unsubscribe(current_user.id, body.endpoint)
     return Response(status=204)
 
@@ -54,6 +63,9 @@ def unsubscribe(body: EndpointIn) -> Response:
 @returns(DetailOut, 202)
 @documents_error(Overloaded)
 def test_push() -> Response:
-    """Send a notification to all browsers of the caller, to see whether they arrive."""
+    """Send a notification to all browsers of the caller, to see whether they arrive.
+
+    It says nothing of anybody's messages.
+    """
     services().notifier.send_test(current_user.id, preferred())
     return json_response({"detail": gettext("A notification is on its way to your browsers.")}, 202)

@@ -35,8 +35,8 @@ Accounts, profiles, friends, posts and live chat.
 - **Headers**: each response has an `X-Request-ID`, the one that the request had, if it was a plain
   one. What is limited says with `X-RateLimit-Limit`, `-Remaining` and `-Reset` how much is left.
 - **Retries** are safe with a `client_id` or an `Idempotency-Key`: nothing is stored twice.
-- **Live chat** is a WebSocket, `/messenger/ws/ws/chat/<room_name>/`, which OpenAPI cannot describe;
-  `docs/websocket.md` does.
+- **Live chat** comes by WebSockets, which OpenAPI cannot describe:
+  [their page](/api/docs/websocket/) has all frames and close codes.
 """
 # In the order in which people need them.
 _TAGS = {
@@ -116,7 +116,12 @@ def build(app: Flask, language: str = "ru") -> Json:
                     "type": "http",
                     "scheme": "bearer",
                     "bearerFormat": "JWT",
-                    "description": "The `access` of `POST /accounts/api/token/`.",
+                    "description": (
+                        "Send `POST /accounts/api/token/`, under *accounts*, with your name and"
+                        " password, and paste the `access` of its response here. It is valid for"
+                        " 15 minutes, unless the operator has set another time; after that"
+                        " `POST /accounts/api/token/refresh/` gives a new one for your `refresh`."
+                    ),
                 }
             },
         },

@@ -18,7 +18,8 @@ from app.openapi.document import build
 
 bp = Blueprint("docs", __name__, url_prefix="/api")
 
-_FOLDER = Path(__file__).with_name("swagger_ui")
+_SWAGGER_UI = Path(__file__).with_name("swagger_ui")
+_PAGES = Path(__file__).with_name("pages")
 _ASSETS = ("start.js", "swagger-ui.css", "swagger-ui-bundle.js")
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
@@ -38,7 +39,10 @@ def encoded(app: Flask, language: str) -> bytes:
 )
 @conditional
 def show_document() -> Response:
-    """Describe this API, as OpenAPI 3.1."""
+    """Describe this API, as OpenAPI 3.1.
+
+    Its examples are in the language that `Accept-Language` asks for.
+    """
     # Flask's `current_app` stands for a different application in each request.
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
     response = Response(encoded(app, preferred()), mimetype="application/json")
@@ -51,18 +55,36 @@ def show_document() -> Response:
 @documents_response(200, "The page.", {"text/html": {"schema": {"type": "string"}}})
 @has_validator
 def show_page() -> Response:
-    """Show this document to people, who can try everything out."""
-    return _file("index.html")
+    """Show this document to people, who can try everything out.
+
+    It asks no other server for anything.
+    """
+    return _file(_SWAGGER_UI, "index.html")
+
+
+@bp.get("/docs/websocket/")
+@undocumented("a page for people")
+@has_validator
+def show_sockets() -> Response:
+    """Describe the WebSockets to people; the page is `docs/websocket.md`, rendered."""
+    return _file(_PAGES, "websocket.html")
+
+
+@bp.get("/docs/reference.css")
+@undocumented("a part of the pages")
+def show_style() -> Response:
+    """Serve what both pages look like."""
+    return _file(_PAGES, "reference.css")
 
 
 @bp.get(f"/docs/<any({', '.join(map(repr, _ASSETS))}):name>")
 @undocumented("a part of the page")
 def show_asset(name: str) -> Response:
     """Serve what the page is made of."""
-    return _file(name)
+    return _file(_SWAGGER_UI, name)
 
 
-def _file(name: str) -> Response:
-    response = send_from_directory(_FOLDER, name)
+def _file(folder: Path, name: str) -> Response:
+    response = send_from_directory(folder, name)
     response.headers["Content-Security-Policy"] = _CSP
     return response

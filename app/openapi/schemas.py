@@ -120,7 +120,7 @@ class Schemas:
 
 def is_null(schema: Json) -> bool:
     """Tell whether a schema permits null alone."""
-    return schema.get("type") == "null"
+    return schema.get("type") == "null" or schema.get("const", ...) is None
 
 
 def is_file(schema: Json) -> bool:

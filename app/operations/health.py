@@ -72,7 +72,10 @@ def check_tables() -> None:
 @bp.get("/healthz")
 @returns(StatusOut)
 def show_life() -> Response:
-    """Respond 200 while the process runs."""
+    """Respond 200 while the process runs.
+
+    It asks no database: for whatever restarts a process that hangs.
+    """
     return json_response({"status": "ok"})
 
 
@@ -80,7 +83,10 @@ def show_life() -> Response:
 @returns(StatusOut)
 @documents_error(DatabaseUnavailable, NotMigrated, WrongEncoding, Draining)
 def show_readiness() -> Response:
-    """Respond 200 if requests can be served, otherwise 503 with the cause."""
+    """Respond 200 if requests can be served, otherwise 503 with the cause.
+
+    While only Redis is away it is 200 with `degraded`: messages still arrive, a little later.
+    """
     realtime = services().realtime
     if realtime.is_stopping:
         raise Draining

@@ -33,7 +33,10 @@ STALLED_SECONDS = 30  # a client may take to read one piece of an export
 @may_throttle
 @documents_error(WrongPassword("password"), Overloaded)
 def erase_self(body: ErasureIn) -> Response:
-    """Erase the caller's account. Its messages stay in their rooms, without a name."""
+    """Erase the caller's account. Its messages stay in their rooms, without a name.
+
+    It takes the password and cannot be undone. Name and address are free again.
+    """
     with limit_password_guesses(folded(current_user.username), wrong=WrongPassword):
         erasure.erase_own(current_user.id, body.password)
     return Response(status=204)
@@ -46,7 +49,11 @@ def erase_self(body: ErasureIn) -> Response:
 @documents_error(PicturesUnavailable)
 @may_throttle
 def export_self() -> Response:
-    """Export all data of the caller as one JSON document."""
+    """Export all data of the caller as one JSON document.
+
+    Account, settings, profile with the picture, sessions, posts, friends, blocks, rooms,
+    places and messages.
+    """
     user_id = current_user.id
     if user_id in _exporting:
         raise Throttled(RateLimitStatus(amount=1, remaining=0, seconds=STALLED_SECONDS))

@@ -44,7 +44,10 @@ _POST_ID: dict[str, Any] = {"name": "post_id", "sentence": "The id of a post.", 
 @returns(ProfileOut)
 @conditional
 def show_profile() -> Response:
-    """Show the caller's own profile with their newest posts."""
+    """Show the caller's own profile with their newest posts.
+
+    With the ids of friends and up to 100 posts, oldest first.
+    """
     return json_response(services.profile_of(current_user))
 
 
@@ -56,7 +59,11 @@ def show_profile() -> Response:
 @returns(ProfileOut)
 @documents_error(StorageUnavailable, Overloaded)
 def update_profile(body: ProfileIn) -> Response:
-    """Change the caller's bio, picture, or both."""
+    """Change the caller's bio, picture, or both.
+
+    A picture is sent as a form (multipart), is cut square and loses its metadata, where it was
+    taken above all.
+    """
     changes = {name: getattr(body, name) for name in body.model_fields_set}
     if changes.get("image") is not None:
         changes["image"] = changes["image"].read()
@@ -70,7 +77,10 @@ def update_profile(body: ProfileIn) -> Response:
 @conditional
 @paged(default=DEFAULT_ITEMS, maximum=ITEMS_MAX)
 def list_posts(window: PageRequest) -> Response:
-    """List everybody's posts."""
+    """List everybody's posts.
+
+    Without a cursor the newest ones, oldest first.
+    """
     with reading() as connection:
         page = services.ALL_POSTS.read(connection, window)
     return json_response(
@@ -86,7 +96,10 @@ def list_posts(window: PageRequest) -> Response:
 @returns(PostOut, 201, example=NEW_POST)
 @documents_response(200, "The post exists already, with the same `client_id`.")
 def create_post(body: PostIn, headers: RetryIn) -> Response:
-    """Publish a post."""
+    """Publish a post.
+
+    Everybody sees it. With a `client_id` a repeated request publishes nothing twice.
+    """
     consume_text(current_user.id, body.content)
     client_id = body.client_id or headers.key
     post, is_new = services.write_post(
@@ -102,7 +115,10 @@ def create_post(body: PostIn, headers: RetryIn) -> Response:
 @returns(list[PersonOut])
 @conditional
 def list_people(query: PeopleIn) -> Response:
-    """Find people by id, by the beginning of the name, or by a similar name, best match first."""
+    """Find people by id, by the beginning of the name, or by a similar name, best match first.
+
+    Names and pictures, no addresses. Without `q` and `ids` everybody, ascending by id.
+    """
     people = find_people(query.q, query.ids, query.limit)
     visible = app_services().presence.visible_names(current_user.id)
     return json_response(
@@ -118,7 +134,10 @@ def list_people(query: PeopleIn) -> Response:
 @documents_path(**_POST_ID)
 @documents_error(PostNotFound, NotYourPost)
 def edit_post(post_id: str, body: PostChangeIn) -> Response:
-    """Change the title, the content or both of one of the caller's posts."""
+    """Change the title, the content or both of one of the caller's posts.
+
+    Its author may, at any time.
+    """
     consume_text(current_user.id, body.content)
     changes = {name: getattr(body, name) for name in body.model_fields_set}
     return json_response(services.edit_post(current_user.id, whole_number(post_id) or 0, changes))
@@ -131,7 +150,10 @@ def edit_post(post_id: str, body: PostChangeIn) -> Response:
 @documents_path(**_POST_ID)
 @documents_error(PostNotFound, NotYourPost)
 def delete_post(post_id: str) -> Response:
-    """Delete one of the caller's posts."""
+    """Delete one of the caller's posts.
+
+    Its author may, at any time. The second time changes nothing.
+    """
     number = whole_number(post_id)
     if number is None:
         raise PostNotFound
@@ -147,5 +169,8 @@ def delete_post(post_id: str) -> Response:
 @conditional
 @documents_error(UserNotFound)
 def search_user(query: UsernameIn) -> Response:
-    """Show the profile of the user with this name; case is ignored."""
+    """Show the profile of the user with this name; case is ignored.
+
+    The whole name has to be given; `people/` finds by its beginning.
+    """
     return json_response(services.profile_of(get_user_by_name(query.username)))

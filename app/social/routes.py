@@ -29,7 +29,10 @@ bp = Blueprint("social", __name__, url_prefix="/profiles/api")
 @returns(SentenceOut)
 @documents_error(UserNotFound, FriendOfOneself)
 def add_friend(body: UsernameIn) -> Response:
-    """Put a user on the caller's list of friends."""
+    """Put a user on the caller's list of friends.
+
+    The list is the caller's own: nothing changes for the other. Adding twice is adding once.
+    """
     name = friends.befriend(current_user.id, body.username)
     return json_response({"message": gettext("%(name)s was added to your friends.", name=name)})
 
@@ -41,7 +44,10 @@ def add_friend(body: UsernameIn) -> Response:
 @returns(SentenceOut, example={"message": "jane_doe удален из друзей."})
 @documents_error(UserNotFound, FriendOfOneself)
 def remove_friend(body: UsernameIn) -> Response:
-    """Remove a user from the caller's list of friends."""
+    """Remove a user from the caller's list of friends.
+
+    Without an entry nothing changes.
+    """
     name = friends.unfriend(current_user.id, body.username)
     return json_response({"message": gettext("%(name)s was removed from your friends.", name=name)})
 
@@ -52,7 +58,10 @@ def remove_friend(body: UsernameIn) -> Response:
 @conditional
 @paged(default=USERS_MAX, maximum=USERS_MAX)
 def list_blocks(window: PageRequest) -> Response:
-    """List the users whom the caller has blocked, ascending by id."""
+    """List the users whom the caller has blocked, ascending by id.
+
+    Only those of the caller. Nobody is told who has blocked them.
+    """
     with reading() as connection:
         page = blocks.OWN_BLOCKS.read(connection, window, partition=current_user.id)
     return json_response([row._asdict() for row in page.rows], headers=link_header(page, window))
@@ -65,7 +74,10 @@ def list_blocks(window: PageRequest) -> Response:
 @returns(BlockedOut)
 @documents_error(UserNotFound, BlockOfOneself)
 def block_user(body: UsernameIn) -> Response:
-    """Block a user: neither of the two can write to the other while the block exists."""
+    """Block a user: neither of the two can write to the other while the block exists.
+
+    Neither sees whether the other types, is online or has read. What was said stays readable.
+    """
     other = blocks.block(current_user.id, body.username)
     return json_response({"id": other.id, "username": other.username})
 
@@ -77,6 +89,9 @@ def block_user(body: UsernameIn) -> Response:
 @documents_path("username", "The login of a user; its case is ignored.", example="jane_doe")
 @documents_error(UserNotFound)
 def unblock_user(username: str) -> Response:
-    """Remove the caller's block of a user. If there is no block, nothing changes."""
+    """Remove the caller's block of a user. If there is no block, nothing changes.
+
+    The other side's block stays, if there is one.
+    """
     blocks.unblock(current_user.id, username)
     return Response(status=204)

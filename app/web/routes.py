@@ -25,7 +25,11 @@ _PLACES = (
 @service.get("/")
 @returns(ServiceOut)
 def show_service() -> Response:
-    """Name this service to programs; browsers get the page."""
+    """Name this service to programs; browsers get the page.
+
+    For monitoring and for whoever opens the address: what runs here, and where its API is
+    described.
+    """
     if "web" in current_app.blueprints and "text/html" in request.headers.get("Accept", ""):
         return _page()
     response = json_response(

@@ -1,6 +1,9 @@
 """The page at `/api/docs/`: a real browser shows all there is, and asks nobody else for it."""
 
+import os
+import re
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -8,12 +11,14 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.factories import make_person, new_name
+from tests.openapi import websocket_page
 from tests.openapi.documented import Document
 from tests.servers import Server
 from tests.talk import SECONDS
 
 PAGE = "/api/docs/"
-PARTS = ["", "start.js", "swagger-ui.css", "swagger-ui-bundle.js"]
+SOCKETS = f"{PAGE}websocket/"
+PARTS = ["", "start.js", "swagger-ui.css", "swagger-ui-bundle.js", "websocket/", "reference.css"]
 
 
 class Tab:
@@ -95,3 +100,46 @@ def test_is_not_sent_again_to_who_has_it(server: Server, part: str) -> None:
 @pytest.mark.parametrize("name", ["LICENSE", "NOTICE", "../document.py", "%2e%2e/routes.py", "x"])
 def test_serves_nothing_but_its_parts(server: Server, name: str) -> None:
     assert httpx.get(server.url + PAGE + name).status_code == 404
+
+
+# The page about sockets
+
+
+def test_page_about_sockets_is_that_of_the_docs() -> None:
+    assert websocket_page.PAGE.read_text() == websocket_page.render(), "run: make reference"
+
+
+def test_pages_lead_to_each_other_and_to_what_is_there(server: Server) -> None:
+    text = websocket_page.render()
+    found = re.findall(r'href="([^"]+)"', text)
+
+    assert {SOCKETS, PAGE, "/api/openapi.json"} <= set(found)
+    for link in found:
+        if link.startswith("#"):
+            assert f'id="{link[1:]}"' in text, link
+        elif link != "data:,":
+            assert httpx.get(server.url + link).status_code == 200, link
+    assert f'href="{SOCKETS}"' in httpx.get(server.url + PAGE).text
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.parametrize("path", [PAGE, SOCKETS])
+def test_page_fits_every_screen_and_follows_its_colours(
+    browser: Browser, server: Server, path: str, colours: Any, width: int
+) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=colours)
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.goto(server.url + path)
+    page.locator("main h1, .opblock").first.wait_for(timeout=SECONDS * 1000)
+
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    shade = sum(map(int, re.findall(r"\d+", ground)[:3]))
+    assert (shade > 600) == (colours == "light"), ground
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert complaints == []
+    if pictures := os.environ.get("PICTURES"):
+        name = f"{path.strip('/').replace('/', '-')}-{width}-{colours}.png"
+        page.screenshot(path=f"{pictures}/{name}", full_page=path == SOCKETS)
+    page.close()
