@@ -16,7 +16,9 @@ import httpx
 import pytest
 
 from app import threads
+from tests.factories import make_person
 from tests.servers import ROOT, Server
+from tests.talk import messages_path
 
 
 @pytest.fixture
@@ -91,10 +93,14 @@ class HeldServer(Server):
 def test_reload_makes_nobody_wait(tmp_path: Path) -> None:
     def ask() -> None:
         # A connection each, as a new one must be accepted as well.
-        assert httpx.get(f"{server.url}/healthz", timeout=20).status_code == 200
+        body = {"content": "x"}
+        answer = httpx.post(messages, json=body, headers=ann.bearer, timeout=20)
+        assert answer.status_code == 201, answer.text
 
     with HeldServer(tmp_path) as server:
         assert server.process is not None
+        ann, bob = make_person(server.url), make_person(server.url)
+        messages = server.url + messages_path(ann.open_room(bob))
         before = workers_of(server)
         server.hold.touch()
         server.process.send_signal(signal.SIGHUP)
