@@ -134,6 +134,8 @@ class Config(BaseModel):
     ] = ()
     MEDIA_ROOT: Path = INSTANCE / "media"
     MEDIA_URL: Annotated[Bucket | None, BeforeValidator(bucket)] = None  # in place of MEDIA_ROOT
+    UPLOAD_BYTES: Annotated[int, Field(ge=1024, le=256 * 1024**2)] = 25 * 1024**2  # of one file
+    UPLOAD_TOTAL_BYTES: Annotated[int, Field(ge=1024, le=1024**5)] = 1024**3  # of a user's files
     RATELIMIT_ENABLED: bool = True
     RATELIMIT_LOGIN: Rate = "200/minute"
     RATELIMIT_LOGIN_ACCOUNT: Rate = "20/hour"

@@ -32,6 +32,8 @@ LINGER_BYTES = 16 * 1024 * 1024
 PIECE_BYTES = 64 * 1024  # of a body that is read at once
 CHUNKED_PIECE_BYTES = 4096  # … where it comes in chunks, which gunicorn parses in Python
 CHUNKS_MAX = 10_000  # of a body; 5 MB come in 1,200 of the smallest that clients send, 4 KiB
+UPLOADS_PATH = "/messenger/api/uploads"
+UPLOAD_SECONDS = 600  # for a request to that path: 25 MB take 100 s at 2 Mbit/s
 RELOAD_SECONDS = 30  # after a SIGHUP the old workers wait for the new ones for so long at most
 
 
@@ -162,8 +164,11 @@ class _Exchange:
     def __init__(self, req, sock):
         self.req = req
         self.sock = sock
+        seconds = _config.REQUEST_SECONDS
+        if req.path.rstrip("/") == UPLOADS_PATH:
+            seconds = max(seconds, UPLOAD_SECONDS)
         # It repeats, because libev restarts with that time.
-        self._timer = gevent.get_hub().loop.timer(*[_config.REQUEST_SECONDS] * 2)
+        self._timer = gevent.get_hub().loop.timer(seconds, seconds)
         self._timer.start(cut_off, sock)
 
     def go_on(self):

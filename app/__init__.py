@@ -25,11 +25,14 @@ from app.http.validation import BODY_BYTES
 from app.limits import status as rate_limits
 from app.limits.rules import Limits
 from app.mail import Mailer
+from app.media.files import FileStore, FolderFiles
 from app.media.store import FolderStore, MediaStore, media
 from app.messenger import chat_routes, event_routes, group_routes, handshake, stream
 from app.messenger import routes as messenger
 from app.messenger import websocket as chat
 from app.messenger.events import MessengerEvents
+from app.messenger.files import routes as files
+from app.messenger.files.removal import start_removal
 from app.messenger.history import MessageHistory
 from app.messenger.pair_access import check_writers_anew
 from app.messenger.presence import Presence
@@ -109,7 +112,7 @@ def create_app(config: Config) -> Flask:
             social.bp,
             media,
         ),
-        *(messenger.bp, chat.bp),
+        *(messenger.bp, chat.bp, files.bp),
         *(chat_routes.bp, event_routes.bp, group_routes.bp, search.bp, stream.bp),
         *(health.bp, docs.bp, web.service),
     ):
@@ -133,6 +136,7 @@ def start(app: Flask) -> None:
     parts.metrics.start(app)
     parts.notifier.start()
     start_indexer(parts.engine)
+    start_removal(app)
     threading.Thread(target=_begin, args=(app,), name="begin", daemon=True).start()
 
 
@@ -173,6 +177,7 @@ def _make_services(app: Flask, config: Config, log_handler: logs.Handler) -> Non
         limits=Limits(config, f"beseda:{_installation(config)}:limit"),
         log_handler=log_handler,
         mailer=Mailer(config.SMTP_URL, app.app_context) if config.SMTP_URL else None,
+        files=_file_store(config),
         media=_store(config),
         metrics=Metrics(),
         notifier=Notifier(engine, presence, config, app.app_context),
@@ -190,6 +195,13 @@ def _store(config: Config) -> MediaStore:
         return FolderStore(config.MEDIA_ROOT)
     # Imported here, because boto3 is installed only where `MEDIA_URL` is used.
     store: MediaStore = import_module("app.media.s3").BucketStore(config.MEDIA_URL)
+    return store
+
+
+def _file_store(config: Config) -> FileStore:
+    if config.MEDIA_URL is None:
+        return FolderFiles(config.MEDIA_ROOT)
+    store: FileStore = import_module("app.media.s3_files").BucketFiles(config.MEDIA_URL)
     return store
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from app.limits.rules import Limits
     from app.mail import Mailer
+    from app.media.files import FileStore
     from app.media.store import MediaStore
     from app.messenger.events import MessengerEvents
     from app.messenger.presence import Presence
@@ -37,6 +38,7 @@ class Services:
     Attributes:
         config: The settings.
         engine: The database.
+        files: Stores the files of messages.
         limits: The rate limits and their counters.
         log_handler: Writes the log and counts its errors.
         mailer: Sends e-mails; None if no mail server is set.
@@ -55,6 +57,7 @@ class Services:
     config: Config
     engine: "Engine"
     events: "MessengerEvents"
+    files: "FileStore"
     limits: "Limits"
     log_handler: logs.Handler
     mailer: "Mailer | None"

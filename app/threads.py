@@ -1,4 +1,4 @@
-"""Runs slow functions off the event loop: hashes, pictures, metrics, files of SQLite.
+"""Runs slow functions off the event loop: hashes, pictures, metrics, files.
 
 Each worker has a pool of one thread with low priority for each kind of work. With more threads, or
 in the event loop itself, many simultaneous logins made chat 15 to 350 times slower; with one
@@ -20,11 +20,15 @@ from gevent.threadpool import ThreadPool
 P = ParamSpec("P")
 T = TypeVar("T")
 
-PoolName = Literal["passwords", "pictures", "metrics", "files"]
+PoolName = Literal["passwords", "pictures", "metrics", "files", "disk"]
 
 # Jobs of one pool, including the running one. Beyond this a caller would wait longer than a person
 # does: a password takes 20 ms, a picture up to 1 s and also memory.
-WAITING_MAX: dict[PoolName, int] = {"passwords": 200, "pictures": 20, "metrics": 20, "files": 20}
+WAITING_MAX: dict[PoolName, int] = {
+    **{"passwords": 200, "pictures": 20, "metrics": 20, "files": 20},
+    # Pieces of files. Each upload and download has one at a time, and cannot be told to wait.
+    "disk": 1_000_000,
+}
 
 SHARES = 4  # one account may use a quarter of the places of a pool
 

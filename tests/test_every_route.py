@@ -4,8 +4,11 @@ First the route is shown to do what it should for somebody who may; so it is for
 the others are refused.
 """
 
+import io
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from shutil import copyfile
@@ -23,6 +26,7 @@ from app.accounts.passwords import hash_password
 from app.accounts.sessions import Device, open_session
 from app.clock import utcnow
 from app.database.transactions import writing
+from app.messenger.files.models import Upload
 from app.messenger.models import RoomMember
 from app.profiles.models import Post
 from app.services import services
@@ -164,6 +168,21 @@ def message_in(room: str, who: str, **body: Any) -> Request:
     return request
 
 
+def file_form() -> dict[str, Any]:
+    return {"data": {"file": (io.BytesIO(b"text"), "a.txt")}}
+
+
+def file_of_ann(scene: Scene) -> tuple[str, Mapping[str, Any]]:
+    file_id, files = secrets.token_hex(16), services(scene.app).files
+    with files.draft(file_id) as draft:
+        files.keep(file_id, draft)
+    row = {"id": file_id, "user_id": scene.ids["ann"], "type": "text/plain", "bytes": 0}
+    row |= {"created_at": utcnow(), "expires_at": utcnow() + timedelta(hours=1)}
+    with writing(services(scene.app).engine) as connection:
+        connection.execute(insert(Upload).values(row))
+    return f"{API}/files/{file_id}/", {}
+
+
 ACCOUNTS, PROFILES = "/accounts/api", "/profiles/api"
 PASSWORDS = {"old_password": PASSWORD, "new_password": PASSWORD + "!"}
 ADDRESS = {"email": "new@example.com", "password": PASSWORD}
@@ -285,6 +304,9 @@ CASES: dict[str, Case] = {
     ),
     "POST /messenger/api/chatrooms/<room_name>/read/": Case(in_group("read/", read_id=1)),
     "POST /messenger/api/chatrooms/<room_name>/unread/": Case(in_group("unread/", from_id=1)),
+    "POST /messenger/api/uploads/": Case(lambda _: (f"{API}/uploads/", file_form()), 201),
+    "GET /messenger/api/files/<file_id>/": Case(file_of_ann),
+    "DELETE /messenger/api/files/<file_id>/": Case(file_of_ann, 204),
 }
 OF_ROOMS = {route for route in CASES if "<room_name>" in route} | {
     "GET /messenger/api/search/",  # with `room`
@@ -502,6 +524,9 @@ TOWARDS_NOBODY = {
     "GET /messenger/api/events/",
     "GET /messenger/api/search/",
     "POST /messenger/api/read/",
+    "POST /messenger/api/uploads/",
+    "GET /messenger/api/files/<file_id>/",
+    "DELETE /messenger/api/files/<file_id>/",
 }
 
 

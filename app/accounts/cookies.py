@@ -1,4 +1,4 @@
-"""Owns the two cookies of a browser: a copy of the access token, and the page's refresh token.
+"""Owns the cookies of a browser: two copies of the access token, and the page's refresh token.
 
 Scripts cannot read them, requests from other sites do not carry them (`SameSite=Strict`), and the
 browser sends each of them to one path only.
@@ -11,10 +11,19 @@ from app.http.origins import is_foreign_origin, is_own_origin
 from app.services import services
 
 CHAT = tokens.COOKIE
+FILES = "beseda_files"
 REFRESH = "beseda_refresh"
 
-_PATHS = {CHAT: "/messenger/ws/", REFRESH: "/accounts/api/token/"}
-_LIFETIMES = {CHAT: "JWT_ACCESS_TOKEN_EXPIRES", REFRESH: "JWT_REFRESH_TOKEN_EXPIRES"}
+_PATHS = {
+    CHAT: "/messenger/ws/",
+    FILES: "/messenger/api/files/",
+    REFRESH: "/accounts/api/token/",
+}
+_LIFETIMES = {
+    CHAT: "JWT_ACCESS_TOKEN_EXPIRES",
+    FILES: "JWT_ACCESS_TOKEN_EXPIRES",
+    REFRESH: "JWT_REFRESH_TOKEN_EXPIRES",
+}
 
 
 def may_have_cookies(request: Request) -> bool:
@@ -37,7 +46,7 @@ def set_cookie(response: Response, request: Request, name: str, token: str) -> N
     Args:
         response: The response that sets it.
         request: The request. If it came by HTTPS, the browser never sends the cookie by HTTP.
-        name: `CHAT` or `REFRESH`.
+        name: `CHAT`, `FILES` or `REFRESH`.
         token: Its value.
     """
     response.set_cookie(
@@ -82,3 +91,16 @@ def refresh_token_of(request: Request) -> str | None:
     if token is None or not is_own_origin(request):
         raise tokens.TokenNotValid
     return token
+
+
+def files_token_of(request: Request) -> str | None:
+    """Return the access token of the cookie for files, or None if it does not count.
+
+    An `<img>` can send no header. The cookie is for reading: a request that changes something
+    needs a header, and so does a page of an origin that we do not know.
+    """
+    if request.method not in ("GET", "HEAD"):
+        return None
+    if is_foreign_origin(request, services().config.CORS_ORIGINS):
+        return None
+    return request.cookies.get(FILES)

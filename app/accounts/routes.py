@@ -58,7 +58,7 @@ from app.limits.rules import consume_for_account, limited
 
 bp = Blueprint("accounts", __name__, url_prefix="/accounts/api")
 
-_CHAT_COOKIE = {"header": "Set-Cookie", "sentence": "The access token again, for WebSockets only."}
+_ACCESS_COOKIES = {"header": "Set-Cookie", "sentence": "The access token, for sockets and files."}
 
 
 @bp.get("/users/")
@@ -136,7 +136,7 @@ def _account(email: str) -> Response:
 @limited("passwords")
 @takes(PasswordChangeIn)
 @returns(TokensOut)
-@documents_header(**_CHAT_COOKIE)
+@documents_header(**_ACCESS_COOKIES)
 @documents_error(WrongPassword("old_password"), Overloaded)
 def change_password(body: PasswordChangeIn) -> Response:
     """Change the caller's password. All sessions end; the response opens a new one.
@@ -250,7 +250,7 @@ def revoke_session(session_id: str) -> Response:
 @limited("login")
 @takes(CredentialsIn)
 @returns(TokensOut)
-@documents_header(**_CHAT_COOKIE)
+@documents_header(**_ACCESS_COOKIES)
 @documents_error(NoActiveAccount, Overloaded)
 def create_token(body: CredentialsIn) -> Response:
     """Log in: get a refresh token and an access token.
@@ -269,7 +269,7 @@ def create_token(body: CredentialsIn) -> Response:
 @limited("refreshes")
 @takes(RefreshIn)
 @returns(AccessOut)
-@documents_header(**_CHAT_COOKIE)
+@documents_header(**_ACCESS_COOKIES)
 @documents_error(TokenNotValid)
 def refresh_token(body: RefreshIn) -> Response:
     """Get a new access token for a refresh token, which stays valid.
@@ -279,7 +279,7 @@ def refresh_token(body: RefreshIn) -> Response:
     caller = tokens.caller_of(_refresh_token(body), tokens.REFRESH)
     sessions.touch(caller.session_id, _device())
     access = tokens.issue_access(caller.id, caller.session_id)
-    return _with_chat_cookie(json_response({"access": access}), access)
+    return _with_access_cookies(json_response({"access": access}), access)
 
 
 @bp.post("/token/verify/")
@@ -336,11 +336,12 @@ def _logged_in(user_id: int, session_id: int, *, in_cookie: bool) -> Response:
     response = json_response({"refresh": "" if keeps else refresh, "access": access})
     if keeps:
         cookies.set_cookie(response, request, cookies.REFRESH, refresh)
-    return _with_chat_cookie(response, access)
+    return _with_access_cookies(response, access)
 
 
-def _with_chat_cookie(response: Response, access: str) -> Response:
-    # A browser's `new WebSocket(url)` cannot send a header, but it sends cookies.
+def _with_access_cookies(response: Response, access: str) -> Response:
+    # In a browser, `new WebSocket(url)` and `<img>` can send no header, but they send cookies.
     if cookies.may_have_cookies(request):
         cookies.set_cookie(response, request, cookies.CHAT, access)
+        cookies.set_cookie(response, request, cookies.FILES, access)
     return response

@@ -8,6 +8,7 @@ There is no `iss` and no `aud`: each installation has its own key. A token with 
 for another application.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache, wraps
@@ -110,24 +111,38 @@ def bearer_token(headers: Headers) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else None
 
 
+def login_required_by(find_token: Callable[[], str | None]) -> Callable[[View], View]:
+    """Decorate a view that refuses requests without a valid access token.
+
+    `current_user` in the view is the caller.
+
+    Args:
+        find_token: Returns the token of the current request, or None if it has none.
+    """
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def as_caller(*args: Any, **kwargs: Any) -> Any:
+            token = find_token()
+            if token is None:
+                raise NotAuthenticated
+            g.caller = caller_of(token)
+            g.user_id = g.caller.id  # for the access log and for limits by user
+            threads.act_for(f"user {g.user_id}")
+            return view(*args, **kwargs)
+
+        notes = notes_of(as_caller)
+        notes.needs_token = True
+        notes.errors += [NotAuthenticated, TokenNotValid]
+        guarded: Any = as_caller
+        return guarded  # type: ignore[no-any-return]
+
+    return decorate
+
+
 def login_required(view: View) -> View:
-    """Refuse requests without a valid access token; `current_user` in the view is the caller."""
-
-    @wraps(view)
-    def as_caller(*args: Any, **kwargs: Any) -> Any:
-        token = bearer_token(request.headers)
-        if token is None:
-            raise NotAuthenticated
-        g.caller = caller_of(token)
-        g.user_id = g.caller.id  # for the access log and for limits by user
-        threads.act_for(f"user {g.user_id}")
-        return view(*args, **kwargs)
-
-    notes = notes_of(as_caller)
-    notes.needs_token = True
-    notes.errors += [NotAuthenticated, TokenNotValid]
-    guarded: Any = as_caller
-    return guarded  # type: ignore[no-any-return]
+    """Refuse requests without a valid access token in `Authorization`, as `login_required_by`."""
+    return login_required_by(lambda: bearer_token(request.headers))(view)
 
 
 # Only for views with `login_required`.

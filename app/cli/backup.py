@@ -7,7 +7,7 @@ from flask.cli import with_appcontext
 from sqlalchemy import URL
 
 from app.database import revisions
-from app.media.store import FolderStore
+from app.media.folder import MediaFolder
 from app.operations.backup_format import BackupError, Installation, Manifest
 from app.operations.backup_read import opened
 from app.operations.backup_restore import restore as restore_backup
@@ -23,10 +23,11 @@ from config import kept_key
 def backup(file: Path, without_key: bool) -> None:
     """Back up an installation on SQLite to FILE, also while the server runs.
 
-    FILE contains the database, all pictures of MEDIA_ROOT, and the signing key if JWT_SECRET_KEY is
-    not set, so that everybody is still logged in after a restore. Anybody who has FILE can read all
-    messages and, with the key, log in as anybody: only its owner can read it (mode 0600); keep it
-    so. It is read back and checked before it gets its name. An existing file is never overwritten.
+    FILE contains the database, all pictures and files of MEDIA_ROOT, and the signing key if
+    JWT_SECRET_KEY is not set, so that everybody is still logged in after a restore. Anybody who has
+    FILE can read all messages and, with the key, log in as anybody: only its owner can read it
+    (mode 0600); keep it so. It is read back and checked before it gets its name. An existing file
+    is never overwritten.
     """
     source = _installation("pg_dump --format=custom --file=FILE")
     if without_key:
@@ -37,10 +38,10 @@ def backup(file: Path, without_key: bool) -> None:
         raise click.ClickException(_printable(error)) from None
     click.echo(f"{file}, {file.stat().st_size:,} bytes: {_described(manifest)}.")
     if source.pictures is None:
-        click.echo("The pictures are not in it: they are in the bucket of MEDIA_URL.")
+        click.echo("The pictures and files are not in it: they are in the bucket of MEDIA_URL.")
     if manifest.missing:
         click.echo(
-            f"Warning: {len(manifest.missing)} pictures that the database names are not in"
+            f"Warning: {len(manifest.missing)} files that the database names are not in"
             f" MEDIA_ROOT: {', '.join(manifest.missing)}",
             err=True,
         )
@@ -78,10 +79,10 @@ def _installation(command_of_postgresql: str) -> Installation:
         shown = url._replace(drivername="postgresql", password=None).render_as_string()
         raise click.ClickException(
             "This installation is on PostgreSQL, which has its own tools. Run"
-            f" {command_of_postgresql} '{shown}', and keep a copy of the pictures (MEDIA_ROOT)."
+            f" {command_of_postgresql} '{shown}', and keep a copy of the files (MEDIA_ROOT)."
         )
-    store = services().media
-    pictures = store if isinstance(store, FolderStore) else None
+    config = services().config
+    pictures = MediaFolder(config.MEDIA_ROOT) if config.MEDIA_URL is None else None
     return Installation(Path(url.database), pictures, _key_in_use())
 
 
@@ -95,7 +96,7 @@ def _key_in_use() -> Path | None:
 def _described(manifest: Manifest) -> str:
     rows = [f"{count:,} {table.replace('_', ' ')}" for table, count in manifest.tables.items()]
     key = "the signing key" if manifest.has_key else "no signing key"
-    return ", ".join([*rows, f"{len(manifest.pictures):,} pictures", key])
+    return ", ".join([*rows, f"{len(manifest.pictures):,} files", key])
 
 
 def _printable(error: Exception) -> str:

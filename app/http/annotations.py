@@ -140,6 +140,20 @@ def documents_path(name: str, sentence: str, example: Any) -> Callable[[View], V
     return decorate
 
 
+def takes_file(model: type[BaseModel]) -> Callable[[View], View]:
+    """Note that a view reads a form with a file by itself, piece by piece.
+
+    Args:
+        model: The fields of the form, for the description alone.
+    """
+
+    def decorate(view: View) -> View:
+        notes_of(view).inputs["body"] = model
+        return view
+
+    return decorate
+
+
 def undocumented(reason: str) -> Callable[[View], View]:
     """Leave a view out of the document, and say why."""
 

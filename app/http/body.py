@@ -22,7 +22,7 @@ PART_HEAD_BYTES = 2048  # the headers of one part of a multipart form
 
 _NO_JSON = _("This is not valid JSON.")
 _NO_UTF8 = _("This is not UTF-8.")
-_NO_MULTIPART = _("This is not a valid multipart/form-data body.")
+NO_MULTIPART = _("This is not a valid multipart/form-data body.")
 
 
 def body_of(request: Request) -> Any:
@@ -98,7 +98,7 @@ def _decode_multipart(raw: bytes, boundary: str) -> dict[str, str | FileStorage]
     empty form; here both are errors.
     """
     if not boundary:
-        raise BadInput({NON_FIELD: [_NO_MULTIPART]})
+        raise BadInput({NON_FIELD: [NO_MULTIPART]})
     # The first boundary may stand at the very beginning, without a line break before it.
     delimiter = b"\r\n--" + boundary.encode()
     _preamble, *parts = (b"\r\n" + raw).split(delimiter, FIELDS_MAX + 2)
@@ -107,7 +107,7 @@ def _decode_multipart(raw: bytes, boundary: str) -> dict[str, str | FileStorage]
     if end is None and len(parts) > FIELDS_MAX:
         raise RequestEntityTooLarge
     if end is None:
-        raise BadInput({NON_FIELD: [_NO_MULTIPART]})
+        raise BadInput({NON_FIELD: [NO_MULTIPART]})
     form: dict[str, str | FileStorage] = {}
     broken = {}
     for part in parts[:end]:
@@ -127,11 +127,11 @@ def _decode_multipart(raw: bytes, boundary: str) -> dict[str, str | FileStorage]
 def _decode_part(part: bytes) -> tuple[str, str | None, bytes]:
     head, found, content = part.partition(b"\r\n\r\n")
     if not found or len(head) > PART_HEAD_BYTES:
-        raise BadInput({NON_FIELD: [_NO_MULTIPART]})
+        raise BadInput({NON_FIELD: [NO_MULTIPART]})
     for line in head.decode(errors="replace").split("\r\n"):
         header, _, value = line.partition(":")
         if header.strip().lower() == "content-disposition":
             kind, options = parse_options_header(value)
             if kind == "form-data" and "name" in options:
                 return options["name"], options.get("filename"), content
-    raise BadInput({NON_FIELD: [_NO_MULTIPART]})
+    raise BadInput({NON_FIELD: [NO_MULTIPART]})

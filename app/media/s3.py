@@ -30,6 +30,22 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
+def connect(bucket: Bucket, **options: Any) -> Any:
+    """Return a client for a bucket.
+
+    Args:
+        bucket: The bucket. boto3 reads the credentials from the environment.
+        options: Of botocore, in place of ours.
+    """
+    style = {"s3": {"addressing_style": "path"}} if bucket.endpoint else {}
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=bucket.endpoint,
+        region_name=bucket.region,
+        config=ClientConfig(**_OPTIONS | style | options),
+    )
+
+
 class BucketStore:
     """Pictures in a bucket, which several machines may share.
 
@@ -39,13 +55,7 @@ class BucketStore:
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
-        options = _OPTIONS | ({"s3": {"addressing_style": "path"}} if bucket.endpoint else {})
-        self._client = boto3.session.Session().client(
-            "s3",
-            endpoint_url=bucket.endpoint,
-            region_name=bucket.region,
-            config=ClientConfig(**options),
-        )
+        self._client = connect(bucket)
 
     def save(self, data: bytes) -> str:
         """Store a JPEG and return its name, which nobody can guess.
@@ -59,7 +69,7 @@ class BucketStore:
         except (BotoCoreError, ClientError) as error:
             with suppress(OSError):  # it may be stored, and only the response was lost
                 self.delete(name)
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         return name
 
     def delete(self, name: str | None) -> None:
@@ -73,7 +83,7 @@ class BucketStore:
         try:
             self._client.delete_object(**self._object(name))
         except (BotoCoreError, ClientError) as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
 
     def find(self, name: str) -> Any:
         """Return the picture of this name, or None.
@@ -90,22 +100,24 @@ class BucketStore:
             with found["Body"] as body:
                 return Fetched(body.read(), found.get("LastModified"))
         except ClientError as error:
-            if _word(error) == "NoSuchKey":
+            if code_of(error) == "NoSuchKey":
                 return None
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         except BotoCoreError as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
 
     def _object(self, name: str) -> dict[str, str]:
         return {"Bucket": self._bucket.name, "Key": self._bucket.prefix + name}
 
 
-def _unavailable(error: Exception) -> OSError:
-    log.warning("the bucket for pictures cannot be used: %s", _word(error))
+def unavailable(error: Exception) -> OSError:
+    """Return what an error of boto3 is to those who know only files; it is logged."""
+    log.warning("the storage of files cannot be used: %s", code_of(error))
     return OSError(str(error))
 
 
-def _word(error: Exception) -> str:
+def code_of(error: Exception) -> str:
+    """Return the storage's code of an error, or the name of its class."""
     if isinstance(error, ClientError):
         return str(error.response.get("Error", {}).get("Code"))
     return type(error).__name__

@@ -80,7 +80,8 @@ SELECT
     ) END AS last_message_id,
     room.created_id,
     message.id AS message_id, author.username AS message_user, message.content,
-    message.timestamp, message.client_id, message.edited_at, message.reply_to_id
+    message.timestamp, message.client_id, message.edited_at, message.reply_to_id,
+    message.attachments
 FROM wanted
 LEFT JOIN memberships AS member
     ON member.room_id = wanted.room_id AND member.user_id = wanted.user_id
@@ -121,6 +122,7 @@ _COLUMNS: tuple[ColumnClause[Any], ...] = (
     column("client_id", String),
     column("edited_at", UtcDateTime),
     column("reply_to_id", Integer),
+    column("attachments", Text),
 )
 
 # The words in which the databases differ.
@@ -246,7 +248,7 @@ def chat_out(row: AnyRow) -> Mapping[str, Any]:
         members = sorted(map(int, row.members.split(","))) if row.members else []
     message = None
     if row.message_id is not None:
-        message = message_out(row.message_id, row.message_user, *row[-5:])
+        message = message_out(row.message_id, row.message_user, *row[-6:])
     chat = {
         "id": row.room_id,
         "name": row.name,

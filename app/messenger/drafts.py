@@ -16,6 +16,8 @@ class Draft:
     Attributes:
         reply_to_id: A message of the same room; it was checked.
         access_version: Of the room, when the user was last known to be a member.
+        attachments: Ids of files that it is to have. They are looked at when it is stored.
+        kept_files: What it will keep of them, once that is known.
     """
 
     room_id: int
@@ -26,6 +28,8 @@ class Draft:
     reply_to_id: int | None = None
     room_name: str = ""
     access_version: int = 0
+    attachments: Sequence[str] = ()
+    kept_files: str | None = None
 
     @classmethod
     def of(
@@ -34,6 +38,7 @@ class Draft:
         content: str,
         client_id: str | None = None,
         reply_to_id: int | None = None,
+        attachments: Sequence[str] = (),
     ) -> Self:
         """Return what a member wants to send."""
         return cls(
@@ -45,6 +50,7 @@ class Draft:
             reply_to_id,
             member.room_name,
             member.access_version,
+            attachments,
         )
 
     @property

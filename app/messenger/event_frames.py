@@ -28,7 +28,7 @@ def _frame(kind: str, row: AnyRow, **values: Any) -> bytes:
 
 
 def _payload(row: AnyRow) -> bytes:
-    return message_bytes(row.message_id, row.username, *row[-5:])
+    return message_bytes(row.message_id, row.username, *row[-6:])
 
 
 def _changed_frame(row: AnyRow) -> bytes:

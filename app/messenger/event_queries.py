@@ -161,7 +161,7 @@ SELECT
         ) AS capped
     ) END AS readers,
     message.deleted_at, message.content, message.timestamp, message.client_id,
-    message.edited_at, message.reply_to_id
+    message.edited_at, message.reply_to_id, message.attachments
 FROM (SELECT {NEWEST} AS at) AS newest
 LEFT JOIN page ON true
 LEFT JOIN chat_rooms AS room ON room.id = page.room_id
@@ -188,6 +188,7 @@ _COLUMNS: tuple[ColumnClause[Any], ...] = (
     column("client_id", String),
     column("edited_at", UtcDateTime),
     column("reply_to_id", Integer),
+    column("attachments", Text),
 )
 
 

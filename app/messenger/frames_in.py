@@ -5,20 +5,16 @@ from typing import Any
 from flask_babel import lazy_gettext as _
 
 from app.http.errors import NON_FIELD, BadInput
-from app.http.fields import ClientId
 from app.http.validation import Body
-from app.messenger.schemas import Content, MessageId
+from app.messenger.schemas import MessageId, MessageIn
 
 REF_CHARS_MAX = 64
 
 
-class SendIn(Body):
+class SendIn(MessageIn):
     """`send`: a message to a room."""
 
     room: str
-    content: Content
-    client_id: ClientId | None = None
-    reply_to: MessageId | None = None
 
 
 class ReadIn(Body):

@@ -40,6 +40,7 @@ MESSAGES = select(
     Message.client_id,
     Message.edited_at,
     Message.reply_to_id,
+    Message.attachments,
 ).join(User, User.id == Message.user_id)
 _OF_ROOM = KeysetQuery(
     MESSAGES.add_columns(Message.deleted_at), Message.id, partition=Message.room_id

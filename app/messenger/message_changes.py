@@ -18,6 +18,8 @@ from app.database.transactions import reading, writing
 from app.database.types import LARGEST_ID
 from app.http.errors import ApiError
 from app.messenger.announcements import announce
+from app.messenger.files.models import Upload
+from app.messenger.files.removal import expire, remove
 from app.messenger.members import Membership, is_blocked_in, lock_membership
 from app.messenger.models import Message
 from app.messenger.schemas import message_out
@@ -107,11 +109,14 @@ def edit_message(
             ],
         )
     announce(numbers)
-    return {**_out(row), "content": content, "edited_at": now}
+    return message_out(
+        *(row.id, row.username, content, row.timestamp, row.client_id),
+        *(now, row.reply_to_id, row.attachments),
+    )
 
 
 def delete_message(member: Membership, message_id: int) -> None:
-    """Delete a message: one's own, or as an administrator of a group. Its text really goes.
+    """Delete a message: one's own, or as an administrator of a group. Its text and files really go.
 
     Raises:
         RoomNotFound: The caller is no member any more.
@@ -126,17 +131,20 @@ def delete_message(member: Membership, message_id: int) -> None:
         if row.deleted_at is not None:
             return
         forget(connection, message_id)
+        files = expire(connection, Upload.message_id == message_id)
+        emptied = {"content": "", "attachments": None, "edited_at": None}
         numbers = write_changes(
             connection,
             [
                 lambda number: (
                     update(Message)
                     .where(Message.id == message_id)
-                    .values(content="", edited_at=None, deleted_at=utcnow(), changed_id=number)
+                    .values(**emptied, deleted_at=utcnow(), changed_id=number)
                 )
             ],
         )
     announce(numbers)
+    remove(files)
 
 
 def _found(member: Membership, message_id: int) -> Any:
@@ -149,6 +157,7 @@ def _found(member: Membership, message_id: int) -> Any:
             Message.client_id,
             Message.edited_at,
             Message.reply_to_id,
+            Message.attachments,
             Message.user_id,
             Message.deleted_at,
         )

@@ -1,5 +1,7 @@
 """Use cases of messages: read those of a room, send one."""
 
+from collections.abc import Sequence
+
 from flask_babel import lazy_gettext as _
 from sqlalchemy import BigInteger, bindparam, select
 
@@ -89,26 +91,31 @@ def read_around(
 
 
 def post_message(
-    member: Membership, content: str, client_id: str | None = None, reply_to: int | None = None
+    member: Membership,
+    content: str,
+    client_id: str | None = None,
+    reply_to: int | None = None,
+    attachments: Sequence[str] = (),
 ) -> Stored:
     """Send a message to a room; all sockets of its members get it.
 
     Args:
         member: Who sends it, and where.
-        content: 1 to 10,000 characters, not only white space.
+        content: 1 to 10,000 characters, not only white space. With files it may be empty.
         client_id: What the client calls it: sent twice, it is stored once.
         reply_to: The id of a message of the room.
+        attachments: Ids of files of the member's own.
 
     Returns:
         The message after its commit; the earlier one if the `client_id` is known.
 
     Raises:
-        BadInput: The member cannot read the message that it is a reply to.
+        BadInput: The member cannot read the message that it is a reply to, or a file is not there.
         ApiError: It could not be stored, or nobody knows whether it is.
     """
     if reply_to is not None:
         check_reply(member, reply_to)
-    return services().writer.post(Draft.of(member, content, client_id, reply_to))
+    return services().writer.post(Draft.of(member, content, client_id, reply_to, attachments))
 
 
 def check_reply(member: Membership, reply_to: int) -> None:

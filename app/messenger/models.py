@@ -135,6 +135,9 @@ class Message(Base):
     deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     # A message of the same room. No foreign key: it would lock that row after the sequence.
     reply_to_id: Mapped[int | None] = mapped_column(Id)
+    # What the API shows of its files, as JSON, so that no list of messages has to look for them.
+    # It never changes while the message has them; `uploads` says who may get them.
+    attachments: Mapped[str | None] = mapped_column(Text)
 
 
 class Installation(Base):

@@ -142,7 +142,9 @@ def create_message(room_name: str, body: MessageIn, headers: RetryIn) -> Respons
     consume_message(current_user.id, body.content)
     client_id = body.client_id or headers.key
     member = require_member(room_name, current_user.id, current_user.username)
-    stored = messages.post_message(member, body.content, client_id, body.reply_to)
+    stored = messages.post_message(
+        member, body.content, client_id, body.reply_to, body.attachments or ()
+    )
     return Response(stored.payload, 200 if stored.is_repeat else 201, mimetype="application/json")
 
 

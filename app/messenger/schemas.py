@@ -4,8 +4,17 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
 from flask_babel import lazy_gettext as _
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
 
 from app.database.types import LARGEST_ID
 from app.http.fields import (
@@ -20,10 +29,15 @@ from app.http.fields import (
 from app.http.json import encode
 from app.http.validation import Body
 from app.media.avatar_uploads import PictureField
+from app.messenger.files.schemas import FileOut
+from app.messenger.files.shown import shown_attachments
 from app.messenger.models import MESSAGE_CHARS, TITLE_CHARS
 
 Content = Annotated[VisibleText, Field(max_length=MESSAGE_CHARS, examples=["Привет!"])]
 
+
+ATTACHMENTS_MAX = 10  # files of one message
+_MISSING: Any = object()  # in the place of a text that was not sent
 
 Title = Annotated[TrimmedText, Field(max_length=TITLE_CHARS, examples=["Команда"])]
 History: TypeAlias = Literal["all", "joined"]
@@ -54,8 +68,31 @@ class RoomOut(BaseModel):
     display_name: str = Field(examples=["user2"])
 
 
+def _files(upload_ids: list[str]) -> list[str]:
+    if len(upload_ids) > ATTACHMENTS_MAX:
+        raise RefusedField(_("A message takes up to %(most)d files.", most=ATTACHMENTS_MAX))
+    return upload_ids
+
+
+def _or_files(value: Any, check: ValidatorFunctionWrapHandler, info: ValidationInfo) -> str:
+    # Where a message has files its text may be left out: the server puts in their names.
+    if value in ("", _MISSING) and info.data.get("attachments"):
+        return ""
+    if value is _MISSING:
+        raise PydanticCustomError("missing", "missing")
+    return str(check(value))
+
+
 class MessageIn(Body):
-    content: Content
+    model_config = ConfigDict(json_schema_extra={"required": ["content"]})
+
+    # Before the text, which may then be empty.
+    attachments: (
+        Annotated[list[str], AfterValidator(_files), InSchema(maxItems=ATTACHMENTS_MAX)] | None
+    ) = Field(None, description="Ids of uploads of one's own, which no message has yet.")
+    content: Annotated[Content, WrapValidator(_or_files)] = Field(
+        default_factory=lambda: _MISSING, validate_default=True
+    )
     client_id: ClientId | None = None
     reply_to: MessageId | None = None
 
@@ -140,6 +177,8 @@ class MessageOut(BaseModel):
     client_id: str | SkipJsonSchema[None] = None  # only where its sender gave one
     edited_at: datetime | SkipJsonSchema[None] = None  # only where it was edited
     reply_to: int | SkipJsonSchema[None] = None  # only in a reply: the id of that message
+    attachments: list[FileOut] | SkipJsonSchema[None] = None  # only where it has files
+    fallback: bool | SkipJsonSchema[None] = None  # only if the text is the names of the files
     deleted_at: datetime | SkipJsonSchema[None] = None  # only with `deleted`, in place of the text
 
 
@@ -165,7 +204,7 @@ class ChatOut(BaseModel):
 
 
 # What a message shows only where it has it.
-_OPTIONAL = ("client_id", "edited_at", "reply_to")
+_OPTIONAL = ("client_id", "edited_at", "reply_to", "attachments")
 
 
 def message_out(
@@ -174,11 +213,20 @@ def message_out(
     """Return a message as the API shows it, in a list, a response and a frame alike.
 
     Args:
-        optional: `client_id`, `edited_at` and `reply_to`; None where there is none.
+        optional: `client_id`, `edited_at`, `reply_to` and what the message keeps of its files;
+            None where there is none.
     """
-    message = {"id": message_id, "user": user, "content": content, "timestamp": timestamp}
+    message: dict[str, Any] = {
+        "id": message_id,
+        "user": user,
+        "content": content,
+        "timestamp": timestamp,
+    }
     given = zip(_OPTIONAL, optional, strict=False)
-    return message | {name: value for name, value in given if value is not None}
+    message |= {name: value for name, value in given if value is not None}
+    if (attachments := message.get("attachments")) is not None:
+        message |= shown_attachments(attachments, content)
+    return message
 
 
 def history_out(row: Any) -> dict[str, Any]:

@@ -16,13 +16,16 @@ from datetime import datetime
 
 from flask_babel import lazy_gettext as _
 from sqlalchemy import Engine, select, tuple_
+from sqlalchemy.exc import DBAPIError
 
 from app.accounts.models import User
 from app.accounts.tokens import TokenNotValid
-from app.database.transactions import reading
-from app.http.errors import ApiError
+from app.database.transactions import reading, writing
+from app.http.errors import ApiError, BadInput
 from app.messenger import store_postgresql, store_sqlite
-from app.messenger.drafts import Draft, Key, Stored
+from app.messenger.drafts import Added, Draft, Key, OutcomeUnknownError, Stored
+from app.messenger.files.attachments import attach, lock_files
+from app.messenger.files.shown import attachments_of, fallback_of
 from app.messenger.members import find_writers
 from app.messenger.models import Message
 from app.messenger.schemas import message_bytes
@@ -41,7 +44,7 @@ def store(engine: Engine, drafts: Sequence[Draft], now: datetime) -> list[Stored
 
     Args:
         engine: The database.
-        drafts: What to store.
+        drafts: What to store. One with files comes alone.
         now: The time that they all get.
 
     Returns:
@@ -52,7 +55,11 @@ def store(engine: Engine, drafts: Sequence[Draft], now: datetime) -> list[Stored
         OutcomeUnknownError: Perhaps they are stored, perhaps not.
         Exception: None of them is stored.
     """
-    stored: list[Stored | Exception | None] = [*_add(engine, drafts, now)]
+    stored: list[Stored | Exception | None]
+    try:
+        stored = [*_add(engine, drafts, now)]
+    except BadInput as refused:  # its files may be in use by itself, sent earlier
+        stored = [_find(engine, {drafts[0].key}).get(drafts[0].key, refused)]
     if None in stored:
         # From here on some are stored, and no error may say otherwise.
         try:
@@ -64,7 +71,36 @@ def store(engine: Engine, drafts: Sequence[Draft], now: datetime) -> list[Stored
 
 
 def _add(engine: Engine, drafts: Sequence[Draft], now: datetime) -> list[Stored | None]:
-    add = store_postgresql.add if engine.dialect.name == "postgresql" else store_sqlite.add
+    if drafts[0].attachments:
+        return _add_with_files(engine, drafts[0], now)
+    if engine.dialect.name == "sqlite":
+        with writing(engine) as connection:
+            added = store_sqlite.add(connection, drafts, now)
+    else:
+        with reading(engine) as connection:  # one statement needs no transaction around it
+            added = store_postgresql.add(connection, drafts, now)
+    return _stored(drafts, added, now)
+
+
+def _add_with_files(engine: Engine, draft: Draft, now: datetime) -> list[Stored | None]:
+    add = store_sqlite.add if engine.dialect.name == "sqlite" else store_postgresql.add
+    try:
+        with writing(engine) as connection:
+            files = lock_files(connection, draft.user_id, draft.attachments)
+            content, kept = draft.content or fallback_of(files), attachments_of(files)
+            draft = replace(draft, content=content, kept_files=kept)
+            added = add(connection, [draft], now)
+            for ids in added:
+                if ids is not None:
+                    attach(connection, ids[0], draft.attachments, kept)
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise OutcomeUnknownError from error
+        raise
+    return _stored([draft], added, now)
+
+
+def _stored(drafts: Sequence[Draft], added: Added, now: datetime) -> list[Stored | None]:
     return [
         None
         if ids is None
@@ -73,12 +109,12 @@ def _add(engine: Engine, drafts: Sequence[Draft], now: datetime) -> list[Stored 
             ids[0],
             message_bytes(
                 *(ids[0], draft.username, draft.content, now, draft.client_id),
-                *(None, draft.reply_to_id),
+                *(None, draft.reply_to_id, draft.kept_files),
             ),
             ids[1],
             draft.access_version,
         )
-        for draft, ids in zip(drafts, add(engine, drafts, now), strict=True)
+        for draft, ids in zip(drafts, added, strict=True)
     ]
 
 
@@ -126,6 +162,7 @@ def _find(engine: Engine, keys: Iterable[Key]) -> Mapping[Key, Stored | MessageD
             Message.client_id,
             Message.edited_at,
             Message.reply_to_id,
+            Message.attachments,
         )
         .join(User, User.id == Message.user_id)
         .where(tuple_(Message.room_id, Message.user_id, Message.client_id).in_(with_id))

@@ -3,12 +3,11 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from app.database.prepared import AnyRow, Prepared
 from app.database.sequence import LOCK, note_wait
-from app.database.transactions import reading
 from app.messenger.drafts import Added, Draft, OutcomeUnknownError
 
 # One statement, so one round trip, is the whole transaction. `locked` takes the rooms in the
@@ -65,30 +64,29 @@ _ADD = Prepared(
 )
 
 
-def add(engine: Engine, drafts: Sequence[Draft], now: datetime) -> Added:
+def add(connection: Connection, drafts: Sequence[Draft], now: datetime) -> Added:
     """Insert those of the drafts that are new and allowed, in the order given.
 
     Raises:
         OutcomeUnknownError: The connection died meanwhile.
     """
-    with reading(engine) as connection:  # one statement needs no transaction around it
-        try:
-            rows = _ADD.all(
-                connection,
-                {
-                    "rooms": _array(str(draft.room_id) for draft in drafts),
-                    "users": _array(str(draft.user_id) for draft in drafts),
-                    "contents": _array(_quoted(draft.content) for draft in drafts),
-                    "client_ids": _array(_quoted(draft.client_id) for draft in drafts),
-                    "replies": _array(_number(draft.reply_to_id) for draft in drafts),
-                    "versions": _array(str(draft.access_version) for draft in drafts),
-                    "now": now,
-                },
-            )
-        except DBAPIError as error:
-            if error.connection_invalidated:
-                raise OutcomeUnknownError from error
-            raise
+    try:
+        rows = _ADD.all(
+            connection,
+            {
+                "rooms": _array(str(draft.room_id) for draft in drafts),
+                "users": _array(str(draft.user_id) for draft in drafts),
+                "contents": _array(_quoted(draft.content) for draft in drafts),
+                "client_ids": _array(_quoted(draft.client_id) for draft in drafts),
+                "replies": _array(_number(draft.reply_to_id) for draft in drafts),
+                "versions": _array(str(draft.access_version) for draft in drafts),
+                "now": now,
+            },
+        )
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise OutcomeUnknownError from error
+        raise
     if rows:
         note_wait(rows[0][-1])
     return _matched(drafts, rows)

@@ -276,7 +276,9 @@ class StreamSession(Session):
         return member
 
     def _submit(self, member: Membership, data: dict[str, Any], send: SendIn) -> None:
-        draft = Draft.of(member, send.content, send.client_id, send.reply_to)
+        draft = Draft.of(
+            member, send.content, send.client_id, send.reply_to, send.attachments or ()
+        )
         services(self._app).writer.submit(
             draft, lambda outcome: self._stored(member.room_name, data, outcome)
         )

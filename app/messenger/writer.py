@@ -219,10 +219,15 @@ class MessageWriter:
         chars = 0
         with self._taking:
             while self._waiting and len(batch) < BATCH_MESSAGES and chars < BATCH_CHARS:
+                has_files = bool(self._waiting[0].draft.attachments)
+                if batch and has_files:
+                    break
                 entry = self._waiting.popleft()
                 if not entry.is_answered:
                     batch.append(entry)
                     chars += len(entry.draft.content)
+                    if has_files:
+                        break
         return batch
 
     def _store(self, batch: Sequence[_Entry]) -> None:

@@ -77,6 +77,8 @@ class Operation:
         by_type = {_JSON: reference}
         if each_property(whole, is_file) != whole:
             by_type[_MULTIPART] = each_property(whole, is_null) | {"title": None}
+        if any(is_file(whole["properties"][name]) for name in whole.get("required", ())):
+            del by_type[_JSON]
         example = self._schemas.example(whole)
         content = {
             kind: {"schema": filled(schema)} | ({"example": example} if example else {})

@@ -13,7 +13,7 @@ from typing import IO, Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from app.media.store import FolderStore
+from app.media.folder import MediaFolder
 
 DATABASE = "beseda.db"
 KEY = "jwt_secret_key"
@@ -75,7 +75,7 @@ class Installation:
     """
 
     database: Path
-    pictures: FolderStore | None
+    pictures: MediaFolder | None
     key: Path | None
 
 

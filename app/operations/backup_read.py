@@ -12,7 +12,7 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from app.media.store import is_name
+from app.media.folder import is_media_name
 from app.operations.backup_format import (
     DATABASE,
     KEY,
@@ -75,7 +75,7 @@ def _checked(tar: tarfile.TarFile, copy: Path) -> Backup:
     if DATABASE not in manifest.files:
         raise BackupError("The backup has no database.")
     for name, entry in manifest.files.items():
-        if name not in (DATABASE, KEY) and not is_name(name.removeprefix(MEDIA)):
+        if name not in (DATABASE, KEY) and not is_media_name(name.removeprefix(MEDIA)):
             raise BackupError(f"The backup has a file that does not belong in it: {name!r}.")
         if name != DATABASE and entry.bytes > _FILE_BYTES_MAX:
             raise BackupError(f"The backup has a file that is too large: {name!r}.")

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import create_engine
 
 from app.database import revisions
-from app.media.store import FolderStore
+from app.media.folder import MediaFolder
 from app.operations.backup_format import (
     KEY,
     MEDIA,
@@ -136,7 +136,7 @@ def _schema_of_release(revision: str) -> set[tuple[str, str, str]]:
     return found
 
 
-def _contents(database: sqlite3.Connection, pictures: FolderStore | None) -> str:
+def _contents(database: sqlite3.Connection, pictures: MediaFolder | None) -> str:
     there = [
         f"{count} {table.replace('_', ' ')}"
         for table, count in count_rows(database).items()

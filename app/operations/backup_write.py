@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import IO
 
 from app.clock import utcnow
-from app.media.store import FolderStore, is_name
+from app.media.folder import MediaFolder, file_names, is_media_name
 from app.operations.backup_format import (
     DATABASE,
     KEY,
@@ -133,29 +133,39 @@ def _pictures_in(database: Path) -> set[str]:
             )
             if column in MEDIA_COLUMNS
         ]
-        return {
+        names = {
             name
             for table, column in columns
             for (name,) in connection.execute(
                 f"SELECT {quoted(column)} FROM {quoted(table)} WHERE {quoted(column)} IS NOT NULL"  # noqa: S608
             )
-            if is_name(name)
+            if is_media_name(name)
         }
+        if _has_uploads(connection):
+            whole = "SELECT id, small_bytes FROM uploads WHERE type IS NOT NULL"
+            for upload_id, small_bytes in connection.execute(whole):
+                names.update(file_names(upload_id, has_small=small_bytes > 0))
+        return names
+
+
+def _has_uploads(connection: sqlite3.Connection) -> bool:
+    query = "SELECT 1 FROM sqlite_master WHERE name = 'uploads'"
+    return connection.execute(query).fetchone() is not None
 
 
 def _add_picture(
-    tar: tarfile.TarFile, files: dict[str, FileEntry], pictures: FolderStore | None, name: str
+    tar: tarfile.TarFile, files: dict[str, FileEntry], pictures: MediaFolder | None, name: str
 ) -> bool:
     if MEDIA + name in files:
         return True
     path = pictures.find(name) if pictures else None
-    try:
-        data = path.read_bytes() if path else None
-    except FileNotFoundError:  # its owner has just replaced it
-        data = None
-    if data is None:
+    if path is None:
         return False
-    files[MEDIA + name] = _add(tar, MEDIA + name, io.BytesIO(data))
+    try:
+        with path.open("rb") as file:
+            files[MEDIA + name] = _add(tar, MEDIA + name, file)
+    except FileNotFoundError:  # its owner has just replaced it
+        return False
     return True
 
 

@@ -144,6 +144,9 @@ class Metrics:
         self._notifications_waiting = self._gauge(
             "notifications_waiting", "Notifications waiting for a push service."
         )
+        # Files
+        self._files_stored = self._counter("files_stored", "Files of messages that came in.")
+        self._file_bytes_stored = self._counter("file_bytes_stored", "Their bytes.")
         # Sockets
         self._sockets = self._gauge("sockets_open", "Open WebSockets.")
         self._closes = self._counter("socket_closes", "Closed WebSockets.", "code", "by")
@@ -238,6 +241,9 @@ class Metrics:
         self._connections_max.set(pool.size)
         self._workers.set(1)
         self._raise_to(self._errors, handler.errors)
+        files = services(app).files.stats
+        self._raise_to(self._files_stored, files.stored)
+        self._raise_to(self._file_bytes_stored, files.stored_bytes)
 
     def _publish_streams(self, realtime: Realtime) -> None:
         stats = realtime.stats

@@ -18,6 +18,8 @@ from app.database.vacuum import purge_deleted_pages
 from app.http.errors import Overloaded
 from app.messenger.announcements import announce
 from app.messenger.erasure import erase_marks, forget_client_ids, forget_last_client_ids
+from app.messenger.files.erasure import take_files_away, take_last_files_away
+from app.messenger.files.removal import remove
 from app.messenger.group_members import leave_rooms
 from app.messenger.rooms import has_other_rooms, lock_rooms, rename_rooms
 from app.messenger.search.index import forget_traces
@@ -65,6 +67,7 @@ def _erase(user_id: int, password_hash: str | None) -> None:
     # exists, and its owner can ask again.
     forget_client_ids(user_id)
     delete_posts(user_id)
+    take_files_away(user_id)
     for is_last in (False,) * (ATTEMPTS - 1) + (True,):
         try:
             if _is_erased(user_id, password_hash):
@@ -91,9 +94,11 @@ def _is_erased(user_id: int, password_hash: str | None) -> bool:
         erase_subscriptions(connection, user_id)
         forget_last_client_ids(connection, user_id)
         erase_marks(connection, user_id)
+        files = take_last_files_away(connection, user_id)
         old_room_names = rename_rooms(connection, user_id, username)
         numbers, old_names = leave_rooms(connection, user_id, old_name, old_room_names)
     announce(numbers, old_names)
+    remove(files)
     return True
 
 

@@ -20,6 +20,8 @@ from app.database.keyset import KeysetQuery
 from app.database.transactions import reading
 from app.http.json import encode
 from app.media.store import MediaStore, read_picture
+from app.messenger.files.models import Upload
+from app.messenger.files.shown import file_out
 from app.messenger.models import Message, Room, RoomMember
 from app.messenger.rooms import OWN_ROOMS, ROOMS_WRITTEN_IN, room_out
 from app.notifications.models import PushSubscription
@@ -122,6 +124,7 @@ def export(engine: Engine, store: MediaStore, user_id: int) -> Iterator[bytes]:
             _list("rooms", _rooms(engine, user_id)),
             _list("memberships", _rows(engine, _MEMBERSHIPS, user_id)),
             _list("messages", _messages(engine, user_id)),
+            _list("files", _files(engine, user_id)),
             [b"}"],
         )
     )
@@ -199,6 +202,22 @@ def _messages(engine: Engine, user_id: int) -> Iterator[_Items]:
                     for row in rows
                     if row.user_id == user_id and row.deleted_at is None
                 ]
+
+
+def _files(engine: Engine, user_id: int) -> Iterator[_Items]:
+    # As a list: the files themselves may be a gigabyte, and each can be fetched.
+    query = select(Upload).where(Upload.user_id == user_id, Upload.type.is_not(None))
+    with reading(engine) as connection:
+        uploads = connection.execute(query.order_by(Upload.created_at, Upload.id)).all()
+    for start in range(0, len(uploads), PAGE_ROWS):
+        yield [
+            {
+                **file_out(row._asdict()),
+                "created_at": row.created_at,
+                "message_id": row.message_id,
+            }
+            for row in uploads[start : start + PAGE_ROWS]
+        ]
 
 
 def _pages(

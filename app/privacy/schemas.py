@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from app.accounts.schemas import SettingsOut
 from app.http.fields import Text
 from app.http.validation import Body
+from app.messenger.files.schemas import FileOut
 from app.messenger.schemas import Role, RoomOut
 from app.profiles.schemas import PostOut
 from app.social.schemas import BlockedOut
@@ -102,6 +103,11 @@ class OwnMessageOut(BaseModel):
     edited_at: datetime | None
 
 
+class OwnFileOut(FileOut):
+    created_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
+    message_id: int | None = Field(examples=[1], description="null: no message has it yet.")
+
+
 class ExportOut(BaseModel):
     """All data of a person, and of others only their names.
 
@@ -120,3 +126,4 @@ class ExportOut(BaseModel):
     rooms: list[OwnRoomOut]
     memberships: list[OwnMembershipOut]
     messages: list[OwnMessageOut] = Field(description="By room; within one, oldest first.")
+    files: list[OwnFileOut] = Field(description="As a list; each can be fetched by its `url`.")

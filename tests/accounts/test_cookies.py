@@ -55,7 +55,7 @@ def test_cookies_that_came_by_https_go_by_https_alone(page: FlaskClient, ann: Vi
 
     answer = page.post(TOKEN, json=body, headers=own, base_url="https://localhost")
 
-    assert len(cookies_of(answer)) == 2
+    assert len(cookies_of(answer)) == 3
     assert all("; Secure" in each for each in cookies_of(answer).values())
 
 
@@ -126,7 +126,7 @@ def test_logging_out_ends_the_session_and_deletes_all_cookies(
 
     assert answer.status_code == 200
     gone = cookies_of(answer)
-    assert set(gone) == {"beseda_access", "beseda_refresh"}
+    assert set(gone) == {"beseda_access", "beseda_files", "beseda_refresh"}
     assert all("Max-Age=0" in each for each in gone.values())
     assert page.get("/accounts/api/users/me/", headers=bearer).status_code == 401
     assert page.post(f"{TOKEN}refresh/", json={}, headers=OWN).status_code == 400

@@ -95,6 +95,10 @@ def test_codes_are_stable() -> None:
         codes |= set(re.findall(r'^\s+code = "(\w+)"', path.read_text(), re.M))
 
     assert codes == {
+        "file_not_found",
+        "in_use",
+        "quota",
+        "too_large",
         "blocked",
         "invitation_not_found",
         "database_unavailable",

@@ -328,12 +328,14 @@ class Request(NamedTuple):
         query: Its query.
         body: Its JSON body.
         headers: Its headers.
+        files: Those of a form, in place of a JSON body.
     """
 
     path: Mapping[str, Any] = {}
     query: Mapping[str, Any] = {}
     body: Any = None
     headers: Mapping[str, str] = {}
+    files: Mapping[str, bytes] | None = None
 
 
 class World(NamedTuple):
@@ -349,6 +351,17 @@ class World(NamedTuple):
 def world(server: Server) -> World:
     ann, bob = make_person(server.url, new_name("ann")), make_person(server.url, new_name("bob"))
     return World(server, ann, bob, ann.open_room(bob))
+
+
+def uploaded(world: World, *, is_attached: bool = False) -> Mapping[str, Any]:
+    """Return the path of a file of Ann's."""
+    answer = world.ann.http.post("/messenger/api/uploads/", files={"file": b"text"})
+    assert answer.status_code == 201, answer.text
+    file_id = answer.json()["id"]
+    if is_attached:
+        path = f"/messenger/api/chatrooms/{world.room['name']}/messages/"
+        assert world.ann.post(path, {"attachments": [file_id]}).status_code == 201
+    return {"file_id": file_id}
 
 
 def reset_token(server: Server, person: Person) -> str:
@@ -515,6 +528,9 @@ GOOD: dict[str, Callable[[World], Request]] = {
     "delete_message": lambda world: Request(path=sent(world)),
     "edit_post": lambda world: Request(path={"post_id": written(world.ann)}, body={"title": "T"}),
     "delete_post": lambda world: Request(path={"post_id": written(world.ann)}),
+    "upload_file": lambda world: Request(files={"file": b"text"}),
+    "show_file": lambda world: Request(path=uploaded(world)),
+    "delete_file": lambda world: Request(path=uploaded(world)),
     "list_chats": lambda world: Request(),
     "list_events": lambda world: Request(query={"after": 0}),
     "list_present": lambda world: Request(),
@@ -637,6 +653,16 @@ REFUSED: dict[str, Sequence[Callable[[World], Request]]] = {
         ),
     ],
     "delete_post": [lambda world: Request(path={"post_id": written(make_person(world.ann.url))})],
+    "upload_file": [
+        lambda world: Request(files={"other": b"text"}),
+        lambda world: Request(body={"file": "text"}),
+        lambda world: Request(files={"file": bytes(25 * 1024 * 1024 + 1)}),
+    ],
+    "show_file": [
+        lambda world: Request(path=uploaded(world), query={"size": "large"}),
+        lambda world: Request(path=uploaded(world), headers={"Range": "bytes=0-1"}),
+    ],
+    "delete_file": [lambda world: Request(path=uploaded(world, is_attached=True))],
     "mark_many_read": [lambda world: Request(body={NOBODY: 1})],
     "create_group": [
         left_group,
@@ -726,6 +752,7 @@ def test_every_answer_is_given_as_it_says(
                 operation.method,
                 path,
                 params=request.query,
+                files=request.files,
                 **({"headers": request.headers} | content | options),
             )
 

@@ -153,7 +153,7 @@ def test_all_that_there_was_is_there_again(start: Callable[..., Flask], tmp_path
     assert (backed_up.exit_code, restored.exit_code) == (0, 0), backed_up.output + restored.output
     for said in (backed_up.output, restored.output):
         assert "2 users" in said
-        assert "2 pictures, the signing key" in said
+        assert "2 files, the signing key" in said
     assert content(new) == before
     assert {name for name in before if "jpg" in name} != set()
     assert [
@@ -238,7 +238,7 @@ def test_pictures_alone_make_an_installation_that_is_not_empty(
     run(old, "backup", file)
     services(new).media.save(picture("blue"))
 
-    assert "1 pictures" in run(new, "restore", file).output
+    assert "1 files" in run(new, "restore", file).output
 
 
 @pytest.mark.server
@@ -322,7 +322,7 @@ def test_picture_that_has_long_been_missing_is_told(
     done = run(app, "backup", file)
 
     assert done.exit_code == 0
-    assert "Warning: 1 pictures" in done.output
+    assert "Warning: 1 files" in done.output
     assert name in done.output
 
 
