@@ -36,6 +36,7 @@ from app import create_app
 from app.accounts import passwords
 from app.extensions import db
 from app.http.json import encode
+from app.messenger.presence import Presence
 from app.messenger.search import index as search_index
 from app.openapi.document import build
 from app.services import services as services_of
@@ -209,7 +210,8 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Flask]:
         parts = services_of(app)
         delete_rows(parts.engine)
         shutil.rmtree(parts.config.MEDIA_ROOT, ignore_errors=True)
-        replace(parts).bind(app)  # a test may put others in the place of some
+        # A test may put others in the place of some, and ids are those of the people before.
+        replace(parts, presence=Presence(parts.engine, parts.realtime)).bind(app)
         yield app
         parts.read_marks.finish()  # or they would be stored for the people of the next
         parts.bind(app)
