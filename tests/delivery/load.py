@@ -7,6 +7,7 @@ arrived, after a pause that doubles up to half a second.
 
 import asyncio
 import itertools
+import random
 import secrets
 import socket
 import struct
@@ -60,16 +61,21 @@ def frame_of(said: Said) -> str:
 
 
 def list_messages(person: Person, room: str) -> list[Message]:
-    """Return all messages of a room, walked page by page."""
-    messages: list[Message] = []
+    """Return all messages of a room in which nobody edits."""
+    return [Message(**each) for each in read_messages(person, room)]
+
+
+def read_messages(person: Person, room: str) -> list[dict[str, Any]]:
+    """Return all messages of a room as they are shown, walked page by page."""
+    messages: list[dict[str, Any]] = []
     while True:
-        after = messages[-1].id if messages else 0
+        after = messages[-1]["id"] if messages else 0
         answer = person.get(messages_path(room), params={"after": after, "limit": 1000})
         assert answer.status_code == 200, answer.text
         page = answer.json()
         if not page:
             return messages
-        messages += [Message(**each) for each in page]
+        messages += page
 
 
 def shown_quantiles(seconds: Sequence[float]) -> str:
@@ -86,7 +92,8 @@ class Load:
 
     In each room, each of its two members has a socket that writes and hears, one that only
     hears and one that comes and goes: one of them to where it was, the other to what is said
-    from then on. One of them also writes by REST.
+    from then on. One of them also writes by REST. In a group of all three, messages are sent, edited
+    and deleted by REST, and every stream has to know their last versions.
 
     Args:
         urls: The servers, `http://…`; devices are spread over them, in each room from another on.
@@ -94,6 +101,7 @@ class Load:
 
     Attributes:
         owners: A member of each room, by its name.
+        notes: The name of the group.
         devices: Who takes part.
         history: What was seen; complete when the block is left.
         refusals: What clients were told instead of an echo: error codes, HTTP statuses, and
@@ -139,6 +147,12 @@ class Load:
             self.devices.append(ForgetfulEar(self, next(spread), other, room))
             self.devices.append(StreamEar(self, next(spread), one, room, after=0))
             self.devices.append(FickleStreamEar(self, next(spread), other, room, after=0))
+        titled = {"title": "Notes", "members": [person.username for person in people[1:]]}
+        made = people[0].post("/messenger/api/groups/", titled)
+        assert made.status_code == 201, made.text
+        self.notes: str = made.json()["name"]
+        for place, person in enumerate(people[:2]):
+            self.devices.append(Editor(self, urls[place % len(urls)], person, self.notes))
         self._tasks: list[asyncio.Task[None]] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="load", daemon=True)
@@ -301,6 +315,9 @@ class Load:
         writers = [each for each in self.devices if isinstance(each, Writer)]
         unheard = self.wait(lambda: [each for each in writers if each.pending], SETTLE_SECONDS)
         assert not unheard, f"never echoed: {', '.join(map(str, unheard))}"
+        editors = [each for each in self.devices if isinstance(each, Editor)]
+        busy = self.wait(lambda: [each for each in editors if each.is_busy], SETTLE_SECONDS)
+        assert not busy, f"never answered: {', '.join(map(str, busy))}"
         # The last word of each room: sockets are ordered, so when it has come, all has.
         last = {room: self._say_last(room) for room in self.owners}
         self.wait(
@@ -312,20 +329,34 @@ class Load:
         self.history.stored = {
             room: list_messages(owner, room) for room, owner in self.owners.items()
         }
-        for device in self.devices:
-            if isinstance(device, StreamEar):
-                self.stream_problems += [*device.problems, *self._wrong_unread(device)]
+        streams = [each for each in self.devices if isinstance(each, StreamEar)]
+        notes = {each["id"]: each["content"] for each in read_messages(self._people[0], self.notes)}
+        for device in streams:
+            self.wait(lambda device=device: device.notes != notes, SETTLE_SECONDS)
+            if device.notes != notes:
+                wrong = dict(device.notes.items() ^ notes.items())
+                self.stream_problems.append(f"{device}: other notes than stored: {wrong}")
+            self.stream_problems += [*device.problems, *self._wrong_unread(device)]
+        changes = Counter[str]()
+        for editor in editors:
+            changes += editor.done
+        # A load that edits and deletes nothing would be right as well.
+        if sum(changes.values()) >= 10 * len(editors):
+            assert changes["PATCH"], changes
+            assert changes["DELETE"], changes
 
     def _wrong_unread(self, device: "StreamEar") -> list[str]:
         # Marks are stored some time after what they mark.
         def wrong() -> str | None:
-            (chat,) = [
-                chat
+            stored = {
+                chat["name"]: chat["unread"]
                 for chat in device.person.get("/messenger/api/chats/").json()
-                if chat["name"] == device.room
-            ]
-            is_right = min(device.unread, UNREAD_MAX) == chat["unread"]
-            return None if is_right else f"{device}: {device.unread} unread, not {chat['unread']}"
+            }
+            for room in (device.room, self.notes):
+                unread = min(device.unread[room], UNREAD_MAX)
+                if unread != stored[room]:
+                    return f"{device}: {unread} unread in {room}, not {stored[room]}"
+            return None
 
         problem = self.wait(wrong, SETTLE_SECONDS)
         return [problem] if problem else []
@@ -586,19 +617,79 @@ class ForgetfulEar(FickleEar):
         return await super()._stay()
 
 
+class Editor(Device):
+    """Sends, edits and deletes messages of a group by REST, each again until it is answered.
+
+    Attributes:
+        is_busy: Whether it does something still.
+        done: What it has done, by method.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.is_busy = True
+        self.done: Counter[str] = Counter()
+        self._own: list[int] = []
+
+    async def run(self) -> None:
+        chance = random.Random(str(self))
+        path = messages_path(self.room)
+        async with httpx.AsyncClient(
+            base_url=self.url, headers=self._person.bearer, timeout=30
+        ) as http:
+            for number in itertools.count():
+                if self._load.is_ending:
+                    break
+                method = chance.choice(["POST", "PATCH", "DELETE"]) if self._own else "POST"
+                target, body = path, {"content": f"{method} {number}"}
+                if method == "POST":
+                    body["client_id"] = f"{self.user}-{number}"
+                else:
+                    message_id = chance.choice(self._own)
+                    target = f"{path}{message_id}/"
+                began = monotonic()
+                answer = await self._ask(http, method, target, body)
+                self.freshest = began
+                if method == "POST":
+                    self._own.append(answer.json()["id"])
+                elif method == "DELETE":
+                    self._own.remove(message_id)
+                self.done[method] += 1
+                await asyncio.sleep(2 * THINK_SECONDS)
+        self.is_busy = False
+
+    async def _ask(
+        self, http: httpx.AsyncClient, method: str, path: str, body: dict[str, str]
+    ) -> httpx.Response:
+        while True:
+            try:
+                answer = await http.request(method, path, json=None if method == "DELETE" else body)
+            except httpx.TransportError as error:
+                self._note_unreachable(error)
+            else:
+                if answer.status_code in (200, 201, 204):
+                    return answer
+                self._load.refusals[answer.status_code] += 1
+            await asyncio.sleep(RETRY_SECONDS)
+
+
 class StreamEar(Ear):
     """Hears of one room on the stream of its user, and comes back with the last event id.
 
     Attributes:
         event_id: The last event that it has.
-        unread: What it takes for unread in its room, all of which it hears.
+        unread: What it takes for unread in its room and the group, all of which it hears.
+        notes: The messages of the group.
         problems: What no stream may do.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.event_id = 0
-        self.unread = 0
+        self.unread: Counter[str] = Counter()
+        self.notes: dict[int, str] = {}
+        self._read_id = 0  # in the group
+        self._authors: dict[int, str] = {}
         self.problems: list[str] = []
 
     @property
@@ -619,19 +710,39 @@ class StreamEar(Ear):
             self.problems.append(f"{self}: {frame} after {self.event_id}")
         if "id" in frame:
             self.event_id = max(self.event_id, frame["id"])
-        if frame.get("room") != self.room:
-            return
-        if kind == "message":
+        room = frame.get("room")
+        if kind == "read" and "unread" in frame and room in (self.room, self._load.notes):
+            self.unread[room] = frame["unread"]
+        if room == self._load.notes:
+            self._hear_note(kind, frame)
+        elif room == self.room and kind == "message":
             self._hear_message(view, Message(**frame["message"]))
-        elif kind == "read" and "unread" in frame:
-            self.unread = frame["unread"]
+
+    def _hear_note(self, kind: str, frame: dict[str, Any]) -> None:
+        if kind == "read" and "unread" in frame:
+            self._read_id = frame["read_id"]
+        if not kind.startswith("message"):
+            return
+        note = frame["message"]
+        is_held = note["id"] in self.notes
+        if kind == "message_deleted":
+            self.notes.pop(note["id"], None)
+            if is_held and self._authors[note["id"]] != self.user and note["id"] > self._read_id:
+                self.unread[frame["room"]] -= 1
+        elif kind == "message" and is_held:
+            self.problems.append(f"{self}: {frame} again")
+        elif kind == "message" or is_held:
+            self.notes[note["id"]] = note["content"]
+            self._authors[note["id"]] = note["user"]
+            if kind == "message" and note["user"] != self.user and note["id"] > self._read_id:
+                self.unread[frame["room"]] += 1
 
     def _hear_message(self, view: Socket, message: Message) -> None:
         view.received.append(message)
         self.after = max(self.after or 0, message.id)
         self.freshest = max(self.freshest, self._load.note_heard(view, message))
         if message.user != self.user:
-            self.unread += 1
+            self.unread[self.room] += 1
 
 
 class FickleStreamEar(StreamEar):

@@ -264,10 +264,14 @@ def run_model(team: Team, seed: int) -> None:
     for client in clients:
         if client.stream is None:
             client.connect(chance.choice(workers))
-    for worker in workers:
-        worker.reconcile()
+
+    def is_told() -> bool:
+        for worker in workers:
+            worker.reconcile()  # as every other second: one that reads just now is not asked
+        return all(worker.cursor >= newest for worker in workers if worker.streams)
+
     until(lambda: all(client.is_ready for client in clients), SECONDS)
-    until(lambda: all(worker.cursor >= newest for worker in workers if worker.streams), SECONDS)
+    until(is_told, SECONDS)
     for client in clients:
         client.take()
         _compare(client)
