@@ -19,7 +19,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -36,7 +35,6 @@ from app import create_app
 from app.accounts import passwords
 from app.extensions import db
 from app.http.json import encode
-from app.messenger.presence import Presence
 from app.messenger.search import index as search_index
 from app.openapi.document import build
 from app.services import services as services_of
@@ -206,18 +204,14 @@ def postgresql_app(
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Flask]:
     """The application on an empty, migrated database; once on each kind."""
     if request.param == "postgresql":
-        app = request.getfixturevalue("postgresql_app")
-        parts = services_of(app)
+        # The database is that of all tests; the application is not: it remembers people.
+        parts = services_of(request.getfixturevalue("postgresql_app"))
         delete_rows(parts.engine)
-        shutil.rmtree(parts.config.MEDIA_ROOT, ignore_errors=True)
-        # A test may put others in the place of some, and ids are those of the people before.
-        replace(parts, presence=Presence(parts.engine, parts.realtime)).bind(app)
-        yield app
-        parts.read_marks.finish()  # or they would be stored for the people of the next
-        parts.bind(app)
-        return
-    app = make_app(tmp_path)
+        app = create_app(make_config(tmp_path, parts.config.DATABASE_URL))
+    else:
+        app = make_app(tmp_path)
     yield app
+    services_of(app).read_marks.finish()  # or they would be stored for the people of the next
     services_of(app).engine.dispose()
 
 
