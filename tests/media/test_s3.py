@@ -24,6 +24,7 @@ from app import create_app
 from app.accounts.registration import register
 from app.accounts.tokens import TokenNotValid
 from app.media.s3 import BucketStore
+from app.media.s3_files import BucketFiles
 from app.media.store import DEFAULT, FolderStore, PicturesUnavailable, image_url, read_picture
 from app.profiles.services import change_profile
 from app.services import services
@@ -471,3 +472,43 @@ def test_nothing_of_it_is_loaded_where_nobody_asks(tmp_path: Path) -> None:
     )
 
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+# Files of messages
+
+
+def test_file_of_a_message_is_in_the_bucket_and_read_in_parts(storage: str, s3: Any) -> None:
+    store = BucketFiles(Bucket(BUCKET, PREFIX, storage, "us-east-1"))
+    data = bytes(range(256)) * 3000  # more than one piece
+    with store.draft(HEX) as draft:
+        draft.write(data)
+        store.keep(HEX, draft)
+
+    assert objects(s3) == [f"{PREFIX}files/{HEX}"]
+    assert b"".join(store.read(HEX, 0, len(data))) == data
+    assert b"".join(store.read(HEX, 1000, 500_000)) == data[1000:501_000]
+    assert b"".join(store.read(HEX, 5, 0)) == b""
+
+    store.delete(HEX)
+    store.delete(HEX)
+    assert objects(s3) == []
+    with pytest.raises(FileNotFoundError):
+        store.read(HEX, 0, 1)
+
+
+@pytest.mark.parametrize("name", ["../secret", "user_images/x.jpg", "", HEX + "/"])
+def test_other_names_are_none_of_a_file(storage: str, name: str) -> None:
+    store = BucketFiles(Bucket(BUCKET, PREFIX, storage, "us-east-1"))
+    for act in (lambda: store.read(name, 0, 1), lambda: store.delete(name)):
+        with pytest.raises(FileNotFoundError):
+            act()
+
+
+def test_file_while_the_storage_is_away_is_an_error_of_files() -> None:
+    store = BucketFiles(Bucket(BUCKET, PREFIX, f"http://127.0.0.1:{free_port()}", "us-east-1"))
+    with store.draft(HEX) as draft:
+        draft.write(b"x")
+        with pytest.raises(OSError, match=r"."):
+            store.keep(HEX, draft)
+    with pytest.raises(OSError, match=r"."):
+        store.read(HEX, 0, 1)

@@ -1,5 +1,6 @@
 """Files in messages: whose they are, who gets them, and how long."""
 
+from pathlib import Path
 from threading import Barrier, Thread
 from typing import Any
 
@@ -9,10 +10,16 @@ from sqlalchemy import insert, select, update
 
 from app.clock import utcnow
 from app.database.transactions import reading, writing
+from app.media.folder import MediaFolder
 from app.messenger.files import removal
 from app.messenger.files.models import Upload
 from app.messenger.models import Message
+from app.operations.backup_format import Installation
+from app.operations.backup_read import opened
+from app.operations.backup_restore import restore
+from app.operations.backup_write import write_backup
 from app.services import services
+from tests.factories import PASSWORD
 from tests.messenger.files.test_uploads import PDF, files_of, picture, rows_of, sent
 from tests.messenger.http import Caller, sign_up
 from tests.problems import check_problem
@@ -301,3 +308,63 @@ def test_file_that_cannot_be_removed_is_removed_later(
     with app.app_context():
         assert removal.remove_expired() == 1
     assert (files_of(app), rows_of(app)) == ([], [])
+
+
+# Whoever leaves, and what is kept beside
+
+
+def test_erased_user_leaves_no_file(app: Flask, ann: Caller, bob: Caller) -> None:
+    room = ann.room_with(bob)
+    waiting, of_ann, of_bob = sent(ann, PDF), sent(ann, picture()), sent(bob, PDF)
+    message = post(ann, room, of_ann, content="look")
+    post(bob, room, of_bob)
+    after = bob.ask("GET", "/chats/").headers["X-Event-ID"]
+
+    ann.do("DELETE", "/accounts/api/users/me/", {"password": PASSWORD}, status=204)
+
+    assert [path.name for path in files_of(app)] == [of_bob["id"]]
+    assert [row.id for row in rows_of(app)] == [of_bob["id"]]
+    assert [status_for(bob, each) for each in (waiting, of_ann, of_bob)] == [404, 404, 200]
+    events = bob.get(f"/events/?after={after}&limit=500")
+    (edited,) = [each["message"] for each in events if each["type"] == "message_edited"]
+    assert (edited["id"], edited["content"]) == (message["id"], "look")
+    assert "attachments" not in edited
+
+
+def test_export_lists_ones_own_files(ann: Caller, bob: Caller) -> None:
+    room = ann.room_with(bob)
+    used, waiting = sent(ann, picture(), "a.jpg"), sent(ann, PDF, "b.pdf")
+    message = post(ann, room, used)
+    post(bob, room, sent(bob, PDF))
+
+    listed = ann.get("/accounts/api/users/me/export/")["files"]
+
+    assert {(each["id"], each["name"], each["message_id"]) for each in listed} == {
+        (used["id"], "a.jpg", message["id"]),
+        (waiting["id"], "b.pdf", None),
+    }
+
+
+@pytest.mark.parametrize("app", ["sqlite"], indirect=True)
+def test_backup_brings_files_back(app: Flask, ann: Caller, bob: Caller, tmp_path: Path) -> None:
+    room = ann.room_with(bob)
+    upload = sent(ann, picture())
+    post(ann, room, upload)
+    before = {path.name: path.read_bytes() for path in files_of(app)}
+    assert len(before) == 2
+    database = Path(services(app).engine.url.database)
+    source = Installation(database, MediaFolder(services(app).config.MEDIA_ROOT), None)
+
+    manifest = write_backup(source, tmp_path / "backup.tar")
+
+    target = Installation(tmp_path / "new.db", MediaFolder(tmp_path / "media"), None)
+    MediaFolder(tmp_path / "media").put(f"files/{'0' * 32}", b"of before")
+    with opened(tmp_path / "backup.tar", tmp_path) as backup:
+        restore(backup, target, replace=True)
+    whole = MediaFolder(tmp_path / "media")
+    assert manifest.missing == []
+    assert sorted(whole.names()) == sorted(f"files/{name}" for name in before)
+    for name, data in before.items():
+        path = whole.find(f"files/{name}")
+        assert path is not None
+        assert path.read_bytes() == data
