@@ -120,20 +120,23 @@ def _known_of(record: logging.LogRecord) -> dict[str, Any]:
 
 
 class Handler(logging.StreamHandler[TextIO]):
-    """Writes lines to stdout.
+    """Writes lines to a stream.
 
     Args:
         form: `json` or `text`; None: text on a terminal, otherwise JSON.
         context: What is known of every event of the moment, such as the request that it
             belongs to.
+        stream: Where they go.
 
     Attributes:
         errors: How many events were errors.
     """
 
-    def __init__(self, form: str | None, context: Callable[[], Mapping[str, Any]]) -> None:
-        super().__init__(sys.stdout)
-        form = form or ("text" if sys.stdout.isatty() else "json")
+    def __init__(
+        self, form: str | None, context: Callable[[], Mapping[str, Any]], stream: TextIO
+    ) -> None:
+        super().__init__(stream)
+        form = form or ("text" if stream.isatty() else "json")
         self.name = _HANDLER
         self.setFormatter(TextFormatter() if form == "text" else JsonFormatter())
         self.errors = 0
@@ -148,18 +151,22 @@ class Handler(logging.StreamHandler[TextIO]):
 
 
 def configure(
-    level: str, form: str | None, context: Callable[[], Mapping[str, Any]] = dict
+    level: str,
+    form: str | None,
+    context: Callable[[], Mapping[str, Any]] = dict,
+    stream: TextIO | None = None,
 ) -> Handler:
-    """Send the log of this process to stdout, that of the libraries from WARNING on.
+    """Send the log of this process to a stream, that of the libraries from WARNING on.
 
     Args:
         level: The least important level that is shown.
         form: As `Handler` takes it.
         context: Likewise.
+        stream: Likewise; None: stdout.
     """
     # What no line of ours says is not looked for (logging HOWTO, "Optimization").
     logging.logThreads = logging.logMultiprocessing = False
-    handler = Handler(form, context)
+    handler = Handler(form, context, stream or sys.stdout)
     root = logging.getLogger()
     root.handlers[:] = [each for each in root.handlers if each.name != _HANDLER]
     root.addHandler(handler)

@@ -2,10 +2,12 @@
 
 import hmac
 import re
+import sys
 import threading
 from importlib import import_module
 from pathlib import Path
 
+from click import get_current_context
 from flask import Flask
 from sqlalchemy import make_url
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -69,7 +71,9 @@ def create_app(config: Config) -> Flask:
     Args:
         config: The settings.
     """
-    log_handler = logs.configure(config.LOG_LEVEL, config.LOG_FORMAT, middleware.known)
+    # What a command prints on stdout is for scripts.
+    output = sys.stderr if get_current_context(silent=True) else sys.stdout
+    log_handler = logs.configure(config.LOG_LEVEL, config.LOG_FORMAT, middleware.known, output)
     app = Flask(__name__, static_folder=None)
     app.json = OrjsonProvider(app)
     app.url_map.strict_slashes = False  # the last slash of a path is optional

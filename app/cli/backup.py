@@ -38,7 +38,9 @@ def backup(file: Path, without_key: bool) -> None:
         raise click.ClickException(_printable(error)) from None
     click.echo(f"{file}, {file.stat().st_size:,} bytes: {_described(manifest)}.")
     if source.pictures is None:
-        click.echo("The pictures and files are not in it: they are in the bucket of MEDIA_URL.")
+        click.echo(
+            "The pictures and files are not in it: they are in the bucket of MEDIA_URL.", err=True
+        )
     if manifest.missing:
         click.echo(
             f"Warning: {len(manifest.missing)} files that the database names are not in"
@@ -66,11 +68,14 @@ def restore(file: Path, replace: bool) -> None:
         raise click.ClickException(_printable(error)) from None
     click.echo(f"Restored from {manifest.made_at:%Y-%m-%d %H:%M:%S} UTC: {_described(manifest)}.")
     if target.key is None:
-        click.echo("JWT_SECRET_KEY is set and stays: tokens of another key are not valid any more.")
+        click.echo(
+            "JWT_SECRET_KEY is set and stays: tokens of another key are not valid any more.",
+            err=True,
+        )
     elif not manifest.has_key:
-        click.echo("The backup has no signing key: everybody has to log in again.")
+        click.echo("The backup has no signing key: everybody has to log in again.", err=True)
     if manifest.revision not in revisions.heads():
-        click.echo("The backup is of an earlier release. Now run: ./beseda db upgrade")
+        click.echo("The backup is of an earlier release. Now run: ./beseda db upgrade", err=True)
 
 
 def _installation(command_of_postgresql: str) -> Installation:

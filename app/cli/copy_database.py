@@ -71,5 +71,6 @@ def copy_database(context: click.Context, target_url: str) -> None:
         )
     click.echo(
         "Now set DATABASE_URL to it, and JWT_SECRET_KEY to the present key, so that"
-        " everybody stays logged in."
+        " everybody stays logged in.",
+        err=True,
     )

@@ -13,7 +13,6 @@ from app.accounts.bulk_import import ImportedUser, ImportRefused
 from app.accounts.passwords import UNUSABLE
 from app.accounts.services import get_user_by_name
 from app.cli.errors import report_errors
-from app.cli.output import log_on_stderr
 from app.database.engine import be_patient
 from app.http.json import encode
 from app.operations.django_dump import Dump, Refusal, UnreadableDump, read_dump
@@ -40,7 +39,7 @@ def import_users(file: BinaryIO, dry_run: bool, as_json: bool) -> None:
     If one user cannot be imported, none is: the command reports who, where and why, and fails.
     """
     be_patient(services().engine)
-    with log_on_stderr(), force_locale("en"), report_errors():
+    with force_locale("en"), report_errors():
         try:
             dump = read_dump(file.read())
         except UnreadableDump as error:
@@ -124,7 +123,7 @@ def _report(dump: Dump, refusals: Sequence[Refusal], dry_run: bool) -> dict[str,
 
 def _tell(dump: Dump, refusals: Sequence[Refusal], dry_run: bool) -> None:
     for model, count in dump.skipped.items():
-        click.echo(f"Skipped {count} records of {model}, which are not users.")
+        click.echo(f"Skipped {count} records of {model}, which are not users.", err=True)
     if refusals:
         for line, record, username, field, sentence in (
             (*each.place, each.username, each.field, each.sentence) for each in refusals
@@ -140,5 +139,6 @@ def _tell(dump: Dump, refusals: Sequence[Refusal], dry_run: bool) -> None:
     click.echo(
         f"{'Could import' if dry_run else 'Imported'} {len(dump.users)} users;"
         f" deactivated, who cannot log in: {inactive or 'none'};"
-        f" administrators: {', '.join(admins) or 'none'}."
+        f" administrators: {', '.join(admins) or 'none'}.",
+        err=True,
     )

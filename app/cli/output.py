@@ -5,9 +5,7 @@ stderr. The exit code is 1 if the command was refused (nothing was changed), 2 f
 3 if the database is not available or not migrated.
 """
 
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -93,8 +91,7 @@ def _attempt(
     try:
         be_patient(services().engine)
         check_tables()
-        with log_on_stderr():
-            return function(**arguments)
+        return function(**arguments)
     except ApiError as error:
         problem, cause = error, error.__cause__
     except SQLAlchemyError as error:
@@ -102,15 +99,3 @@ def _attempt(
             raise
         problem, cause = DatabaseUnavailable(), error
     raise _Refusal(problem, cause, as_json)
-
-
-@contextmanager
-def log_on_stderr() -> Iterator[None]:
-    """Send the log to stderr, so that scripts read only the result."""
-    handler = services().log_handler
-    before = handler.setStream(sys.stderr)
-    try:
-        yield
-    finally:
-        if before is not None:
-            handler.setStream(before)

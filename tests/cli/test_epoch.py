@@ -1,4 +1,4 @@
-"""`flask --app wsgi new-epoch`: after a database has gone back in time."""
+"""`./beseda new-epoch`: after a database has gone back in time."""
 
 from flask import Flask
 
