@@ -8,6 +8,7 @@ import gc
 import os
 import resource
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -23,7 +24,14 @@ for _name in ("config", "config_urls", "logs", "worker"):
 
 import logs  # noqa: E402
 from config import Config  # noqa: E402
-from worker import BoundedWorker, expect_successors, forget_ready, note_ready  # noqa: E402
+from worker import (  # noqa: E402
+    BoundedWorker,
+    expect_no_successors,
+    expect_successors,
+    forget_ready,
+    has_predecessors,
+    note_ready,
+)
 
 _config = Config.from_env(os.environ)  # a wrong setting stops the start here
 
@@ -117,6 +125,17 @@ def on_starting(server):
         )
 
 
+def when_ready(_server):
+    """Let SIGTERM end a reload: workers that wait for their successors leave at once."""
+    handle = signal.getsignal(signal.SIGTERM)
+
+    def handle_sigterm(number, frame):
+        expect_no_successors()
+        handle(number, frame)
+
+    signal.signal(signal.SIGTERM, handle_sigterm)
+
+
 def on_reload(server):
     """Let the old workers accept connections until the new ones have loaded."""
     first = server.worker_age + 1
@@ -135,8 +154,9 @@ def pre_fork(server, worker):
 
 
 def post_fork(_server, worker):
-    """Tell the worker its place."""
+    """Tell the worker its place, and whether it is the one that logs what is logged at each start."""
     os.environ["BESEDA_WORKER"] = str(worker.place)
+    os.environ["BESEDA_TELLS"] = "yes" if worker.age == 1 else "no"
 
 
 def child_exit(_server, worker):
@@ -164,12 +184,22 @@ def post_worker_init(worker):
     def leave():
         # SIGTERM only makes `alive` false, and so does a master that is gone.
         while worker.alive:
-            gevent.sleep(0.1)
-        worker.close_idle()
+            gevent.sleep(0.05)
+        app.end_polls(application)
+        worker.drain()
         app.stop(application)
+
+    def follow():
+        # On SQLite no bus tells what the workers of before a SIGHUP still store.
+        while has_predecessors(worker.age):
+            app.reconcile(application)
+            gevent.sleep(0.1)
+        app.reconcile(application)
 
     note_ready(worker.age)
     worker.leaving = gevent.spawn(leave)
+    if _config.is_sqlite:
+        gevent.spawn(follow)
 
 
 def worker_exit(_server, worker):

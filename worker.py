@@ -10,11 +10,14 @@ import socket
 from collections import OrderedDict
 from contextlib import suppress
 from contextvars import ContextVar
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from time import monotonic
 
 import gevent
+from gevent.pool import Pool
+from gevent.server import StreamServer
 from gevent.socket import wait_read
 from gunicorn.http.errors import LimitRequestHeaders
 from gunicorn.workers.ggevent import GeventWorker
@@ -34,6 +37,8 @@ CHUNKED_PIECE_BYTES = 4096  # … where it comes in chunks, which gunicorn parse
 CHUNKS_MAX = 10_000  # of a body; 5 MB come in 1,200 of the smallest that clients send, 4 KiB
 UPLOADS_PATH = "/messenger/api/uploads"
 UPLOAD_SECONDS = 600  # for a request to that path: 25 MB take 100 s at 2 Mbit/s
+DRAIN_SECONDS = 1.5  # for a leaving worker to answer before it closes its sockets
+IDLE_DRAIN_SECONDS = 0.3  # … in which who uses an idle connection once more is answered
 RELOAD_SECONDS = 30  # after a SIGHUP the old workers wait for the new ones for so long at most
 
 
@@ -48,6 +53,47 @@ class BoundedWorker(GeventWorker):
     def init_process(self):
         self.idle = OrderedDict()  # sockets that wait for their next request, the oldest first
         super().init_process()
+
+    def run(self):
+        """Accept connections until it is time to leave, then answer what has begun.
+
+        In the place of gunicorn's, which goes on accepting for up to a second.
+        """
+        self.servers = [
+            StreamServer(each, partial(self.handle, each), spawn=Pool(self.worker_connections))
+            for each in self.sockets
+        ]
+        for server in self.servers:
+            if self.cfg.workers > 1:
+                server.max_accept = 1  # so that no worker takes all that wait
+            server.start()
+        while self.alive:
+            self.notify()
+            gevent.sleep(0.1)
+        deadline = monotonic() + self.cfg.graceful_timeout
+        while monotonic() < deadline and self._is_serving():
+            self.notify()
+            gevent.sleep(0.05)
+        for server in self.servers:
+            server.stop(timeout=1)
+
+    def drain(self):
+        """Accept no more connections, and wait until nobody is served any more.
+
+        Who uses an idle connection just then is answered, with `Connection: close`. A proxy would
+        otherwise send requests to connections that end at that moment.
+        """
+        for server in self.servers:
+            server.close()
+        began = monotonic()
+        while self._is_serving() and (waited := monotonic() - began) < DRAIN_SECONDS:
+            if waited > IDLE_DRAIN_SECONDS:
+                self.close_idle()
+            gevent.sleep(0.02)
+        self.close_idle()
+
+    def _is_serving(self):
+        return any(len(server.pool) for server in self.servers)
 
     def load_wsgi(self):
         """Load the application and wrap it with the limits of `_bounded`."""
@@ -133,6 +179,18 @@ def expect_successors(ages):
     note.with_suffix(".part").replace(note)
 
 
+def expect_no_successors():
+    """Note in the master that the workers leave for good."""
+    (_folder() / "reload").unlink(missing_ok=True)
+
+
+def has_predecessors(age):
+    """Tell whether workers of before the last SIGHUP still serve beside this one."""
+    first = min(_expected(), default=0)
+    others = (int(each.name.partition("_")[2]) for each in _folder().glob("ready_*"))
+    return any(each < first <= age for each in others)
+
+
 def note_ready(age):
     """Note that a worker serves."""
     (_folder() / f"ready_{age}").touch()
@@ -144,11 +202,15 @@ def forget_ready(age):
 
 
 def _successors(age):
+    ages = _expected()
+    return ages if age < min(ages, default=0) else []
+
+
+def _expected():
     try:
-        ages = [int(each) for each in (_folder() / "reload").read_text().split()]
+        return [int(each) for each in (_folder() / "reload").read_text().split()]
     except FileNotFoundError:
         return []
-    return ages if age < min(ages) else []
 
 
 def _is_ready(age):

@@ -1,11 +1,13 @@
 """Beseda: accounts, profiles and live chat for a small team. `create_app` joins the parts."""
 
 import hmac
+import os
 import re
 import sys
 import threading
 from importlib import import_module
 from pathlib import Path
+from time import sleep
 
 from click import get_current_context
 from flask import Flask
@@ -47,7 +49,7 @@ from app.notifications import routes as notifications
 from app.notifications.notifier import Notifier
 from app.openapi import routes as docs
 from app.operations import health, metrics_routes
-from app.operations.metrics import PLACE, Metrics
+from app.operations.metrics import Metrics
 from app.privacy import erasure as erasures
 from app.privacy import routes as personal
 from app.profiles import routes as profiles
@@ -63,6 +65,8 @@ from app.services import Services, services
 from app.social import routes as social
 from app.web import routes as web
 from config import Config
+
+ANNOUNCE_SECONDS = 10.0  # between two tries to log the setup link while the database is away
 
 
 def create_app(config: Config) -> Flask:
@@ -141,7 +145,19 @@ def start(app: Flask) -> None:
     parts.notifier.start()
     start_indexer(parts.engine)
     start_removal(app)
-    threading.Thread(target=_begin, args=(app,), name="begin", daemon=True).start()
+    threading.Thread(target=_finish_erasures, args=(app,), name="erasures", daemon=True).start()
+    if os.environ.get("BESEDA_TELLS") != "no":  # one worker is enough, once at each start
+        threading.Thread(target=_announce, args=(app,), name="announce", daemon=True).start()
+
+
+def reconcile(app: Flask) -> None:
+    """Deliver soon what workers of before a reload have stored, which no bus tells on SQLite."""
+    services(app).realtime.reconcile()
+
+
+def end_polls(app: Flask) -> None:
+    """Answer all who wait for events by long-poll; they ask again, and another worker answers."""
+    services(app).realtime.polls.is_stopping = True
 
 
 def stop(app: Flask) -> None:
@@ -153,13 +169,17 @@ def stop(app: Flask) -> None:
     parts.metrics.publish(app)  # the last second
 
 
-def _begin(app: Flask) -> None:
+def _finish_erasures(app: Flask) -> None:
     with app.app_context():
-        if PLACE == "1":  # one worker of a machine is enough
-            setup.announce()
-            parts = services(app)
-            warn_of_too_many_connections(parts.engine, parts.config.workers)
         erasures.finish()
+
+
+def _announce(app: Flask) -> None:
+    parts = services(app)
+    with app.app_context():
+        while not setup.announce():
+            sleep(ANNOUNCE_SECONDS)
+        warn_of_too_many_connections(parts.engine, parts.config.workers)
 
 
 def _make_services(app: Flask, config: Config, log_handler: logs.Handler) -> None:

@@ -32,15 +32,20 @@ _ADMINISTRATORS = select(User.id).where(User.is_admin, User.is_active).limit(1)
 _NONCE = select(SetupCode.nonce).where(SetupCode.id == _ROW)
 
 
-def announce() -> None:
-    """Log the link for the first administrator, if there is no administrator yet."""
+def announce() -> bool:
+    """Log the link for the first administrator, if there is no administrator yet.
+
+    Returns:
+        Whether the database could be asked.
+    """
     try:
         code = make_code()
     except SQLAlchemyError as error:
         log.warning("The link for the first administrator is not ready: %s", type(error).__name__)
-        return
+        return False
     if code is not None:
         log.warning("There is no administrator yet. Create one at %s", link_to("setup", code))
+    return True
 
 
 def make_code() -> str | None:

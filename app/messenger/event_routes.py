@@ -58,7 +58,7 @@ def _read_events(user_id: int, after: int, epoch: str | None, wait: int, limit: 
         cursor = page.cursor
         if page.is_last:
             left = until - monotonic()
-            if left <= 0 or not parts.realtime.is_started or parts.realtime.is_stopping:
+            if left <= 0 or not parts.realtime.is_started or parts.realtime.polls.is_stopping:
                 break
             if not parts.realtime.polls.wait(user_id, cursor, left):
                 break

@@ -206,6 +206,10 @@ class Realtime:
             payload = packed_names(old_names) if old_names else None
             self.publish([Publication(numbers[0] - 1, numbers[-1], payload=payload)])
 
+    def reconcile(self) -> None:
+        """Deliver soon what other workers have stored and did not publish here."""
+        self._hub.reconcile_soon()
+
     def stop(self, finish: Callable[[], None], close: Close = closing.RESTARTING) -> None:
         """Close every socket and take no more. A second call waits for the first.
 

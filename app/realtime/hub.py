@@ -55,7 +55,7 @@ class Hub:
 
     def start(self) -> None:
         """Begin to listen to the bus and to look after the sockets."""
-        self._bus.start(self._on_publications, self._on_recovery)
+        self._bus.start(self._on_publications, self.reconcile_soon)
         spawn(self._beat_forever)
         spawn(self._reconcile_forever)
         spawn(self._reconcile_feed_forever)
@@ -66,7 +66,8 @@ class Hub:
             if isinstance(part, Signal):
                 self.on_signal(part)
 
-    def _on_recovery(self) -> None:
+    def reconcile_soon(self) -> None:
+        """Ask the database, without waiting here, for what publications have missed."""
         spawn(self.reconcile)
         spawn(self.feed.reconcile)
 
