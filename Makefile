@@ -21,7 +21,7 @@ demo: $(VENV)/installed ## Fill an empty database with people and conversations 
 
 # Tests run in one process more than there are processors, since many of them wait.
 # Some of them: make test TESTS=tests/accounts
-JOBS ?= $(shell echo $$(($$(nproc) + 1)))
+JOBS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
 test-quick: $(VENV)/installed-dev ## Run the tests that start no server and no browser
