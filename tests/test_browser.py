@@ -1,5 +1,7 @@
 """The document's one line of JavaScript, run as printed by a real browser, Chromium."""
 
+import json
+import re
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -9,7 +11,7 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.factories import PASSWORD, Person, make_person, new_name
-from tests.servers import Server
+from tests.servers import ROOT, Server
 from tests.shapes import check_shape
 from tests.talk import chat_path, messages_path
 
@@ -87,6 +89,34 @@ def test_two_tabs_see_each_message_once(
         (bob.username, "И тебе 😀"),
         (ann.username, "end"),
     ]
+
+
+def test_example_of_the_readme_prints_a_message_in_both_tabs(
+    server: Server, open_tab: Any, pair: tuple[Person, Person, dict[str, Any]]
+) -> None:
+    ann, _, room = pair
+    readme = (ROOT / "README.md").read_text()
+    (pasted,) = re.findall(r"```js\n(.*?)```", readme, re.S)
+    (said,) = re.findall(r"Then `(ws\.send\(.*?\);?)` in one of them", readme)
+    for printed, here in (
+        ("127.0.0.1:8000", f"127.0.0.1:{server.port}"),
+        ("user1_user2", room["name"]),
+        ('"user1"', json.dumps(ann.username)),
+        ('"yourpassword"', json.dumps(PASSWORD)),
+    ):
+        assert printed in pasted
+        pasted = pasted.replace(printed, here)
+    tabs = open_tab(f"{server.url}/healthz"), open_tab(f"{server.url}/healthz")
+    for tab in tabs:
+        # A console keeps what is declared in it, and a script waits as long as it takes.
+        tab.evaluate(f"async () => {{ {pasted} window.ws = ws; }}")
+        tab.wait_for_function("() => ws.readyState === 1")
+
+    with tabs[0].expect_console_message() as first, tabs[1].expect_console_message() as second:
+        tabs[0].evaluate(said)
+
+    for printed in (first.value, second.value):
+        assert printed.args[0].json_value()["content"] == "Привет!"
 
 
 def test_javascript_can_read_why_it_was_not_let_in(
