@@ -20,6 +20,7 @@ from gevent.pool import Pool
 from gevent.server import StreamServer
 from gevent.socket import wait_read
 from gunicorn.http.errors import LimitRequestHeaders
+from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
 from config import Config
@@ -59,8 +60,11 @@ class BoundedWorker(GeventWorker):
 
         In the place of gunicorn's, which goes on accepting for up to a second.
         """
+        tls = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
         self.servers = [
-            StreamServer(each, partial(self.handle, each), spawn=Pool(self.worker_connections))
+            StreamServer(
+                each, partial(self.handle, each), spawn=Pool(self.worker_connections), **tls
+            )
             for each in self.sockets
         ]
         for server in self.servers:

@@ -163,16 +163,6 @@ def can_connect(address: str, port: int) -> bool:
         return False
 
 
-def test_procfile_listens_on_ipv6_and_ipv4(tmp_path: Path) -> None:
-    server = Server(tmp_path)
-    server.migrate()
-    server.env["PATH"] = f"{BIN}:{server.env['PATH']}"
-
-    with started(["sh", "-c", PROCFILE["web"]], server):
-        assert can_connect("127.0.0.1", server.port)
-        assert can_connect("::1", server.port)
-
-
 def test_where_there_is_no_ipv6_it_listens_on_ipv4(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import socket\nsocket.has_ipv6 = False\n")
     server = Server(tmp_path, {"PYTHONPATH": str(tmp_path)})
@@ -184,25 +174,7 @@ def test_where_there_is_no_ipv6_it_listens_on_ipv4(tmp_path: Path) -> None:
         assert not can_connect("::1", server.port)
 
 
-# Idle connections
-
-
-@pytest.mark.parametrize(("kept", "is_open"), [("1", False), ("60", True)])
-def test_idle_connection_is_kept_as_long_as_it_is_set(
-    tmp_path: Path, kept: str, is_open: bool
-) -> None:
-    with (
-        Server(tmp_path, {"KEEPALIVE_SECONDS": kept}) as server,
-        socket.create_connection(("127.0.0.1", server.port), 10) as connection,
-    ):
-        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
-        connection.settimeout(3 if is_open else 10)
-        try:
-            is_closed = connection.recv(1) == b""
-        except TimeoutError:
-            is_closed = False
-    assert is_closed is not is_open
+# In one line
 
 
 def test_make_demo_and_run_in_one_line_serves_a_second_one(tmp_path: Path) -> None:

@@ -1,14 +1,17 @@
 """Bodies of requests: what is a form and what is not, and which of two fields counts."""
 
+from io import BytesIO
 from urllib.parse import urlencode
 
 import pytest
 from flask.testing import FlaskClient
+from PIL import Image
 
 from tests.problems import check_problem
 from tests.visitors import Visitor, register
 
 POSTS = "/profiles/api/posts/"
+PROFILE = "/profiles/api/profile/"
 
 
 @pytest.fixture
@@ -73,13 +76,13 @@ def test_form_in_parts_without_its_boundary_is_refused_and_saves_nothing(
 
 def test_picture_whose_form_has_no_boundary_changes_nothing(ann: Visitor) -> None:
     answer = ann.http.patch(
-        "/profiles/api/profile/",
+        PROFILE,
         data=b"bio=hi",
         headers=ann.headers | {"Content-Type": "multipart/form-data"},
     )
 
     check_problem(answer, 400, "invalid", ["non_field_errors"])
-    assert ann.get("/profiles/api/profile/").json["profile"]["bio"] == ""
+    assert ann.get(PROFILE).json["profile"]["bio"] == ""
 
 
 @pytest.mark.parametrize(
@@ -119,3 +122,73 @@ def test_last_of_a_text_and_a_file_of_one_name_counts(ann: Visitor) -> None:
 
     status, _ = post(ann, file + GOOD + "--x--\r\n", "multipart/form-data; boundary=x")
     assert status == 201
+
+
+# Pictures
+
+
+def picture() -> tuple[BytesIO, str]:
+    file = BytesIO()
+    Image.new("RGB", (9, 9), "red").save(file, "PNG")
+    file.seek(0)
+    return file, "a.png"
+
+
+def image_of(ann: Visitor) -> str:
+    return str(ann.get(PROFILE).json["profile"]["image"])
+
+
+def is_served(ann: Visitor, image: str) -> bool:
+    with ann.http.get(image) as answer:
+        return answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        '; filename=""\r\nContent-Type: application/octet-stream',  # as browsers write it
+        '; filename=""',
+    ],
+)
+def test_file_input_in_which_nothing_is_chosen_leaves_the_picture(ann: Visitor, file: str) -> None:
+    default = image_of(ann)
+    ann.patch(PROFILE, data={"image": picture()})
+    uploaded = image_of(ann)
+    body = part("bio", "hi") + part("image", "", file) + "--x--\r\n"
+
+    answer = ann.http.patch(
+        PROFILE,
+        data=body.encode(),
+        headers=ann.headers | {"Content-Type": "multipart/form-data; boundary=x"},
+    )
+
+    assert answer.status_code == 200, answer.text
+    assert answer.json["profile"]["bio"] == "hi"
+    assert image_of(ann) == uploaded != default
+    assert is_served(ann, uploaded)
+
+
+def test_only_null_takes_a_picture_away(ann: Visitor) -> None:
+    default = image_of(ann)
+    ann.patch(PROFILE, data={"image": picture()})
+    uploaded = image_of(ann)
+
+    for wrong in ("", "null", [], False, uploaded):
+        check_problem(ann.patch(PROFILE, {"image": wrong}), 400, fields=["image"])
+    for parts in (
+        part("image", ""),
+        part("image", "null"),
+        part("image", "", '; filename="a.png"'),
+    ):
+        answer = ann.http.patch(
+            PROFILE,
+            data=f"{parts}--x--".encode(),
+            headers=ann.headers | {"Content-Type": "multipart/form-data; boundary=x"},
+        )
+        check_problem(answer, 400, fields=["image"])
+    assert image_of(ann) == uploaded
+    assert is_served(ann, uploaded)
+
+    assert ann.patch(PROFILE, {"image": None}).status_code == 200
+    assert image_of(ann) == default
+    assert not is_served(ann, uploaded)
