@@ -154,7 +154,7 @@ def pre_fork(server, worker):
 
 
 def post_fork(_server, worker):
-    """Tell the worker its place, and whether it is the one that logs what is logged at each start."""
+    """Tell the worker its place, and whether it logs what each start logs once."""
     os.environ["BESEDA_WORKER"] = str(worker.place)
     os.environ["BESEDA_TELLS"] = "yes" if worker.age == 1 else "no"
 

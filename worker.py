@@ -39,7 +39,8 @@ CHUNKS_MAX = 10_000  # of a body; 5 MB come in 1,200 of the smallest that client
 UPLOADS_PATH = "/messenger/api/uploads"
 UPLOAD_SECONDS = 600  # for a request to that path: 25 MB take 100 s at 2 Mbit/s
 DRAIN_SECONDS = 1.5  # for a leaving worker to answer before it closes its sockets
-IDLE_DRAIN_SECONDS = 0.3  # … in which who uses an idle connection once more is answered
+# … in which who uses an idle connection once more is answered: at a reload, at the end
+IDLE_DRAIN_SECONDS = (1.0, 0.2)
 RELOAD_SECONDS = 30  # after a SIGHUP the old workers wait for the new ones for so long at most
 
 
@@ -90,8 +91,9 @@ class BoundedWorker(GeventWorker):
         for server in self.servers:
             server.close()
         began = monotonic()
+        idle_seconds = IDLE_DRAIN_SECONDS[not _successors(self.age)]
         while self._is_serving() and (waited := monotonic() - began) < DRAIN_SECONDS:
-            if waited > IDLE_DRAIN_SECONDS:
+            if waited > idle_seconds:
                 self.close_idle()
             gevent.sleep(0.02)
         self.close_idle()

@@ -19,6 +19,7 @@ from app import cli
 from app.accounts import admin_routes as administration
 from app.accounts import routes as accounts
 from app.accounts import setup, tokens
+from app.database import revisions
 from app.database.capacity import warn_of_too_many_connections
 from app.database.engine import connector, engine_options, prepare
 from app.database.watchdog import start_watchdog
@@ -133,6 +134,7 @@ def create_app(config: Config) -> Flask:
 
 def start(app: Flask) -> None:
     """Start the threads of a worker; from now on it accepts sockets."""
+    revisions.load()
     threading.excepthook = logs.log_defect_of_thread
     parts = services(app)
     start_watchdog(parts.engine)

@@ -122,13 +122,17 @@ class Traffic:
     async def _ask(self, reader: Reader, *, is_kept: bool) -> None:
         head, body = self._next(is_kept=is_kept)
         line = head.partition(" HTTP")[0].partition("?")[0]
+        is_answered = False
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 status, answer = await reader.ask(head, body)
+            is_answered = True
         except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
             self.outcomes[f"{line}: {error!r}, {'kept' if is_kept else 'new'} connection"] += 1
-            await reader.close()
             return
+        finally:
+            if not (is_kept and is_answered):
+                await reader.close()
         if status in (200, 201):
             self.outcomes["ok"] += 1
         else:
@@ -138,14 +142,13 @@ class Traffic:
 
     async def ask_anew(self) -> None:
         """Make requests on connections of their own, at an even pace."""
-        began, running = time.monotonic(), set()
-        for number in itertools.count():
-            due = began + number / (REQUESTS_PER_SECOND / 2)
-            await asyncio.sleep(max(due - time.monotonic(), 0))
-            server = self._servers[number % len(self._servers)]
-            task = asyncio.create_task(self._ask(Reader(server.port), is_kept=False))
-            running.add(task)
-            task.add_done_callback(running.discard)
+        began = time.monotonic()
+        async with asyncio.TaskGroup() as running:
+            for number in itertools.count():
+                due = began + number / (REQUESTS_PER_SECOND / 2)
+                await asyncio.sleep(max(due - time.monotonic(), 0))
+                server = self._servers[number % len(self._servers)]
+                running.create_task(self._ask(Reader(server.port), is_kept=False))
 
     async def ask_again(self, server: Server) -> None:
         """Make requests on one connection, one after the other."""

@@ -90,8 +90,9 @@ def started(command: list[str], server: Server) -> Iterator[Server]:
 
 # macOS, as far as a Linux can look like it: what the Python of a stock Mac answers.
 MAC = """
-import os, resource, select, socket, sys
+import os, resource, select, sys
 
+os.environ["_PYTHON_SYSCONFIGDATA_NAME"] = f"_sysconfigdata__linux_{sys.implementation._multiarch}"
 sys.platform = "darwin"
 INFINITY = 2**63 - 1
 limits = [256, INFINITY]
@@ -116,7 +117,6 @@ for module, names in (
     (os, ("sched_getaffinity", "fdatasync", "posix_fadvise", "posix_fallocate", "memfd_create")),
     (os, ("pidfd_open", "eventfd", "splice", "copy_file_range", "getrandom")),
     (select, ("epoll",)),
-    (socket, ("TCP_KEEPIDLE", "TCP_USER_TIMEOUT", "SO_PEERCRED")),
 ):
     for name in names:
         if hasattr(module, name):

@@ -24,6 +24,12 @@ def known() -> frozenset[str]:
     return frozenset(script.revision for script in scripts)
 
 
+def load() -> None:
+    """Read both now: later the files on the disk may be those of the next release."""
+    heads()
+    known()
+
+
 def found_in(connection: Connection) -> frozenset[str]:
     """Return the revisions of a database.
 
