@@ -252,8 +252,11 @@ def test_an_erased_user_leaves_all_groups(app: Flask, people: tuple[Caller, ...]
     assert bob.get(f"{group}messages/")[0] == sent | {"user": f"deleted~{ann.id}"}
     page = Team(app).events.events_after(bob.id, newest, 100)
     told = [json.loads(frame) for _, frame in page.frames]
-    assert kinds(told) == ["room", "room"], "as an administrator, and without her"
-    assert ann.id not in told[-1]["chat"]["members"]
+    as_administrator, without_her, erased = told
+    assert kinds(told) == ["room", "room", "user"]
+    assert as_administrator["chat"]["role"] == "admin"
+    assert ann.id not in without_her["chat"]["members"]
+    assert (erased["user"]["id"], erased["user"]["username"]) == (ann.id, f"deleted~{ann.id}")
 
 
 # At the same moment
