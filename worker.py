@@ -64,7 +64,7 @@ class BoundedWorker(GeventWorker):
         tls = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
         self.servers = [
             StreamServer(
-                each, partial(self.handle, each), spawn=Pool(self.worker_connections), **tls
+                each, partial(self.handle, _Name(each)), spawn=Pool(self.worker_connections), **tls
             )
             for each in self.sockets
         ]
@@ -381,6 +381,16 @@ def _linger(sock):
                 return
             left -= len(data)
             gevent.sleep(0)
+
+
+class _Name:
+    """In the place of a listening socket, which may be closed before a connection is served."""
+
+    def __init__(self, listener):
+        self._name = listener.getsockname()
+
+    def getsockname(self):
+        return self._name
 
 
 class _Capture:
