@@ -1,17 +1,20 @@
 """The sequence of event ids: ascending, and visible in that order, whoever draws."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 import pytest
 from flask import Flask
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Connection, Engine, func, insert, select
 
+from app.accounts.models import User
 from app.database.sequence import draw, waits
 from app.database.transactions import reading, writing
-from app.messenger.models import Message
+from app.messenger.models import Message, Room
 from app.messenger.store import store
+from app.profiles.models import Post
 from app.services import services
 from tests.crowds import all_at_once
 from tests.messenger.rows import NOW, RoomRow, count_messages, make_room
@@ -126,6 +129,49 @@ def test_a_reader_who_asks_for_what_is_newer_misses_nothing(engine: Engine) -> N
 
     assert count_messages(engine) == wanted
     assert len(seen) == wanted
+
+
+def new_user(connection: Connection, name: str) -> int:
+    keys = dict.fromkeys(("username", "username_key", "email", "email_key"), name)
+    values = {**keys, "password_hash": "none", "created_at": NOW}
+    return int(connection.execute(insert(User).values(values).returning(User.id)).scalar_one())
+
+
+def new_room(connection: Connection, name: str) -> int:
+    values = {"name": name, "created_at": NOW, "title": name, "kind": "group", "changed_id": 0}
+    return int(connection.execute(insert(Room).values(values).returning(Room.id)).scalar_one())
+
+
+def new_post(connection: Connection, name: str) -> int:
+    author_id = connection.scalar(select(func.min(User.id)))
+    values = {"author_id": author_id, "title": name, "content": name, "created_at": NOW}
+    return int(connection.execute(insert(Post).values(values).returning(Post.id)).scalar_one())
+
+
+@ON_POSTGRESQL
+@pytest.mark.parametrize("new", [new_user, new_room, new_post])
+def test_no_list_shows_an_id_before_all_smaller_ones(
+    engine: Engine, new: Callable[[Connection, str], int]
+) -> None:
+    # Otherwise somebody who asks for what comes after the greater one never sees the smaller one.
+    make_room(engine)  # of people who can write posts
+    ids: list[int] = []
+
+    def write_later() -> None:
+        with writing(engine) as connection:
+            later = new(connection, "later")
+        ids.append(later)
+
+    with writing(engine) as connection:
+        first = new(connection, "first")
+        other = threading.Thread(target=write_later)
+        other.start()
+        other.join(0.3)
+        assert ids == []
+    other.join(SECONDS)
+
+    assert ids
+    assert ids[0] > first
 
 
 @ON_POSTGRESQL
