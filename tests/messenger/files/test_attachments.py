@@ -337,7 +337,7 @@ def test_export_lists_ones_own_files(ann: Caller, bob: Caller) -> None:
     message = post(ann, room, used)
     post(bob, room, sent(bob, PDF))
 
-    listed = ann.get("/accounts/api/users/me/export/")["files"]
+    listed = ann.ask("GET", "/accounts/api/users/me/export/", buffered=True).json["files"]
 
     assert {(each["id"], each["name"], each["message_id"]) for each in listed} == {
         (used["id"], "a.jpg", message["id"]),
