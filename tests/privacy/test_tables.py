@@ -54,7 +54,8 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         {"room_id": 2, "user_id": ANN, "left_id": None},
         {"room_id": 1, "user_id": BOB, "left_id": None},
     ],
-    "messages": [{"room_id": 1, "user_id": ANN, "deleted_at": None}],
+    "messages": [{"id": 1, "room_id": 1, "user_id": ANN, "deleted_at": None, "attachments": "[]"}],
+    "uploads": [{"id": "f" * 32, "user_id": ANN, "message_id": 1, "expires_at": None}],
     "installation": [{}],
     "setup_codes": [{}],
 }
@@ -109,6 +110,14 @@ EXPORTED = {
     "memberships.joined_at": "memberships.joined_at",
     "memberships.muted": "memberships.muted",
     "memberships.read_id": "memberships.read_id",
+    "uploads.id": "files.id",
+    "uploads.message_id": "files.message_id",
+    "uploads.name": "files.name",
+    "uploads.type": "files.type",
+    "uploads.bytes": "files.size",
+    "uploads.width": "files.width",
+    "uploads.height": "files.height",
+    "uploads.created_at": "files.created_at",
     "messages.id": "messages.id",
     "messages.content": "messages.content",
     "messages.client_id": "messages.client_id",
@@ -167,6 +176,10 @@ NOT_EXPORTED = {
     "memberships.left_id": "shown as `is_member`",
     "memberships.changed_id": NUMBER,
     "memberships.read_changed_id": NUMBER,
+    "uploads.user_id": IMPLIED,
+    "uploads.small_bytes": "shown as `small`",
+    "uploads.expires_at": NUMBER,
+    "messages.attachments": "as `files`",
     "messages.room_id": IMPLIED,
     "messages.user_id": IMPLIED,
     "messages.changed_id": NUMBER,
@@ -206,7 +219,6 @@ KEPT = {
     "messages.user_id": THREAD,
     "messages.content": THREAD,
     "messages.timestamp": THREAD,
-    "messages.changed_id": THREAD,
     "messages.edited_at": THREAD,
     "messages.reply_to_id": THREAD,
 }
@@ -335,7 +347,7 @@ def test_erasure_leaves_what_is_named_and_nothing_else(app: Flask, engine: Engin
     assert {column for column, _ in before} | {
         f"{name}.{column.name}" for name in NOT_PERSONAL for column in db.metadata.tables[name].c
     } >= columns() - {"users.deleted_at", "sessions.revoked_at", "memberships.left_id"} - {
-        "messages.deleted_at"
+        *("messages.deleted_at", "uploads.expires_at"),
     }
 
     with app.app_context():
