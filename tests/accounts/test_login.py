@@ -158,3 +158,14 @@ def test_beyond_a_hundred_sessions_the_oldest_ends(
 
     assert [is_in(each) for each in (bob, ann, *others)] == [True, False, True, True, True]
     assert len(others[-1].get("/accounts/api/sessions/").json) == 3
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
+def test_name_of_the_scheme_is_taken_in_any_case(client: FlaskClient, scheme: str) -> None:
+    ann = register(client)
+
+    answer = client.get(
+        "/profiles/api/profile/", headers={"Authorization": f"{scheme} {ann.access}"}
+    )
+
+    assert answer.status_code == 200
