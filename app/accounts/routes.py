@@ -343,5 +343,6 @@ def _with_access_cookies(response: Response, access: str) -> Response:
     # In a browser, `new WebSocket(url)` and `<img>` can send no header, but they send cookies.
     if cookies.may_have_cookies(request):
         cookies.set_cookie(response, request, cookies.CHAT, access)
-        cookies.set_cookie(response, request, cookies.FILES, access)
+        if "Origin" in request.headers:  # a page, which shows files
+            cookies.set_cookie(response, request, cookies.FILES, access)
     return response

@@ -30,7 +30,7 @@ def upgrade() -> None:
         sa.Column("id", sa.String(32), nullable=False),
         sa.Column("user_id", Id, nullable=False),
         sa.Column("message_id", Id),
-        sa.Column("name", sa.String(255), server_default="", nullable=False),
+        sa.Column("name", sa.String(255), nullable=False),
         sa.Column("type", sa.String(100)),
         sa.Column("bytes", Id, nullable=False),
         sa.Column("small_bytes", Id, server_default="0", nullable=False),

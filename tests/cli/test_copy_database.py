@@ -77,9 +77,11 @@ def values(table: Table, number: int) -> dict[str, Any]:
     row: dict[str, Any] = {}
     others = 0
     for column in table.columns:
-        if column.foreign_keys:
+        if column.references(db.metadata.tables["users"].c.id):
             row[column.name] = number + others
             others += 1
+        elif column.foreign_keys:
+            row[column.name] = number
         elif column.nullable and number == 2:
             row[column.name] = None
         elif isinstance(column.type, UtcDateTime):

@@ -34,7 +34,7 @@ class Upload(Base):
     id: Mapped[str] = mapped_column(String(ID_CHARS), primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
     message_id: Mapped[int | None] = mapped_column(ForeignKey("messages.id"))
-    name: Mapped[str] = mapped_column(String(NAME_CHARS), default="", server_default="")
+    name: Mapped[str] = mapped_column(String(NAME_CHARS), default="")
     type: Mapped[str | None] = mapped_column(String(100))  # null until the file is whole
     # Until the file is whole, what is kept free for it.
     bytes: Mapped[int] = mapped_column(Id)

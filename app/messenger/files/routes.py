@@ -51,7 +51,10 @@ _BYTES = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 @returns(FileOut, 201)
 @documents_error(FileTooLarge, QuotaExceeded, FilesUnavailable, Overloaded)
 def upload_file() -> Response:
-    """Send a file, for a message that names it within a day."""
+    """Send a file, for a message that names it within a day.
+
+    The type is told by the content. A picture is encoded anew, without its metadata.
+    """
     max_bytes = services().config.UPLOAD_BYTES
     length = request.content_length
     if length is not None and length > max_bytes + FORM_BYTES:
@@ -71,10 +74,14 @@ def upload_file() -> Response:
 @documents_response(200, "The file.", _BYTES)
 @documents_response(206, "A part of the file, as `Range` asks for.", _BYTES)
 @has_validator
+@documents_header("Cross-Origin-Resource-Policy", "`same-origin`: no other site may show it.")
 @documents_header("Accept-Ranges", "`bytes`: one range may be asked for.")
 @documents_error(FileNotFound, FilesUnavailable)
 def show_file(file_id: str, query: SizeIn) -> Response:
-    """Get a file of a message that the caller may read, or of their own before it has one."""
+    """Get a file of a message that the caller may read, or of their own before it has one.
+
+    A cookie that `accounts/api/token/` sets for pages opens it as well, for reading alone.
+    """
     file = access.find_file(file_id, current_user.id, small=query.size == "small")
     response = Response(mimetype=file.type)
     response.set_etag(file.key)
@@ -130,6 +137,9 @@ def _set_headers(response: Response, file: StoredFile) -> None:
 @documents_path(**_FILE_ID)
 @documents_error(FileNotFound, FileInUse)
 def delete_file(file_id: str) -> Response:
-    """Delete a file of the caller's own that no message has."""
+    """Delete a file of the caller's own that no message has.
+
+    A file of a message goes with its message.
+    """
     access.delete_file(file_id, current_user.id)
     return Response(status=204)
