@@ -40,6 +40,7 @@ def show_service() -> Response:
             "registration": services().config.REGISTRATION,
             "password_reset_by_mail": services().mailer is not None,
             "edit_seconds": services().config.EDIT_SECONDS,
+            "upload_bytes": services().config.UPLOAD_BYTES,
         }
     )
     response.vary.add("Accept")

@@ -17,3 +17,4 @@ class ServiceOut(BaseModel):
         examples=[86400],
         description="How long one's own messages may be edited; 0: never, -1: always.",
     )
+    upload_bytes: int = Field(examples=[25_000_000], description="How large a file may be.")

@@ -111,12 +111,16 @@ SCREENS: dict[str, tuple[str, Callable[[Page], Any] | None]] = {
     "pair": ("/", in_chat(title="boris")),
     "menu": ("/", message_menu),
     "reply": ("/", in_chat(reply, type_text("Вижу, выпускаем.\nСпасибо всем!"))),
-    "emoji": ("/", in_chat(click(".composer .icon-button"))),
+    "emoji": ("/", in_chat(click(".composer [aria-expanded]"))),
     "group": ("/", in_chat(click(".bar__who"))),
     "person": ("/", in_chat(click(".bar__who"), title="olga")),
     "new-chat": ("/", click(".list .icon-button--accent")),
     "new-group": ("/", lambda page: (page.locator(".list .icon-button--accent").click(), page.locator(".dialog .rows button").first.click(), page.locator(".check").first.click())),
     "switcher": ("/", lambda page: (page.locator(".list .search-box").click(), page.keyboard.type("b"))),
+    "search": ("/chat?find=выпуск", lambda page: page.locator("a.hit").first.wait_for()),
+    "search-hit": ("/chat?find=выпуск", lambda page: (page.locator("a.hit").first.click(), page.locator(".history article").first.wait_for())),
+    "search-none": ("/chat?find=плитка", lambda page: page.locator(".list .empty__title").wait_for()),
+    "share": ("/chat?text=План", lambda page: page.locator(".list__note").wait_for()),
     "posts": ("/posts", None),
     "posts-mine": ("/posts/mine", None),
     "write": ("/posts/write", None),
@@ -125,6 +129,7 @@ SCREENS: dict[str, tuple[str, Callable[[Page], Any] | None]] = {
     "settings": ("/settings", None),
     "settings-profile": ("/settings/profile", None),
     "settings-look": ("/settings/look", None),
+    "settings-push": ("/settings/push", None),
     "settings-private": ("/settings/private", None),
     "settings-sessions": ("/settings/sessions", None),
     "settings-safe": ("/settings/safe", None),
@@ -176,7 +181,9 @@ def shoot(page: Page, url: str, wanted: list[str], take: Callable[[str], None]) 
         if wanted and name not in wanted:
             continue
         page.goto(url + path)
-        page.locator("a.row, .page, .nav-row, .editor").locator("visible=true").first.wait_for()
+        page.locator("a.row, .page, .nav-row, .editor, .filters").locator(
+            "visible=true"
+        ).first.wait_for()
         page.wait_for_timeout(LOADED_MS)
         if act:
             act(page)

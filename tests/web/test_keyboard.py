@@ -90,7 +90,9 @@ def test_everything_that_can_be_pressed_has_a_name(visit: Any, ann: Person, bob:
     page = desk.open_chat(room["name"])
     page.locator("article").hover()
 
-    nameless = page.locator("button, a, input, textarea, [role=menuitem]").evaluate_all(
+    nameless = page.locator(
+        "button, a, input:not([hidden]), textarea, [role=menuitem]"
+    ).evaluate_all(
         """(all) => all.filter((each) => !(each.getAttribute("aria-label") || each.textContent.trim()
             || each.labels?.length)).map((each) => each.outerHTML)"""
     )

@@ -48,6 +48,10 @@ export default {
   write: "Message", send: "Send", emoji: "Emoji", edit_message: "Edit message", do_not_edit: "Do not edit", do_not_reply: "Do not reply",
   emoji_find: "For example: fire, thanks", emoji_recent: "Recent", emoji_found: "Found", emoji_faces: "Faces", emoji_gestures: "Gestures",
   emoji_nature: "Nature", emoji_places: "Places and food", emoji_things: "Things", emoji_signs: "Signs",
+  attach: "Attach", attachments: "Attachments", too_many_files: "At most {n} files in one message.", too_large: "Over {size}", remove_file: "Remove {name}", cancel_file: "Do not send {name}",
+  drop_here: "Drop to attach", drop_limits: "up to {n} files, each up to {size}", so_far: "{done} of {all}", uploaded: "Sent so far", open_picture: "Open the picture {name}",
+  download: "Download", download_file: "Download {name} {size}", picture_of: "Picture {at} of {all}", show_in_chat: "Show in the chat", previous: "Previous", next: "Next",
+  pictures_count: { one: "{n} picture", other: "{n} pictures" }, files_count: { one: "{n} file", other: "{n} files" },
   // Finding
   switch: "Go to", chat_or_person: "Chat or person", found: "Found", no_chat_yet: "No chat yet", to_choose: "choose", to_open: "open", to_close: "close",
   search_messages: "Search in messages", search_here: "Search in this chat", search_for: "Search messages for “{text}”", clear: "Clear", back_to_chats: "Back to chats",

@@ -50,6 +50,11 @@ export default {
   write: "Сообщение", send: "Отправить", emoji: "Эмодзи", edit_message: "Изменить сообщение", do_not_edit: "Не изменять", do_not_reply: "Не отвечать",
   emoji_find: "Например: огонь, спасибо", emoji_recent: "Недавние", emoji_found: "Найдено", emoji_faces: "Лица", emoji_gestures: "Жесты",
   emoji_nature: "Природа", emoji_places: "Места и еда", emoji_things: "Вещи", emoji_signs: "Знаки",
+  attach: "Прикрепить", attachments: "Вложения", too_many_files: { one: "Не больше {n} файла в сообщении.", few: "Не больше {n} файлов в сообщении.", many: "Не больше {n} файлов в сообщении.", other: "Не больше {n} файла в сообщении." },
+  too_large: "Больше {size}", remove_file: "Убрать {name}", cancel_file: "Не отправлять {name}", drop_here: "Отпустите, чтобы прикрепить", drop_limits: "до {n} файлов, каждый до {size}",
+  so_far: "{done} из {all}", uploaded: "Загружено", open_picture: "Открыть снимок {name}", download: "Скачать", download_file: "Скачать {name} {size}", picture_of: "Снимок {at} из {all}",
+  show_in_chat: "Показать в беседе", previous: "Предыдущий", next: "Следующий",
+  pictures_count: { one: "{n} снимок", few: "{n} снимка", many: "{n} снимков", other: "{n} снимка" }, files_count: { one: "{n} файл", few: "{n} файла", many: "{n} файлов", other: "{n} файла" },
   // Finding
   switch: "Перейти", chat_or_person: "Беседа или человек", found: "Найдено", no_chat_yet: "Беседы ещё не было", to_choose: "выбрать", to_open: "открыть", to_close: "закрыть",
   search_messages: "Поиск в сообщениях", search_here: "Поиск в беседе", search_for: "Искать в сообщениях «{text}»", clear: "Очистить", back_to_chats: "Назад к беседам",

@@ -62,14 +62,24 @@ export async function request(method, path, { json, form, signal, anonymous } = 
   const headers = json === undefined ? {} : { "Content-Type": "application/json" };
   const options = { method, body: json === undefined ? form : JSON.stringify(json), signal };
   if (anonymous) return checked(await send(path, options, headers));
+  return authorized((authorization) => send(path, options, { ...headers, Authorization: authorization }));
+}
+
+/**
+ * Does something in the name of whoever is logged in, once more with a new token if the first was refused.
+ * @param {(authorization: string) => Promise<Response>} action
+ */
+export async function authorized(action) {
   const first = await token();
-  let response = await send(path, options, { ...headers, Authorization: `Bearer ${first}` });
-  if (response.status === 401) {
-    const second = await token(first);
-    response = await send(path, options, { ...headers, Authorization: `Bearer ${second}` });
-  }
+  let response = await action(`Bearer ${first}`);
+  if (response.status === 401) response = await action(`Bearer ${await token(first)}`);
   return checked(response);
 }
+
+/** A new token, and with it new cookies for what sends no header. */
+export const renew = () => token(access);
+
+export const commonHeaders = () => ({ Accept: "application/json", "Accept-Language": lang.value });
 
 const data = async (response) => (response.status === 204 ? undefined : response.json());
 
@@ -82,7 +92,7 @@ async function send(path, options, headers) {
   try {
     return await fetch(path, {
       ...options,
-      headers: { Accept: "application/json", "Accept-Language": lang.value, ...headers },
+      headers: { ...commonHeaders(), ...headers },
       cache: "no-store",
       redirect: "error",
     });

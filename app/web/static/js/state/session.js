@@ -13,8 +13,8 @@ export const status = signal(/** @type {"unknown" | "in" | "out"} */ ("unknown")
 /** @type {import("@preact/signals").Signal<{id: number, username: string, email: string, is_admin?: boolean} | undefined>} */
 export const me = signal(undefined);
 
-/** What the server says of itself: who may register, whether it sends mail, how long one may edit. */
-export const service = signal({ registration: "open", password_reset_by_mail: false, edit_seconds: 86_400 });
+/** What the server says of itself: who may register, whether it sends mail, how long one may edit, how large a file may be. */
+export const service = signal({ registration: "open", password_reset_by_mail: false, edit_seconds: 86_400, upload_bytes: 0 });
 
 const KNOWN = "me"; // in localStorage: who is logged in; no secret
 const LAST = "last"; // in localStorage: the id of whose things IndexedDB keeps

@@ -22,7 +22,8 @@ import { Menus } from "./menu.js";
 import { Rail } from "./rail.js";
 import { Toasts } from "./toast.js";
 
-const ChatView = lazy(async () => (await import("./chat.js")).ChatView);
+const loadChatView = async () => (await import("./chat.js")).ChatView;
+const ChatView = lazy(loadChatView);
 const Gate = lazy(async () => (await import("./gate.js")).Gate);
 const GroupSide = lazy(async () => (await import("./group.js")).GroupSide);
 const People = lazy(async () => (await import("./people.js")).People);
@@ -90,7 +91,7 @@ function Shell({ parts }) {
   const isLive = connection.value === "live";
   useEffect(() => {
     if (!isLive || account.peek()) return;
-    const loads = [identify, askService, loadRelations, loadSettings, renew]; // what can wait until chats are seen
+    const loads = [identify, askService, loadRelations, loadSettings, renew, loadChatView]; // what can wait until chats are seen
     for (const load of loads) load().catch(() => {}); // the next connection asks again
   }, [isLive]);
   const place = PLACES[parts[0]] ? parts[0] : "chat";

@@ -5,12 +5,14 @@ import { t } from "../i18n/index.js";
 import { Problem } from "../net/http.js";
 import { connection } from "../net/stream.js";
 import { change, leave } from "../state/chats.js";
+import { FILES_MAX, mayAttach } from "../state/files.js";
 import { loadAround, loadFrom, loadNewest } from "../state/messages.js";
 import { blocked, knowPeople, setBlocked } from "../state/people.js";
 import { back, chatPath, go, route } from "../state/route.js";
 import { openSearch, searchAt } from "../state/search.js";
-import { me } from "../state/session.js";
+import { me, service } from "../state/session.js";
 import { chatNamed, online, people, typing, windowOf, world } from "../state/world.js";
+import { bytes } from "../text/sizes.js";
 import { useAnnouncements } from "./announce.js";
 import { ChatAvatar } from "./avatar.js";
 import { title, useReading } from "./attention.js";
@@ -20,6 +22,7 @@ import { attempt } from "./failure.js";
 import { classes, html } from "./html.js";
 import { Icon, IconButton } from "./icons.js";
 import { showMenu } from "./menu.js";
+import { attach } from "./tray.js";
 import { Timeline } from "./timeline.js";
 import { typingSentence } from "./around.js";
 
@@ -59,9 +62,15 @@ function OpenChat({ chat, target }) {
     edit: (message) => composer.current?.edit(message),
     focus: () => composer.current?.focus(),
   }).current;
+  const [isOver, drop] = useDrop((files) => {
+    attach(chat.name, files);
+    composer.current?.focus();
+  });
   const isBlocked = chat.kind === "pair" && blocked.value.has(chat.display_name);
   return html`
-    <section class="main" id="main" aria-label=${chat.display_name}>
+    <section class="main" id="main" aria-label=${chat.display_name} ...${isBlocked || !mayAttach() ? {} : drop}>
+      ${isOver && html`<div class="drop"><${Icon} name="image" extra="empty__icon" /><span>${t("drop_here")}</span>
+        <span class="small muted">${t("drop_limits", { n: FILES_MAX, size: bytes(service.value.upload_bytes) })}</span></div>`}
       <${Head} chat=${chat} />
       ${failure
         ? html`<${Failed} failure=${failure} onRetry=${load} />`
@@ -71,6 +80,22 @@ function OpenChat({ chat, target }) {
             onClick=${() => attempt(() => setBlocked(chat.display_name, false))}>${t("unblock")}</button></div></div>`
         : html`<${Composer} instance=${composer} chat=${chat} me=${me.value.username} onSent=${() => timeline.current?.toEnd()} />`}
     </section>`;
+}
+
+/** Whether files are held over something, and what it listens to for them. */
+function useDrop(onFiles) {
+  const [isOver, setOver] = useState(false);
+  const hasFiles = (event) => event.dataTransfer.types.includes("Files");
+  return [isOver, {
+    onDragOver: (event) => hasFiles(event) && (event.preventDefault(), setOver(true)),
+    onDragLeave: (event) => !event.currentTarget.contains(event.relatedTarget) && setOver(false),
+    onDrop: (event) => {
+      setOver(false);
+      if (!hasFiles(event)) return;
+      event.preventDefault();
+      onFiles(event.dataTransfer.files);
+    },
+  }];
 }
 
 // Asks for the history that is to be seen, and again after it may have got gaps.

@@ -6,6 +6,7 @@ import { sendFrame } from "../net/stream.js";
 import { drafts, setDraft } from "../state/drafts.js";
 import { edit, quoteOf } from "../state/messages.js";
 import { write } from "../state/outbox.js";
+import { isTooLarge, mayAttach, takeFiles, trayOf } from "../state/files.js";
 import { takeShared } from "../state/share.js";
 import { enterSends, showTyping } from "../state/settings.js";
 import { windowOf } from "../state/world.js";
@@ -15,6 +16,7 @@ import { attempt } from "./failure.js";
 import { html } from "./html.js";
 import { Icon, IconButton } from "./icons.js";
 import { lazy } from "./lazy.js";
+import { Tray, attach } from "./tray.js";
 
 const CHARS_MAX = 10_000;
 const COUNT_FROM = 9_500; // characters from which on those that are left are shown
@@ -26,6 +28,7 @@ const EmojiPanel = lazy(async () => (await import("./emoji.js")).EmojiPanel);
 /** @param {{chat: any, me: string, onSent: () => void, instance: {current?: Composer}}} props `instance` is told of this. */
 export class Composer extends Component {
   field = createRef();
+  picker = createRef();
   state = { text: "", replyTo: undefined, editing: undefined, hasEmoji: false };
   typedAt = 0;
 
@@ -47,7 +50,7 @@ export class Composer extends Component {
   };
 
   edit = (message) => {
-    this.setState({ editing: message, text: message.content });
+    this.setState({ editing: message, text: message.fallback ? "" : message.content });
     this.focus();
   };
 
@@ -57,6 +60,19 @@ export class Composer extends Component {
     field.focus();
     field.setRangeText(sign, field.selectionStart, field.selectionEnd, "end");
     this.onInput();
+  };
+
+  onPick = () => {
+    attach(this.props.chat.name, this.picker.current.files);
+    this.picker.current.value = "";
+    this.focus();
+  };
+
+  onPaste = (event) => {
+    const { files } = event.clipboardData;
+    if (!files.length || this.state.editing || !mayAttach()) return;
+    event.preventDefault();
+    attach(this.props.chat.name, files);
   };
 
   keep(text, replyTo = this.state.replyTo) {
@@ -84,7 +100,8 @@ export class Composer extends Component {
     event?.preventDefault();
     const { text, replyTo, editing } = this.state;
     const { chat, onSent } = this.props;
-    if (!text.trim() || text.length > CHARS_MAX) return;
+    const hasFiles = !editing && trayOf(chat.name).some((file) => !isTooLarge(file));
+    if ((!text.trim() && !hasFiles) || text.length > CHARS_MAX) return;
     this.focus();
     if (editing) {
       if (text === editing.content || (await attempt(() => edit(chat, editing.id, text)))) this.cancel();
@@ -93,7 +110,7 @@ export class Composer extends Component {
     this.setState({ text: "", replyTo: undefined, hasEmoji: false });
     setDraft(chat.name, "");
     this.typedAt = 0;
-    await write(chat.name, text, replyTo);
+    await write(chat.name, text, replyTo, takeFiles(chat.name));
     onSent();
   };
 
@@ -125,14 +142,17 @@ export class Composer extends Component {
 
   render({ chat, me }, { text, replyTo, editing, hasEmoji }) {
     const left = CHARS_MAX - text.length;
-    const isReady = text.trim() && left >= 0;
+    const isReady = (text.trim() || (!editing && trayOf(chat.name).some((file) => !isTooLarge(file)))) && left >= 0;
     return html`
       <form class="composer" onSubmit=${this.onSubmit}>
         <div class="composer__box">
           ${(editing || replyTo) && html`<${Over} chat=${chat} me=${me} replyTo=${replyTo} editing=${editing} onCancel=${this.cancel} />`}
+          ${!editing && html`<${Tray} room=${chat.name} />`}
           <div class="composer__line">
             <textarea class="composer__text" id="composer" rows="1" ref=${this.field} value=${text} dir="auto" placeholder=${t("write")}
-              aria-label=${t("write")} onInput=${this.onInput} onKeyDown=${this.onKeyDown}></textarea>
+              aria-label=${t("write")} onInput=${this.onInput} onKeyDown=${this.onKeyDown} onPaste=${this.onPaste}></textarea>
+            ${!editing && mayAttach() && html`<${IconButton} icon="clip" label=${t("attach")} extra="composer__clip" onClick=${() => this.picker.current.click()} />
+              <input type="file" multiple hidden ref=${this.picker} onChange=${this.onPick} />`}
             ${text.length > COUNT_FROM && html`<span class="composer__count" role="status">${left}</span>`}
             <${IconButton} icon="smile" label=${t("emoji")} aria-expanded=${hasEmoji} onClick=${() => this.setState({ hasEmoji: !hasEmoji })} />
             <button class="composer__send" type="submit" aria-label=${editing ? t("save") : t("send")} disabled=${!isReady}>

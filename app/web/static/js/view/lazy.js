@@ -29,4 +29,5 @@ async function wanted(load) {
 
 export const showNewChat = () => wanted(async () => (await import("./newchat.js")).showNewChat());
 export const showSwitcher = () => wanted(async () => (await import("./switcher.js")).showSwitcher());
+export const showViewer = (message, fileId) => wanted(async () => (await import("./viewer.js")).showViewer(message, fileId));
 export const showKeys = () => wanted(async () => (await import("./keylist.js")).showKeys());

@@ -102,7 +102,15 @@ function Preview({ chat, draft, letters, refused }) {
   if (!last) return t("chat_created");
   const isNamed = chat.kind === "group";
   const who = last.user === world.peek().me ? t("you") : last.user;
-  return html`${isNamed && html`<b><bdi>${who}</bdi>:</b> `}<bdi>${last.content}</bdi>`;
+  return html`${isNamed && html`<b><bdi>${who}</bdi>:</b> `}<${Said} message=${last} />`;
+}
+
+// A message in one line; one of files alone by their names or their number.
+function Said({ message: { content, fallback, attachments } }) {
+  if (!fallback) return html`<bdi>${content}</bdi>`;
+  const isPictures = attachments.every(({ type }) => type.startsWith("image/"));
+  const text = attachments.length === 1 ? content : isPictures ? t("pictures_count", { n: attachments.length }) : t("files_count", { n: attachments.length });
+  return html`<${Icon} name=${isPictures ? "image" : "file"} size="16" /> <bdi>${text}</bdi>`;
 }
 
 const Nobody = () => html`

@@ -10,6 +10,7 @@ import { split } from "../text/links.js";
 import { hue } from "../text/names.js";
 import { isOnlyEmoji } from "../text/onlyemoji.js";
 import { clock, day } from "../text/time.js";
+import { Attachments, isSeen } from "./attachments.js";
 import { PersonAvatar } from "./avatar.js";
 import { attempt } from "./failure.js";
 import { classes, html } from "./html.js";
@@ -25,8 +26,8 @@ export const Text = ({ text }) => split(text).map((part) =>
     ? part
     : html`<a href=${part.href} target="_blank" rel="noopener noreferrer nofollow">${part.text}</a>`);
 
-const Meta = ({ message, status }) => html`
-  <span class="meta">
+const Meta = ({ message, status, over }) => html`
+  <span class=${classes("meta", over && "meta--over")}>
     ${message.edited_at && html`<span>${t("edited")}</span>`}
     <time datetime=${message.timestamp}>${clock(message.timestamp)}</time>
     ${status && html`<${Icon} name=${SIGNS[status]} extra=${SIGN_CLASSES[status]} /><span class="off-screen">${t(`is_${status}`)}</span>`}
@@ -70,6 +71,9 @@ export const MessageRow = memo(function MessageRow(props) {
   const name = classes("msg", isMine && "msg--own", first && "msg--first", last && "msg--last", isHit && "is-hit",
     isGone && "is-gone", status === "waiting" && "is-waiting", status === "refused" && "is-failed");
   const near = () => setNear(true);
+  const files = message.attachments ?? [];
+  const text = message.fallback ? "" : message.content; // the names of files are for programs that show none
+  const meta = html`<${Meta} message=${message} status=${status} over=${!text && files.every(isSeen)} />`;
   const label = `${isMine ? t("you") : message.user}, ${day(message.timestamp)}, ${clock(message.timestamp)}`;
   return html`
     <li>
@@ -81,8 +85,11 @@ export const MessageRow = memo(function MessageRow(props) {
           ${message.reply_to && !isGone && html`<${Quote} chat=${chat} id=${message.reply_to} me=${me} />`}
           ${isGone
             ? html`<div class="bubble__text"><${Icon} name="trash" size="16" /><span>${t("message_deleted")}</span><time class="meta tnum">${clock(message.timestamp)}</time></div>`
-            : html`<div class=${classes("bubble__text", isOnlyEmoji(message.content) && "bubble__text--emoji")} dir="auto">
-                <${Text} text=${message.content} /><${Meta} message=${message} status=${status} /></div>`}
+            : html`
+              ${files.length > 0 && html`<${Attachments} message=${message} meta=${meta} isBare=${!text && files.every(isSeen)} />`}
+              ${text
+                ? html`<div class=${classes("bubble__text", isOnlyEmoji(text) && "bubble__text--emoji")} dir="auto"><${Text} text=${text} />${meta}</div>`
+                : !files.every(isSeen) && meta}`}
         </div>
         ${isNear && !isGone && !letter && html`
           <span class="msg__tools">

@@ -101,7 +101,7 @@ function Results({ wanted, failure }) {
   if (failure) return html`<div class="empty"><p class="empty__text" role="alert">${failure}</p></div>`;
   if (!result) return html`<div class="empty"><${Icon} name="search" extra="empty__icon" /><p class="empty__text">${t("search_hint")}</p></div>`;
   if (!result.hits.length) {
-    return html`<div class="empty"><${Icon} name="search" extra="empty__icon" /><h2 class="empty__title" role="status">${t("nothing_found")}</h2>
+    return html`<div class="empty" role="status"><${Icon} name="search" extra="empty__icon" /><h2 class="empty__title">${t("nothing_found")}</h2>
       <p class="empty__text">${t("search_none_text")}</p></div>`;
   }
   const shown = Number(route.value.parts[2]);
