@@ -17,10 +17,10 @@ from tests.factories import PASSWORD, new_name
 from tests.servers import Server
 
 PACKAGE = "beseda_client"
-# It needs no formatting, and the generator knows no pictures.
+# It needs no formatting, and the generator knows neither pictures nor other files.
 CONFIG = """
 post_hooks: []
-content_type_overrides: {image/jpeg: application/octet-stream}
+content_type_overrides: {image/jpeg: application/octet-stream, "*/*": application/octet-stream}
 """
 
 

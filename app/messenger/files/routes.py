@@ -74,6 +74,7 @@ def upload_file() -> Response:
 @documents_response(200, "The file.", _BYTES)
 @documents_response(206, "A part of the file, as `Range` asks for.", _BYTES)
 @has_validator
+@documents_header("Content-Range", "Which part it is, in a 206.")
 @documents_header("Cross-Origin-Resource-Policy", "`same-origin`: no other site may show it.")
 @documents_header("Accept-Ranges", "`bytes`: one range may be asked for.")
 @documents_error(FileNotFound, FilesUnavailable)
