@@ -49,7 +49,7 @@ def restore(backup: Backup, target: Installation, *, replace: bool) -> None:
     _check_schema(backup.database, manifest.revision)
     if manifest.pictures and target.pictures is None:
         raise BackupError(
-            f"The backup has {len(manifest.pictures)} pictures, and MEDIA_URL keeps them elsewhere."
+            f"The backup has {len(manifest.pictures)} files, and MEDIA_URL keeps them elsewhere."
             " Restore without MEDIA_URL, then move them as docs/data.md says."
         )
     is_new = not target.database.exists()
@@ -143,7 +143,7 @@ def _contents(database: sqlite3.Connection, pictures: MediaFolder | None) -> str
         if count and not table.startswith(_NOBODYS)
     ]
     if pictures and (count := sum(1 for _ in pictures.names())):
-        there.append(f"{count} pictures")
+        there.append(f"{count} files")
     return ", ".join(there)
 
 
