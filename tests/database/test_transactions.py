@@ -272,3 +272,12 @@ def test_transaction_begins_as_soon_as_another_process_lets_it(
 
         with writing(engine) as connection:
             connection.execute(text("CREATE TABLE things (id integer)"))
+
+
+@pytest.mark.parametrize("app", ["sqlite"], indirect=True)
+def test_commit_of_sqlite_waits_for_the_disk_on_macos_too(app: Flask) -> None:
+    # `fsync` alone leaves data in the cache of the disk there (https://www.sqlite.org/pragma.html).
+    with reading(services(app).engine) as connection:
+        found = [connection.scalar(text(f"PRAGMA {name}")) for name in ("synchronous", "fullfsync")]
+
+    assert found == [2, 1]  # FULL, ON
