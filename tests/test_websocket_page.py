@@ -101,6 +101,8 @@ def test_frames_of_the_stream_are_as_the_page_shows_them(server: Server) -> None
                 return heard[-1]
 
     sent = {frame["type"]: frame for frame in from_client}
+    file = ann.http.post("/messenger/api/uploads/", files={"file": ("a.txt", b"text")}).json()
+    del sent["send"]["attachments"]  # a message has one more key with them: see below
     replies = {}
     with open_socket(f"{ann.url}/messenger/ws/events/", ann.bearer) as ws:
         until(ws, type="ready")
@@ -129,8 +131,13 @@ def test_frames_of_the_stream_are_as_the_page_shows_them(server: Server) -> None
             until(ws, type="presence")
             his.send(json.dumps({"type": "typing", "room": room}))
             until(ws, type="typing")
+        with_file = {"type": "send", "ref": "file", "room": room, "attachments": [file["id"]]}
+        ws.send(json.dumps(with_file))
+        stored = until(ws, type="done", ref="file")["message"]
+        assert (stored["attachments"], stored["fallback"]) == ([file], True)
         bob.post("/profiles/api/blocks/", {"username": ann.username})
-        ws.send(json.dumps(sent["send"] | {"room": room, "client_id": "another", "reply_to": None}))
+        refused = {"room": room, "client_id": "another", "reply_to": None}
+        ws.send(json.dumps(sent["send"] | refused))
         replies["error"] = until(ws, type="error")
     with open_socket(f"{ann.url}/messenger/ws/events/?after=1&epoch=other", ann.bearer) as ws:
         until(ws, type="reset")

@@ -47,7 +47,9 @@ def upload(
 
 
 def files(server: Server) -> set[Path]:
-    return {path for path in Path(server.env["MEDIA_ROOT"]).rglob("*") if path.is_file()}
+    """Return all files of pictures; those in messages are in a folder of their own."""
+    root = Path(server.env["MEDIA_ROOT"])
+    return {path for path in root.rglob("*") if path.is_file() and path.parent != root / "files"}
 
 
 def image_of(person: Person) -> str:
