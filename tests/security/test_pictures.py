@@ -49,7 +49,9 @@ def upload(
 def files(server: Server) -> set[Path]:
     """Return all files of pictures; those in messages are in a folder of their own."""
     root = Path(server.env["MEDIA_ROOT"])
-    return {path for path in root.rglob("*") if path.is_file() and path.parent != root / "files"}
+    return {
+        path for path in root.rglob("*") if path.is_file() and (root / "files") not in path.parents
+    }
 
 
 def image_of(person: Person) -> str:
