@@ -31,7 +31,16 @@ DUMP = block_with(DATA, "pg_dump")
 MOVE = block_with(DATA, "copy-database")
 IMPORT = block_with(DATA, "import-users")
 
-CHECKOUT_BLOCKS = [START, CONVERSATION, *CONTRIBUTING, *BENCH]
+UPLOAD = block_with("docs/api.md", "uploads/")
+# The file and the token that the text around it takes for granted.
+BEFORE_UPLOAD = (
+    "cp beseda/docs/images/page-light.png plan.png\n"
+    "TOKEN=$(curl -s http://127.0.0.1:8000/accounts/api/token/ -H 'Content-Type: application/json'"
+    """ -d '{"username": "user1", "password": "yourpassword"}'"""
+    """ | sed 's/.*"access":"\\([^"]*\\)".*/\\1/')\n"""
+)
+
+CHECKOUT_BLOCKS = [START, CONVERSATION, UPLOAD, *CONTRIBUTING, *BENCH]
 POSTGRESQL_BLOCKS = [INSTALL, SETTINGS, NGINX, CADDY, PEOPLE, BACKUP_TIMER, UPGRADE, DUMP]
 SQLITE_BLOCKS = [*ACCOUNTS, BACKUP, RESTORE, MOVE, IMPORT]
 
@@ -63,6 +72,7 @@ def asking(host: str = "chat.example.com") -> str:
 def test_in_a_checkout() -> None:
     machine = Machine()
     machine.run(START, CONVERSATION)
+    machine.run(UPLOAD, before=BEFORE_UPLOAD)
     machine.run(*CONTRIBUTING[1:], *BENCH, before="cd beseda\n")
     machine.check(
         "cd beseda && git status --short | grep -q versions/ && ls instance/jwt_secret_key"
@@ -70,6 +80,7 @@ def test_in_a_checkout() -> None:
     said = machine.execute(600)
 
     assert said.count('"content":"Привет!"') == 2
+    assert '"name":"plan.png"' in said
 
 
 def test_in_a_container() -> None:
