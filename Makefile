@@ -30,8 +30,9 @@ test-quick: $(VENV)/installed-dev ## Run the tests that start no server and no b
 test: $(VENV)/installed-dev ## Run the tests, but those that are slow by nature
 	@$(PYTEST) -m "not long" $(TESTS)
 
+# Each file in one process and in its order: the contract tests count on what those before them did.
 test-long: $(VENV)/installed-dev ## Run the tests that are slow by nature
-	@$(PYTEST) -m long $(TESTS)
+	@$(PYTEST) --dist loadfile -m long $(TESTS)
 
 check: lint test test-long ## Run all that CI runs
 
