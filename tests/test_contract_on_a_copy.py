@@ -12,7 +12,7 @@ from tests.factories import Person, make_person
 from tests.servers import Server
 from tests.test_contract import *  # noqa: F403 - its tests, in their order, and its fixtures
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.server]  # all of them, so that they keep their order
 
 # The document's examples come first. They say which ids there are, and which one comes next.
 
