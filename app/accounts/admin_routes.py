@@ -150,7 +150,7 @@ def create_invitation(body: InvitationIn) -> Response:
 def delete_invitation(invitation_id: str) -> Response:
     """Delete an invitation; its link stops working.
 
-    Whoever has registered with it already keeps the account.
+    People who have registered with it keep their accounts.
     """
     administration.delete_invitation(current_user.id, whole_number(invitation_id) or 0)
     return Response(status=204)
@@ -164,7 +164,7 @@ def delete_invitation(invitation_id: str) -> Response:
 def set_up(body: SetupIn) -> Response:
     """Create the first administrator with the code that the server logs at its start.
 
-    The code works once, and no more as soon as there is an administrator, whoever made them.
+    The code works once. It stops working as soon as there is an administrator.
     """
     user = create_first_administrator(body.code, body.username, body.email, body.password)
     return json_response(user, 201)

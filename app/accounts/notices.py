@@ -41,7 +41,7 @@ def tell_of_new_address(username: str, old_email: str) -> None:
 
 
 def _what_to_do() -> str:
-    return str(gettext("If it was not you, ask whoever runs this server for help at once."))
+    return str(gettext("If it was not you, ask the operator of this server for help at once."))
 
 
 def _send(to: str, subject: str, *paragraphs: str) -> None:

@@ -23,7 +23,7 @@ class RegistrationClosed(ApiError):
 
     status = 403
     code = "registration_closed"
-    detail = _("Registration is closed. Ask whoever runs this server for an account.")
+    detail = _("Registration is closed. Ask the operator of this server for an account.")
 
 
 def register(

@@ -32,7 +32,7 @@ class NoMail(ApiError):
 
     status = 404
     code = "no_mail"
-    detail = _("This server sends no mail. Ask whoever runs it for a new password.")
+    detail = _("This server sends no mail. Ask its operator for a new password.")
 
 
 def ask_by_mail(email: str, language: str) -> None:

@@ -26,8 +26,8 @@ def file_of_form(request: Request, field: str, max_bytes: int) -> tuple[str, Ite
         max_bytes: That the file may have.
 
     Returns:
-        The name as the client says it, and the pieces. Whoever takes them gets the errors below
-        as well, and must not use what came before.
+        The name as the client says it, and the pieces. Reading the pieces may raise the errors
+        below as well; then the pieces before must not be used.
 
     Raises:
         BadInput: The body is no valid form, or has no such file, or two.

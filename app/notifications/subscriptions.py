@@ -16,7 +16,7 @@ DEVICES_MAX = 10  # of one user; a new one beyond that takes the place of the ol
 def subscribe(user_id: int, session_id: int, browser: Browser) -> bool:
     """Notify a browser from now on, as long as the session lasts.
 
-    An endpoint that is known passes to the caller: one browser has one, whoever is logged in there.
+    A known endpoint passes to the caller: a browser has one endpoint for all accounts.
 
     Args:
         user_id: The caller.

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.factories import Person, log_in, make_person
+from tests.factories import PASSWORD, Person, log_in, make_person, new_name
 from tests.problems import check_problem
 from tests.security.test_tokens import with_claims
 from tests.servers import Server
@@ -45,7 +45,9 @@ time.time = lambda: real_time() + SHIFT
 
 
 @contextmanager
-def machine(folder: Path, database_url: str, shift: float) -> Iterator[Server]:
+def machine(
+    folder: Path, database_url: str, shift: float, registration: str = "open"
+) -> Iterator[Server]:
     """Run a server whose clock is wrong by some seconds."""
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(CLOCK)
@@ -53,6 +55,7 @@ def machine(folder: Path, database_url: str, shift: float) -> Iterator[Server]:
         "DATABASE_URL": database_url,
         "PYTHONPATH": str(folder),
         "CLOCK_SHIFT": str(shift),
+        "REGISTRATION": registration,
     }
     with Server(folder, settings) as server:
         yield server
@@ -169,3 +172,26 @@ def test_token_that_was_issued_some_seconds_ahead_opens_its_door(
 
     assert DOORS[door].knock(place, with_claims(place, door, iat=soon, nbf=soon))
     assert not DOORS[door].knock(place, with_claims(place, door, iat=soon + 60, nbf=soon + 60))
+
+
+@pytest.mark.parametrize("shift", [0, AHEAD], ids=["behind", "ahead"])
+def test_invitation_of_one_machine_is_good_on_the_other(
+    machines: tuple[Server, Server], postgresql_url: str, tmp_path: Path, shift: float
+) -> None:
+    behind, ahead = machines
+    first = behind if shift else ahead
+    boss = make_person(first.url)
+    assert make_admin(first, boss.username).returncode == 0
+    made = boss.post("/accounts/api/admin/invitations/", {"days": 1}).json()
+    name = new_name()
+    account = {"username": name, "email": f"{name}@example.com", "password": PASSWORD}
+
+    with machine(tmp_path / "door", postgresql_url, shift, "invite") as second:
+        answer = httpx.post(
+            f"{second.url}/accounts/api/users/",
+            json=account | {"invitation": made["link"].partition("#")[2]},
+        )
+
+    assert answer.status_code == 201, answer.text
+    listed = boss.get("/accounts/api/admin/invitations/").json()
+    assert [each["used_by"] for each in listed if each["id"] == made["id"]] == [name]

@@ -1,4 +1,4 @@
-"""Who may get a file: whoever may read its message at that moment; before that, who sent it."""
+"""Who may get a file: readers of its message; until a message has it, only its sender."""
 
 from dataclasses import dataclass
 
