@@ -33,6 +33,7 @@ from sqlalchemy import Engine, text
 
 from app import create_app
 from app.accounts import passwords
+from app.database import engine
 from app.extensions import db
 from app.http.json import encode
 from app.messenger.search import index as search_index
@@ -147,6 +148,17 @@ def cheap_hashes() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def patient_pool() -> Iterator[None]:
+    """Let a crowd of threads wait for connections of this process for as long as it takes.
+
+    Other tests run beside it, and a busy machine opens ten connections to PostgreSQL in seconds.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "POOL_SECONDS", 30)
+        yield
+
+
 @pytest.fixture
 def costly_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hash passwords as Beseda does, for tests that are about it, or about what happens meanwhile."""
@@ -215,12 +227,12 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Flask]:
     services_of(app).engine.dispose()
 
 
-def delete_rows(engine: Engine) -> None:
+def delete_rows(database: Engine) -> None:
     """Delete all rows of a PostgreSQL database, and begin again to count at 1.
 
     TRUNCATE does the same, and takes 20 ms, because it makes all files of all tables anew.
     """
-    with engine.begin() as connection:
+    with database.begin() as connection:
         connection.execute(text("SET LOCAL synchronous_commit TO off"))
         for table in reversed(db.metadata.sorted_tables):
             connection.execute(table.delete())

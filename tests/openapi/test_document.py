@@ -774,12 +774,11 @@ def test_every_answer_is_given_as_it_says(
             )
         for refused in REFUSED.get(operation_id, ()):
             ask(refused(world))
-        answer = ask(good)
-        ask(
-            good._replace(
-                headers={**good.headers, "If-None-Match": answer.headers.get("ETag", "*")}
-            )
-        )
+        for _ in range(3):  # what others do at that moment may change the answer
+            tag = ask(good).headers.get("ETag", "*")
+            again = ask(good._replace(headers={**good.headers, "If-None-Match": tag}))
+            if again.status_code == 304 or "304" not in expected:
+                break
         del http.headers["Authorization"]
         ask(good._replace(headers={}))
 
