@@ -135,6 +135,7 @@ class Config(BaseModel):
     MEDIA_ROOT: Path = INSTANCE / "media"
     MEDIA_URL: Annotated[Bucket | None, BeforeValidator(bucket)] = None  # in place of MEDIA_ROOT
     UPLOAD_BYTES: Annotated[int, Field(ge=1024, le=256 * 1024**2)] = 25 * 1024**2  # of one file
+    UPLOAD_SECONDS: Annotated[int, Field(ge=1, le=86_400)] = 600  # 25 MB take 100 at 2 Mbit/s
     UPLOAD_TOTAL_BYTES: Annotated[int, Field(ge=1024, le=1024**5)] = 1024**3  # of a user's files
     RATELIMIT_ENABLED: bool = True
     RATELIMIT_LOGIN: Rate = "200/minute"

@@ -37,7 +37,6 @@ PIECE_BYTES = 64 * 1024  # of a body that is read at once
 CHUNKED_PIECE_BYTES = 4096  # … where it comes in chunks, which gunicorn parses in Python
 CHUNKS_MAX = 10_000  # of a body; 5 MB come in 1,200 of the smallest that clients send, 4 KiB
 UPLOADS_PATH = "/messenger/api/uploads"
-UPLOAD_SECONDS = 600  # for a request to that path: 25 MB take 100 s at 2 Mbit/s
 DRAIN_SECONDS = 1.5  # for a leaving worker to answer before it closes its sockets
 # … in which who uses an idle connection once more is answered: at a reload, at the end
 IDLE_DRAIN_SECONDS = (1.0, 0.2)
@@ -234,7 +233,7 @@ class _Exchange:
         self.sock = sock
         seconds = _config.REQUEST_SECONDS
         if req.path.rstrip("/") == UPLOADS_PATH:
-            seconds = max(seconds, UPLOAD_SECONDS)
+            seconds = max(seconds, _config.UPLOAD_SECONDS)
         # It repeats, because libev restarts with that time.
         self._timer = gevent.get_hub().loop.timer(seconds, seconds)
         self._timer.start(cut_off, sock)

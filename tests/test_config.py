@@ -304,7 +304,7 @@ def test_carriage_returns_at_the_end_of_values_do_no_harm() -> None:
     [
         *("JWT_ACCESS_TOKEN_EXPIRES", "JWT_REFRESH_TOKEN_EXPIRES", "DATABASE_POOL_SIZE", "PORT"),
         *("WEB_CONCURRENCY", "SOCKETS_MAX", "SOCKETS_PER_USER", "REQUEST_SECONDS", "PROXY_HOPS"),
-        "RATELIMIT_LOGIN",
+        *("UPLOAD_BYTES", "UPLOAD_SECONDS", "RATELIMIT_LOGIN"),
     ],
 )
 @pytest.mark.parametrize("digits", [10, 15, 5000])

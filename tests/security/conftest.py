@@ -9,6 +9,7 @@ from tests.servers import Server
 
 LISTED = "https://app.example"  # may talk to the server behind a proxy
 REQUEST_SECONDS = 2
+UPLOAD_SECONDS = 4
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +20,7 @@ def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "PROXY_HOPS": "1",
         "CORS_ORIGINS": LISTED,
         "REQUEST_SECONDS": str(REQUEST_SECONDS),
+        "UPLOAD_SECONDS": str(UPLOAD_SECONDS),
     }
     with Server(folder, settings) as server:
         yield server

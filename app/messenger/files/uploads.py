@@ -31,7 +31,8 @@ from app.threads import TooBusy
 
 log = logging.getLogger(__name__)
 
-ARRIVAL = timedelta(hours=1)  # after which a file that is not whole is given up
+# After so much more than a request may take, a file that is not whole is given up: its worker died.
+ARRIVAL_SLACK = timedelta(minutes=50)
 UNATTACHED = timedelta(days=1)  # that a file waits for its message
 UNATTACHED_MAX = 100  # files of one user that wait, or are on their way
 TURN_SECONDS = 30.0  # that a picture waits for the thread that works with pictures
@@ -105,7 +106,7 @@ def room_for_file(user_id: int, length: int | None) -> Iterator[str]:
                 user_id=user_id,
                 bytes=expected,
                 created_at=now,
-                expires_at=now + ARRIVAL,
+                expires_at=now + timedelta(seconds=config.UPLOAD_SECONDS) + ARRIVAL_SLACK,
             )
         )
     try:
