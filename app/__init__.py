@@ -16,9 +16,8 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 import logs
 from app import cli
-from app.accounts import admin_routes as administration
-from app.accounts import routes as accounts
-from app.accounts import setup, tokens
+from app.accounts import admin_routes, session_routes, setup, tokens
+from app.accounts import routes as account_routes
 from app.database import revisions
 from app.database.capacity import warn_of_too_many_connections
 from app.database.engine import connector, engine_options, prepare
@@ -33,7 +32,7 @@ from app.mail import Mailer
 from app.media.files import FileStore, FolderFiles
 from app.media.store import FolderStore, MediaStore, media
 from app.messenger import chat_routes, event_routes, group_routes, handshake, stream
-from app.messenger import routes as messenger
+from app.messenger import routes as room_routes
 from app.messenger import websocket as chat
 from app.messenger.events import MessengerEvents
 from app.messenger.files import routes as files
@@ -46,14 +45,14 @@ from app.messenger.search import routes as search
 from app.messenger.search.index import start_indexer
 from app.messenger.socket_registry import SocketRegistry
 from app.messenger.writer import MessageWriter
-from app.notifications import routes as notifications
+from app.notifications import routes as notification_routes
 from app.notifications.notifier import Notifier
 from app.openapi import routes as docs
 from app.operations import health, metrics_routes
 from app.operations.metrics import Metrics
 from app.privacy import erasure as erasures
 from app.privacy import routes as personal
-from app.profiles import routes as profiles
+from app.profiles import routes as profile_routes
 from app.realtime import (
     Bus,
     MemoryBus,
@@ -63,7 +62,7 @@ from app.realtime import (
     RedisPubSub,
 )
 from app.services import Services, services
-from app.social import routes as social
+from app.social import routes as social_routes
 from app.web import routes as web
 from config import Config
 
@@ -112,16 +111,9 @@ def create_app(config: Config) -> Flask:
         )
     sock.init_app(app)
     for bp in (
-        *(
-            accounts.bp,
-            administration.bp,
-            notifications.bp,
-            personal.bp,
-            profiles.bp,
-            social.bp,
-            media,
-        ),
-        *(messenger.bp, chat.bp, files.bp),
+        *(session_routes.bp, account_routes.bp, admin_routes.bp),
+        *(notification_routes.bp, personal.bp, profile_routes.bp, social_routes.bp, media),
+        *(room_routes.bp, chat.bp, files.bp),
         *(chat_routes.bp, event_routes.bp, group_routes.bp, search.bp, stream.bp),
         *(health.bp, docs.bp, web.service),
     ):

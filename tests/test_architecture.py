@@ -127,7 +127,6 @@ def test_few_files_stand_at_the_top() -> None:
 
 # Files of more than 300 lines; each is one idea.
 LARGE = {
-    "app/accounts/routes.py": "the routes of one blueprint, with what the API's description says",
     "app/messenger/writer.py": "one queue, and who is told what became of it",
     "app/messenger/stream.py": "one client of a stream",
     "app/realtime/connection.py": "the state of one socket",
@@ -415,6 +414,7 @@ TESTED_IN = {
     "accounts/operators.py": "cli/test_users.py",
     "accounts/registration.py": "accounts/test_invitations.py",
     "accounts/services.py": "test_contract.py",
+    "accounts/session_routes.py": "accounts/test_sessions.py",
     "accounts/tokens.py": "security/test_tokens.py",
     "cli/backup.py": "operations/test_backups.py",
     "cli/errors.py": "cli/test_users.py",

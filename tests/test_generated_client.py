@@ -81,7 +81,7 @@ def test_holds_a_conversation(generated: ModuleType, server: Server) -> None:
             account = models.RegistrationIn(username=name, email=email, password=PASSWORD)
             assert call("accounts.create_user")(client=anybody, body=account).email == email
             body = models.CredentialsIn(username=name, password=PASSWORD)
-            tokens = call("accounts.create_token")(client=anybody, body=body)
+            tokens = call("sessions.create_token")(client=anybody, body=body)
             return stack.enter_context(generated.AuthenticatedClient(server.url, tokens.access))
 
         ann, bob = new_name("ann"), new_name("bob")

@@ -40,7 +40,8 @@ Accounts, profiles, friends, posts and live chat.
 """
 # In the order in which people need them.
 _TAGS = {
-    "accounts": "Register, log in, change what belongs to the account.",
+    "sessions": "Log in and out, renew an access token, see where one is logged in.",
+    "accounts": "Register, and change address, password and settings.",
     "profiles": "Profiles, posts, and finding people.",
     "social": "Friends, and people whom one has blocked.",
     "messenger": "Rooms and messages. Live ones come by WebSocket.",
@@ -117,7 +118,7 @@ def build(app: Flask, language: str = "ru") -> Json:
                     "scheme": "bearer",
                     "bearerFormat": "JWT",
                     "description": (
-                        "Send `POST /accounts/api/token/`, under *accounts*, with your name and"
+                        "Send `POST /accounts/api/token/`, under *sessions*, with your name and"
                         " password, and paste the `access` of its response here. It is valid for"
                         " 15 minutes, unless the operator has set another time; after that"
                         " `POST /accounts/api/token/refresh/` gives a new one for your `refresh`."
