@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -39,7 +39,7 @@ from app.http.json import encode
 from app.messenger.search import index as search_index
 from app.openapi.document import build
 from app.services import services as services_of
-from tests import processes, servers, services
+from tests import buckets, processes, servers, services
 from tests.alone import Turns
 from tests.apps import make_app, make_config, sqlite_url
 from tests.delivery.machines import PostgresServer
@@ -201,6 +201,13 @@ def redis_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def storage() -> Iterator[str]:
+    """The URL of a storage that speaks S3."""
+    with buckets.storage() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
 def postgresql_app(
     databases: services.Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Flask]:
@@ -215,11 +222,25 @@ def postgresql_app(
 @pytest.fixture(params=["sqlite", "postgresql"])
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Flask]:
     """The application on an empty, migrated database; once on each kind."""
+    with application(request, tmp_path) as app:
+        yield app
+
+
+@contextmanager
+def application(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Flask]:
+    """Make the application of the fixture `app`, and tidy up after it.
+
+    Args:
+        request: Its `param` is the kind of database; `bucket`: SQLite, and files in a bucket.
+        tmp_path: Where its files go.
+    """
     if request.param == "postgresql":
         # The database is that of all tests; the application is not: it remembers people.
         parts = services_of(request.getfixturevalue("postgresql_app"))
         delete_rows(parts.engine)
         app = create_app(make_config(tmp_path, parts.config.DATABASE_URL))
+    elif request.param == "bucket":
+        app = make_app(tmp_path, MEDIA_URL=buckets.new_url(request.getfixturevalue("storage")))
     else:
         app = make_app(tmp_path)
     yield app

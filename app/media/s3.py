@@ -7,6 +7,7 @@ only file that knows boto3, which is installed only where `MEDIA_URL` is used.
 
 import logging
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import boto3
@@ -38,12 +39,17 @@ def connect(bucket: Bucket, **options: Any) -> Any:
         options: Of botocore, in place of ours.
     """
     style = {"s3": {"addressing_style": "path"}} if bucket.endpoint else {}
-    return boto3.session.Session().client(
+    return _session().client(
         "s3",
         endpoint_url=bucket.endpoint,
         region_name=bucket.region,
         config=ClientConfig(**_OPTIONS | style | options),
     )
+
+
+@cache
+def _session() -> Any:
+    return boto3.session.Session()  # each one reads the description of the API, for 0.2 s
 
 
 class BucketStore:

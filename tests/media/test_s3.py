@@ -4,7 +4,6 @@ import io
 import subprocess
 import sys
 import threading
-import time
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,7 +11,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import boto3
 import httpx
 import pytest
 from flask import Flask
@@ -30,40 +28,14 @@ from app.profiles.services import change_profile
 from app.services import services
 from config import ConfigError
 from config_urls import Bucket
-from tests import processes
+from tests.buckets import BUCKET, KEYS, owner_of
 from tests.conftest import make_config, sqlite_url
 from tests.factories import make_person
 from tests.media.test_store import ESCAPES, JPEG, serving
-from tests.servers import ROOT, START_SECONDS, Server, free_port
+from tests.servers import ROOT, Server, free_port
 
-KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "not so secret"}
-BUCKET, PREFIX = "pictures", "team/"
+PREFIX = "team/"
 HEX = "0123456789abcdef" * 2
-
-
-@pytest.fixture(scope="module")
-def storage() -> Iterator[str]:
-    """The URL of a storage that speaks S3, in a process of its own."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    process = processes.start(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            try:
-                httpx.get(url, timeout=2)
-                break
-            except httpx.TransportError:
-                assert process.poll() is None
-                time.sleep(0.05)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -74,18 +46,10 @@ def keys() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def owner(storage: str, keys: None) -> Iterator[Any]:
-    """The owner of the bucket; making such a client takes 0.1 s."""
-    client = boto3.client("s3", endpoint_url=storage, region_name="us-east-1")
-    client.create_bucket(Bucket=BUCKET)
-    yield client
-    client.close()
-
-
 @pytest.fixture
-def s3(owner: Any) -> Any:
+def s3(storage: str) -> Any:
     """What the bucket's owner sees of it; it is empty."""
+    owner = owner_of(storage)
     for name in objects(owner):
         owner.delete_object(Bucket=BUCKET, Key=name)
     return owner

@@ -219,7 +219,7 @@ def test_deleted_message_takes_its_files_along(app: Flask, ann: Caller, bob: Cal
     ann.do("DELETE", f"{room}messages/{message['id']}/", status=204)
 
     assert [status_for(each, upload) for each in (ann, bob)] == [404, 404]
-    assert (files_of(app), rows_of(app)) == ([], [])
+    assert (files_of(app), rows_of(app)) == ({}, [])
     with reading(services(app).engine) as connection:
         assert connection.scalars(select(Message.attachments)).all() == [None]
     (shown,) = ann.get(f"{room}messages/?deleted=true")
@@ -238,7 +238,7 @@ def test_file_without_a_message_can_be_deleted(app: Flask, ann: Caller, bob: Cal
     upload = sent(ann, PDF)
     assert bob.refused("DELETE", path_of(upload)) == (404, "file_not_found")
     ann.do("DELETE", path_of(upload), status=204)
-    assert (files_of(app), rows_of(app)) == ([], [])
+    assert (files_of(app), rows_of(app)) == ({}, [])
     assert ann.refused("DELETE", path_of(upload)) == (404, "file_not_found")
     body = {"content": "x", "attachments": [upload["id"]]}
     check_problem(
@@ -271,7 +271,7 @@ def test_file_that_no_message_names_goes(app: Flask, ann: Caller, bob: Caller) -
         assert removal.remove_expired() == 1
         assert removal.remove_expired() == 0
 
-    assert {path.name for path in files_of(app)} == {used["id"], waiting["id"]}
+    assert set(files_of(app)) == {used["id"], waiting["id"]}
     assert {row.id for row in rows_of(app)} == {used["id"], waiting["id"]}
 
 
@@ -283,9 +283,10 @@ def test_worker_that_dies_leaves_nothing_for_ever(app: Flask, ann: Caller) -> No
         with writing() as connection:
             connection.execute(insert(Upload).values(row | {"expires_at": past}))
         services(app).files.draft(upload_id).close()
-        assert len(files_of(app)) == 1
+        # What is on its way to a bucket has no name yet.
+        assert len(files_of(app)) == (0 if services(app).config.MEDIA_URL else 1)
         assert removal.remove_expired() == 1
-    assert (files_of(app), rows_of(app)) == ([], [])
+    assert (files_of(app), rows_of(app)) == ({}, [])
 
 
 def test_file_that_cannot_be_removed_is_removed_later(
@@ -307,7 +308,7 @@ def test_file_that_cannot_be_removed_is_removed_later(
     let_expire(app, upload)  # it did; now for longer than clocks differ
     with app.app_context():
         assert removal.remove_expired() == 1
-    assert (files_of(app), rows_of(app)) == ([], [])
+    assert (files_of(app), rows_of(app)) == ({}, [])
 
 
 # Whoever leaves, and what is kept beside
@@ -322,7 +323,7 @@ def test_erased_user_leaves_no_file(app: Flask, ann: Caller, bob: Caller) -> Non
 
     ann.do("DELETE", "/accounts/api/users/me/", {"password": PASSWORD}, status=204)
 
-    assert [path.name for path in files_of(app)] == [of_bob["id"]]
+    assert [*files_of(app)] == [of_bob["id"]]
     assert [row.id for row in rows_of(app)] == [of_bob["id"]]
     assert [status_for(bob, each) for each in (waiting, of_ann, of_bob)] == [404, 404, 200]
     events = bob.get(f"/events/?after={after}&limit=500")
@@ -350,7 +351,7 @@ def test_backup_brings_files_back(app: Flask, ann: Caller, bob: Caller, tmp_path
     room = ann.room_with(bob)
     upload = sent(ann, picture())
     post(ann, room, upload)
-    before = {path.name: path.read_bytes() for path in files_of(app)}
+    before = files_of(app)
     assert len(before) == 2
     database = Path(services(app).engine.url.database)
     source = Installation(database, MediaFolder(services(app).config.MEDIA_ROOT), None)

@@ -1,7 +1,8 @@
 """Uploads: what comes in, what it becomes, and what there is room for."""
 
 import io
-from pathlib import Path
+import shutil
+from dataclasses import replace
 
 import pytest
 from flask import Flask
@@ -12,12 +13,15 @@ from werkzeug.test import TestResponse
 from app.accounts.tokens import TokenNotValid
 from app.database.transactions import reading, writing
 from app.media.files import FOLDER
+from app.media.s3_files import BucketFiles
 from app.messenger.files import uploads
 from app.messenger.files.models import Upload
 from app.services import services
+from tests import buckets
 from tests.apps import set_config
 from tests.messenger.http import Caller, sign_up
 from tests.problems import check_problem
+from tests.servers import free_port
 
 GPS, MAKE, ORIENTATION = 0x8825, 0x010F, 0x0112  # Exif 2.32, section 4.6
 PDF = b"%PDF-1.7\n" + bytes(range(256)) * 40
@@ -60,9 +64,14 @@ def photograph(size: tuple[int, int] = (800, 600), kind: str = "JPEG") -> bytes:
     return picture(size, kind, exif=exif)
 
 
-def files_of(app: Flask) -> list[Path]:
-    root = services(app).config.MEDIA_ROOT / FOLDER
-    return [path for path in root.rglob("*") if path.is_file()]
+def files_of(app: Flask) -> dict[str, bytes]:
+    """Return what the store has of files, whole or not, by name."""
+    config = services(app).config
+    if config.MEDIA_URL:
+        stored = buckets.contents(config.MEDIA_URL)
+        return {name.removeprefix(f"{FOLDER}/"): data for name, data in stored.items()}
+    root = config.MEDIA_ROOT / FOLDER
+    return {path.name: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 def rows_of(app: Flask) -> list:
@@ -163,7 +172,7 @@ def test_gif_beyond_five_megabytes_is_no_picture(ann: Caller) -> None:
 def test_picture_that_cannot_be_read_is_refused(app: Flask, ann: Caller, broken: bytes) -> None:
     answer = send(ann, broken, "photo.jpg")
     check_problem(answer, 400, "invalid", fields=["file"])
-    assert (files_of(app), rows_of(app)) == ([], [])
+    assert (files_of(app), rows_of(app)) == ({}, [])
 
 
 @pytest.mark.parametrize(
@@ -183,7 +192,7 @@ def test_form_without_one_file_is_refused(app: Flask, ann: Caller, form: dict) -
     }
     answer = ann.ask("POST", "/uploads/", data=form, content_type="multipart/form-data")
     check_problem(answer, 400, "invalid", fields=["file"])
-    assert (files_of(app), rows_of(app)) == ([], [])
+    assert (files_of(app), rows_of(app)) == ({}, [])
 
 
 @pytest.mark.parametrize(
@@ -217,7 +226,7 @@ def test_what_is_no_form_is_refused(
 ) -> None:
     answer = ann.ask("POST", "/uploads/", data=body, content_type=content_type)
     check_problem(answer, status, fields=["non_field_errors"] if status == 400 else ())
-    assert (files_of(app), rows_of(app)) == ([], [])
+    assert (files_of(app), rows_of(app)) == ({}, [])
 
 
 def test_too_large_a_file_is_refused(
@@ -291,13 +300,35 @@ def test_erased_account_sends_nothing(app: Flask, ann: Caller) -> None:
         uploads.room_for_file(ann.id, None) as upload_id,
     ):
         uploads.store_file(upload_id, "name", pieces())
-    assert (files_of(app), rows_of(app)) == ([], [])
+    assert (files_of(app), rows_of(app)) == ({}, [])
 
 
-def test_a_full_disk_is_told(app: Flask, ann: Caller) -> None:
-    root = services(app).config.MEDIA_ROOT
-    root.mkdir(parents=True)
-    (root / FOLDER).write_text("in the way")
+def test_a_store_that_takes_nothing_is_told(app: Flask, ann: Caller) -> None:
+    upload = sent(ann, b"before")
+    put_out_of_order(app)
     answer = send(ann, b"x")
     check_problem(answer, 503, "storage_unavailable")
     assert answer.headers["Retry-After"]
+    assert [row.id for row in rows_of(app) if row.type] == [upload["id"]]
+
+
+def put_out_of_order(app: Flask) -> None:
+    """Let the store of files take nothing: its folder is a file, or nobody serves its bucket."""
+    config = services(app).config
+    if config.MEDIA_URL:
+        nowhere = f"http://127.0.0.1:{free_port()}"
+        services(app).files = BucketFiles(replace(config.MEDIA_URL, endpoint=nowhere))
+        return
+    shutil.rmtree(config.MEDIA_ROOT)
+    config.MEDIA_ROOT.mkdir()
+    (config.MEDIA_ROOT / FOLDER).write_text("in the way")
+
+
+@pytest.mark.parametrize("app", ["bucket"], indirect=True)
+def test_file_of_a_storage_that_is_away_is_not_gone(app: Flask, ann: Caller) -> None:
+    upload, store = sent(ann, b"text"), services(app).files
+    put_out_of_order(app)
+    answer = ann.ask("GET", f"/files/{upload['id']}/", buffered=True)
+    check_problem(answer, 503, "storage_unavailable")
+    services(app).files = store
+    assert fetched(ann, upload["url"]).data == b"text"
