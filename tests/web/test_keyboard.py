@@ -1,8 +1,10 @@
 """Without a pointer: everything that matters can be done by keys, in an order that makes sense."""
 
+import re
 from typing import Any
 
-from playwright.sync_api import Page, expect
+import pytest
+from playwright.sync_api import Page, Route, expect
 
 from tests.factories import PASSWORD, Person
 
@@ -44,10 +46,12 @@ def test_somebody_logs_in_writes_replies_and_finds_the_way(
     page.keyboard.press("Enter")
     own = page.locator("article.msg--own")
     expect(own).to_contain_text("Я\nмогу")
+    expect(own).to_contain_text("отправлено")
     page.keyboard.press("Shift+Tab")
     expect(own).to_be_focused()
     page.keyboard.press("ArrowUp")
-    expect(page.locator("article", has_text="Кто поможет?")).to_be_focused()
+    question = page.locator("article", has_text="Кто поможет?")
+    expect(question).to_be_focused()
     page.keyboard.press("r")
     expect(field).to_be_focused()
     expect(page.locator(".over")).to_contain_text("Кто поможет?")
@@ -60,11 +64,48 @@ def test_somebody_logs_in_writes_replies_and_finds_the_way(
     expect(menu.get_by_role("menuitem").first).to_be_focused()
     page.keyboard.press("Escape")
     expect(menu).to_have_count(0)
+    expect(question).to_be_focused()
     page.keyboard.press("?")
     dialog = page.get_by_role("dialog", name="Клавиши")
     expect(dialog).to_be_visible()
     page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
+    expect(question).to_be_focused()
+
+
+@pytest.mark.parametrize(
+    ("locale", "write", "sent", "is_streamed"),
+    [("ru-RU", "Сообщение", "отправлено", True), ("en-GB", "Message", "sent", False)],
+)
+def test_focus_stays_on_ones_own_message_while_the_server_takes_it(
+    visit: Any, ann: Person, bob: Person, locale: str, write: str, sent: str, is_streamed: bool
+) -> None:
+    room = ann.open_room(bob)
+    desk = visit(ann, locale=locale)
+    page = desk.page
+    held: list[Route] = []
+    page.route(re.compile("/messages/$"), lambda route: held.append(route))
+    if not is_streamed:  # the answer tells of it first, otherwise the stream does
+        page.route_web_socket(re.compile("/ws/"), lambda socket: None)
+    desk.open_chat(room["name"])
+    own = page.locator("article.msg--own")
+    page.get_by_role("textbox", name=write).fill("Я")
+    page.keyboard.press("Enter")
+    expect(own).to_have_class(re.compile("is-waiting"))
+    page.keyboard.press("Shift+Tab")
+    expect(own).to_be_focused()
+    while not held:
+        page.wait_for_timeout(10)
+
+    answer = held[0].fetch()
+    if not is_streamed:
+        held[0].fulfill(response=answer)
+
+    expect(own).to_contain_text(sent)
+    expect(own).to_be_focused()
+    expect(own).to_have_attribute("tabindex", "0")  # Tab leads back to it
+    if is_streamed:
+        held[0].fulfill(response=answer)
 
 
 def test_tab_leads_from_the_skip_link_through_the_sections_to_the_chat(
@@ -72,7 +113,7 @@ def test_tab_leads_from_the_skip_link_through_the_sections_to_the_chat(
 ) -> None:
     ann.open_room(bob)
     page = visit(ann).go("/")
-    page.locator("a.row").wait_for()
+    page.get_by_role("button", name="Включить").wait_for()  # asked with the connection
 
     names = tab_through(page, 11)
 

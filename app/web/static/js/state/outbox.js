@@ -56,6 +56,9 @@ export async function dropFile(/** @type {Letter} */ letter, /** @type {string} 
   cancel(key);
 }
 
+/** Whether this device has not learned yet that the server has this message. */
+export const isWaiting = (/** @type {{client_id?: string}} */ message) => Boolean(find(message.client_id));
+
 /** The server has this message, as the stream or an answer says. */
 export function settled(/** @type {{client_id?: string}} */ message) {
   const letter = find(message.client_id);

@@ -1,11 +1,13 @@
 // Keeps the state like that of the server: the list of chats, then everything that follows it.
+import { batch } from "@preact/signals";
+
 import * as http from "../net/http.js";
 import { askForChats } from "../net/snapshot.js";
 import { connectAnew, connection, listen, sendFrame, stop as stopStream } from "../net/stream.js";
 import * as store from "../net/store.js";
 import { empty } from "./apply.js";
 import { loadDrafts } from "./drafts.js";
-import { loadOutbox, resend, settled } from "./outbox.js";
+import { isWaiting, loadOutbox, resend, settled } from "./outbox.js";
 import { begin, dispatch, enqueue, world } from "./world.js";
 
 const TYPING_MS = 6000;
@@ -73,13 +75,15 @@ function onFrame(frame) {
 }
 
 function receive(frame) {
-  if (frame.type === "typing") {
+  if (frame.type === "message" && isWaiting(frame.message)) {
+    // The letter goes in the same moment in which its message comes, so that its row, and the focus on it, stay.
+    batch(() => (dispatch(frame), settled(frame.message)));
+  } else if (frame.type === "typing") {
     const until = Date.now() + TYPING_MS;
     enqueue({ ...frame, until });
     setTimeout(() => hush(frame), TYPING_MS + 50);
   } else enqueue(frame);
   if (frame.type === "ready") greet();
-  if (frame.type === "message" && frame.message.client_id) settled(frame.message);
   if (frame.type === "message_deleted") recount(frame);
 }
 

@@ -22,9 +22,10 @@ export const Menus = () => (open.value ? html`<${Menu} key=${open.value} ...${op
 
 function Menu({ at, items, label, quote }) {
   const menu = useRef(null);
+  const before = useRef(document.activeElement).current; // not always what the menu stands beside: a bubble takes no focus
   const close = (focus = true) => {
     open.value = undefined;
-    if (focus) at.focus?.();
+    if (focus) before.focus();
   };
   useLayoutEffect(() => {
     if (matchMedia("(min-width: 45em)").matches) place(menu.current, at);

@@ -29,6 +29,9 @@ function statusOf(message, chat, me) {
   return read >= message.id ? "read" : "sent";
 }
 
+// Tab led to a message by its number, or by that of a letter, which its row keeps as its key.
+const isNamed = ({ key, message }, name) => String(message.id) === name || key === name;
+
 /**
  * @param {{chat: any, me: string, target?: number, newAfter?: number, composer: any, onEnd: (isAtEnd: boolean) => void,
  *   instance: {current?: Timeline}}} props `instance` is told of this, `target` is the message to lead to, `newAfter` where the divider stands.
@@ -85,7 +88,7 @@ export class Timeline extends Component {
   }
 
   flash(id) {
-    this.setState({ hit: id, current: id });
+    this.setState({ hit: id, current: String(id) });
     this.box.current.querySelector(`[data-id="${id}"]`)?.focus({ preventScroll: true });
     clearTimeout(this.hitTimer);
     this.hitTimer = setTimeout(() => this.setState({ hit: undefined }), HIT_MS);
@@ -150,7 +153,7 @@ export class Timeline extends Component {
 
   onFocusIn = (event) => {
     const id = event.target.dataset?.id;
-    if (id && id !== String(this.state.current)) this.setState({ current: Number(id) || id });
+    if (id && id !== this.state.current) this.setState({ current: id });
   };
 
   reply = (message) => this.props.composer.reply(message);
@@ -163,7 +166,7 @@ export class Timeline extends Component {
     const letters = window.newer ? [] : outbox.value.filter((each) => each.room === chat.name).map(asMessage);
     const known = new Set(window.list.map((each) => each.client_id).filter(Boolean));
     const rows = rowsOf([...window.list, ...letters.filter((each) => !known.has(each.id))], { me, newAfter });
-    const tabbed = current ?? rows.at(-1)?.message?.id;
+    const tabbed = rows.find((row) => row.message && isNamed(row, current)) ?? rows.at(-1);
     const isGroup = chat.kind === "group";
     return html`
       <div class="timeline-box">
@@ -178,7 +181,7 @@ export class Timeline extends Component {
                   ? html`<li key=${row.key}><div class="new" role="separator">${t("new_messages")}</div></li>`
                   : html`<${MessageRow} key=${row.key} message=${row.message} chat=${row.message.reply_to ? chat : undefined} me=${me}
                       isGroup=${isGroup} first=${row.first} last=${row.last} status=${statusOf(row.message, chat, me)}
-                      isHit=${row.message.id === hit} isCurrent=${row.message.id === tabbed} onReply=${this.reply} onMenu=${this.open} />`)}
+                      isHit=${row.message.id === hit} isCurrent=${row === tabbed} onReply=${this.reply} onMenu=${this.open} />`)}
             </ol>
             <${Typing} chat=${chat} />
           </div>
