@@ -42,6 +42,20 @@ from app.limits.rules import limited
 bp = Blueprint("administration", __name__, url_prefix="/accounts/api")
 
 
+@bp.post("/setup/")
+@limited("registration")
+@takes(SetupIn)
+@returns(UserOut, 201)
+@documents_error(Overloaded)
+def set_up(body: SetupIn) -> Response:
+    """Create the first administrator with the code that the server logs at its start.
+
+    The code works once. It stops working as soon as there is an administrator.
+    """
+    user = create_first_administrator(body.code, body.username, body.email, body.password)
+    return json_response(user, 201)
+
+
 def admin_required(view: View) -> View:
     """Refuse everybody but administrators; includes `login_required`."""
 
@@ -154,17 +168,3 @@ def delete_invitation(invitation_id: str) -> Response:
     """
     administration.delete_invitation(current_user.id, whole_number(invitation_id) or 0)
     return Response(status=204)
-
-
-@bp.post("/setup/")
-@limited("registration")
-@takes(SetupIn)
-@returns(UserOut, 201)
-@documents_error(Overloaded)
-def set_up(body: SetupIn) -> Response:
-    """Create the first administrator with the code that the server logs at its start.
-
-    The code works once. It stops working as soon as there is an administrator.
-    """
-    user = create_first_administrator(body.code, body.username, body.email, body.password)
-    return json_response(user, 201)

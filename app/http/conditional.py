@@ -11,24 +11,16 @@ from typing import Any, ParamSpec, TypeVar
 
 from flask import Response, request
 
-from app.http.annotations import documents_header, documents_response, notes_of
+from app.http.annotations import documents_response
 
 P = ParamSpec("P")
 View = TypeVar("View", bound=Callable[..., Any])
 
 _NOT_MODIFIED = "The client has this response already, by its `If-None-Match`."
-_IF_NONE_MATCH: dict[str, Any] = {
-    "name": "If-None-Match",
-    "in": "header",
-    "description": "`ETag`s of the responses that the client has.",
-    "schema": {"type": "string"},
-}
 
 
 def has_validator(view: View) -> View:
     """Note that a view does this by itself, as views that serve files do."""
-    notes_of(view).parameters.append(_IF_NONE_MATCH)
-    documents_header("ETag", "Identifies this body, for `If-None-Match`.")(view)
     return documents_response(304, _NOT_MODIFIED, {})(view)
 
 

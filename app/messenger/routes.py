@@ -46,6 +46,23 @@ MESSAGE_ID: dict[str, Any] = {
 }
 
 
+@bp.post("/chatrooms/")
+@login_required
+@limited("changes")
+@takes(RoomIn)
+@returns(RoomOut, 201)
+@documents_response(200, "The two have a room already.")
+@documents_error(UserNotFound, RoomWithOneself, Blocked)
+def open_room(body: RoomIn) -> Response:
+    """Open a room with somebody, or return the one that there is.
+
+    A pair has one room, also when both open it at the same moment. While a block stands no new
+    one opens: 403.
+    """
+    room, is_new = rooms.open_room(current_user.id, current_user.username, body.recipient)
+    return json_response(room, 201 if is_new else 200)
+
+
 @bp.get("/chatrooms/")
 @login_required
 @returns(list[RoomOut])
@@ -78,23 +95,6 @@ def _room_page(window: PageRequest, listing: KeysetQuery) -> Response:
     return json_response(
         [rooms.room_out(room) for room in page.rows], headers=link_header(page, window)
     )
-
-
-@bp.post("/chatrooms/")
-@login_required
-@limited("changes")
-@takes(RoomIn)
-@returns(RoomOut, 201)
-@documents_response(200, "The two have a room already.")
-@documents_error(UserNotFound, RoomWithOneself, Blocked)
-def open_room(body: RoomIn) -> Response:
-    """Open a room with somebody, or return the one that there is.
-
-    A pair has one room, also when both open it at the same moment. While a block stands no new
-    one opens: 403.
-    """
-    room, is_new = rooms.open_room(current_user.id, current_user.username, body.recipient)
-    return json_response(room, 201 if is_new else 200)
 
 
 @bp.get("/chatrooms/<room_name>/messages/")

@@ -32,57 +32,37 @@ Accounts, profiles, friends, posts and live chat.
   people. A 400 has `errors`, and each wrong field once more at the top level. Beside what is listed
   with each operation: 405 for another method, 404 for another path, and 500 for a defect of ours.
 - **Sentences** are Russian, or English where `Accept-Language` prefers it.
-- **Headers**: each response has an `X-Request-ID`, the one that the request had, if it was a plain
-  one. What is limited says with `X-RateLimit-Limit`, `-Remaining` and `-Reset` how much is left.
+- **Headers** that are listed with no operation: each response has an `X-Request-ID`, the one that
+  the request had, if it was a plain one. What is limited says with `X-RateLimit-Limit`,
+  `-Remaining` and `-Reset` (seconds since 1970) how much is left. A 429 and a 503 have
+  `Retry-After`, in seconds; a 401 has `WWW-Authenticate: Bearer`.
+- **Unchanged** responses need not be sent again: where a 304 is listed, each response has an
+  `ETag`, and a request with it in `If-None-Match` gets the 304 for as long as nothing is new.
 - **Retries** are safe with a `client_id` or an `Idempotency-Key`: nothing is stored twice.
 - **Live chat** comes by WebSockets, which OpenAPI cannot describe:
   [their page](/api/docs/websocket/) has all frames and close codes.
 """
-# In the order in which people need them.
+# In the order in which people need them. Operations stand in the order of their routes.
 _TAGS = {
     "sessions": "Log in and out, renew an access token, see where one is logged in.",
     "accounts": "Register, and change address, password and settings.",
-    "profiles": "Profiles, posts, and finding people.",
+    "messenger": "Rooms of two, and the messages of all rooms.",
+    "chats": "The list of chats with what is unread, and marks of what is read.",
+    "groups": "Rooms of many people: make one, change it, add and remove members.",
+    "files": "Files in messages: send one first, then the message that names it.",
+    "search": "Find messages by their words.",
+    "events": "All changes of all rooms in one stream, for programs without a WebSocket.",
+    "profiles": "The caller's profile, other people, and posts.",
     "social": "Friends, and people whom one has blocked.",
-    "messenger": "Rooms and messages. Live ones come by WebSocket.",
-    "chats": "The list of chats, with what is unread.",
-    "groups": "Rooms of many people.",
-    "events": "Everything new in all rooms, for programs without a WebSocket.",
-    "files": "Files in messages.",
-    "search": "Find messages.",
-    "notifications": "Push notifications.",
-    "administration": "For administrators: users and invitations.",
+    "notifications": "Notify browsers of messages while no page is open (Web Push).",
     "personal": "All data of one person: take it along, or erase it.",
-    "media": "Pictures.",
-    "service": "What this service is.",
-    "health": "Is it alive, can it serve: for operators.",
+    "administration": "For administrators: the first one, users, invitations.",
+    "media": "Pictures of people and groups.",
+    "service": "The name of this service.",
+    "health": "For operators: is it alive, can it serve.",
     "docs": "This description.",
 }
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-
-_HEADERS: Json = {
-    "Retry-After": {
-        "description": "Seconds after which it may work.",
-        "schema": {"type": "integer", "minimum": 0},
-    },
-    "X-RateLimit-Limit": {
-        "description": "How often this may be done.",
-        "schema": {"type": "integer", "minimum": 1},
-    },
-    "X-RateLimit-Remaining": {
-        "description": "How often it still may.",
-        "schema": {"type": "integer", "minimum": 0},
-    },
-    "X-RateLimit-Reset": {
-        "description": "Until when, in seconds since 1970.",
-        "schema": {"type": "integer", "minimum": 0},
-    },
-    "WWW-Authenticate": {
-        "description": "What kind of token is expected.",
-        "required": True,
-        "schema": {"const": "Bearer"},
-    },
-}
 
 
 def build(app: Flask, language: str = "ru") -> Json:
@@ -92,7 +72,8 @@ def build(app: Flask, language: str = "ru") -> Json:
         app: Its routes are described.
         language: Of the sentences in examples.
     """
-    rules = sorted(_documented(app), key=lambda rule: rule.rule)
+    ranks = {name: rank for rank, name in enumerate(_TAGS)}
+    rules = sorted(_documented(app), key=lambda rule: ranks[_tag_of(rule)])
     schemas = Schemas(_shapes_of(app, rules))
     paths: Json = {}
     with force_locale(language):
@@ -110,8 +91,9 @@ def build(app: Flask, language: str = "ru") -> Json:
         "tags": _tags(rules),
         "paths": paths,
         "components": {
-            "schemas": {name: each_property(each, is_file) for name, each in schemas.named.items()},
-            "headers": _HEADERS,
+            "schemas": {
+                name: each_property(each, is_file) for name, each in schemas.used_by(paths).items()
+            },
             "securitySchemes": {
                 "bearer": {
                     "type": "http",
@@ -130,12 +112,13 @@ def build(app: Flask, language: str = "ru") -> Json:
 
 
 def _tags(rules: Iterable[Rule]) -> list[Json]:
-    used = dict.fromkeys(rule.endpoint.partition(".")[0] for rule in rules)
-    ordered = [name for name in _TAGS if name in used]
-    ordered += [name for name in used if name not in _TAGS]
-    return [
-        {"name": name} | ({"description": _TAGS[name]} if name in _TAGS else {}) for name in ordered
-    ]
+    used = dict.fromkeys(map(_tag_of, rules))
+    return [{"name": name, "description": _TAGS[name]} for name in used]
+
+
+def _tag_of(rule: Rule) -> str:
+    endpoint: str = rule.endpoint
+    return endpoint.partition(".")[0]
 
 
 def _documented(app: Flask) -> Iterable[Rule]:

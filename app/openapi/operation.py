@@ -92,14 +92,15 @@ class Operation:
         if self._notes.output:
             status, output = self._notes.output
             usual = self._content(output)
-            found[str(status)] = self._good_response(HTTPStatus(status).phrase, usual)
+            found[str(status)] = self._good_response(status, HTTPStatus(status).phrase, usual)
         for status, response in self._notes.responses.items():
             content = usual if response.content is None else response.content
-            found[str(status)] = self._good_response(response.sentence, content)
+            found[str(status)] = self._good_response(status, response.sentence, content)
         return found
 
-    def _good_response(self, sentence: str | None, content: Json) -> Json:
-        return filled({"description": sentence, "headers": self._notes.headers, "content": content})
+    def _good_response(self, status: int, sentence: str | None, content: Json) -> Json:
+        headers = self._notes.headers if status != HTTPStatus.NOT_MODIFIED else {}
+        return filled({"description": sentence, "headers": headers, "content": content})
 
     def _content(self, output: GoodResponse) -> Json:
         if output.shape is None:
@@ -117,7 +118,6 @@ class Operation:
                 str(error.status),
                 {
                     "description": HTTPStatus(error.status).phrase,
-                    "headers": {},
                     "content": {
                         "application/problem+json": {
                             "schema": {
@@ -128,11 +128,9 @@ class Operation:
                     },
                 },
             )
-            for name in error.headers:
-                response["headers"][name] = {"$ref": f"#/components/headers/{name}"}
             examples = response["content"]["application/problem+json"]["examples"]
             examples.setdefault(*_example_of_error(error))
-        return {status: filled(response) for status, response in found.items()}
+        return found
 
     def _errors(self) -> Iterable[ApiError]:
         inputs = self._notes.inputs

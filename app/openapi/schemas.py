@@ -1,6 +1,6 @@
 """JSON Schema of what routes take and return, and examples made of it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter
@@ -85,6 +85,16 @@ class Schemas:
         found: Json = self.named[schema["$ref"].removeprefix(REF)]
         return found
 
+    def used_by(self, described: Json) -> Json:
+        """Return the schemas to which something refers, and those to which these refer."""
+        used: set[str] = set()
+        waiting = [described]
+        while waiting:
+            new = set(_references(waiting.pop())) - used
+            used |= new
+            waiting += [self.named[name] for name in new]
+        return {name: schema for name, schema in self.named.items() if name in used}
+
     def example(self, schema: Json, index: int = 0) -> Any:
         """Return the examples of fields, put together; None if there are none.
 
@@ -116,6 +126,16 @@ class Schemas:
         schema = self.resolved(schema)
         fields = schema.get("properties", {"": schema}).values()
         return max(len(each.get("examples", ())) for each in fields)
+
+
+def _references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(reference := value.get("$ref"), str):
+            yield reference.removeprefix(REF)
+        value = [*value.values()]
+    if isinstance(value, list):
+        for each in value:
+            yield from _references(each)
 
 
 def is_null(schema: Json) -> bool:

@@ -71,6 +71,39 @@ def update_profile(body: ProfileIn) -> Response:
     return json_response(services.profile_of(current_user))
 
 
+@bp.get("/people/")
+@login_required
+@limited("people")
+@takes(PeopleIn, "query")
+@returns(list[PersonOut])
+@conditional
+def list_people(query: PeopleIn) -> Response:
+    """Find people by id, by the beginning of the name, or by a similar name, best match first.
+
+    Names and pictures, no addresses. Without `q` and `ids` everybody, ascending by id.
+    """
+    people = find_people(query.q, query.ids, query.limit)
+    visible = app_services().presence.visible_names(current_user.id)
+    return json_response(
+        [person | {"online": True} if person["id"] in visible else person for person in people]
+    )
+
+
+@bp.get("/search-user/")
+@login_required
+@limited("search")
+@takes(UsernameIn, "query")
+@returns(ProfileOut, example=JANE)
+@conditional
+@documents_error(UserNotFound)
+def search_user(query: UsernameIn) -> Response:
+    """Show the profile of the user with this name; case is ignored.
+
+    The whole name has to be given; `people/` finds by its beginning.
+    """
+    return json_response(services.profile_of(get_user_by_name(query.username)))
+
+
 @bp.get("/posts/")
 @login_required
 @returns(list[PostOut])
@@ -108,24 +141,6 @@ def create_post(body: PostIn, headers: RetryIn) -> Response:
     return json_response(post, 201 if is_new else 200)
 
 
-@bp.get("/people/")
-@login_required
-@limited("people")
-@takes(PeopleIn, "query")
-@returns(list[PersonOut])
-@conditional
-def list_people(query: PeopleIn) -> Response:
-    """Find people by id, by the beginning of the name, or by a similar name, best match first.
-
-    Names and pictures, no addresses. Without `q` and `ids` everybody, ascending by id.
-    """
-    people = find_people(query.q, query.ids, query.limit)
-    visible = app_services().presence.visible_names(current_user.id)
-    return json_response(
-        [person | {"online": True} if person["id"] in visible else person for person in people]
-    )
-
-
 @bp.patch("/posts/<post_id>/")
 @login_required
 @limited("changes")
@@ -159,18 +174,3 @@ def delete_post(post_id: str) -> Response:
         raise PostNotFound
     services.delete_post(current_user.id, number)
     return Response(status=204)
-
-
-@bp.get("/search-user/")
-@login_required
-@limited("search")
-@takes(UsernameIn, "query")
-@returns(ProfileOut, example=JANE)
-@conditional
-@documents_error(UserNotFound)
-def search_user(query: UsernameIn) -> Response:
-    """Show the profile of the user with this name; case is ignored.
-
-    The whole name has to be given; `people/` finds by its beginning.
-    """
-    return json_response(services.profile_of(get_user_by_name(query.username)))

@@ -867,10 +867,44 @@ def test_errors_are_in_the_language_asked_for(routes: Flask) -> None:
 def test_groups_are_described_in_the_order_of_their_use(document: Document) -> None:
     tags = document.body["tags"]
 
-    assert [tag["name"] for tag in tags][:3] == ["sessions", "accounts", "profiles"]
+    assert [tag["name"] for tag in tags][:4] == ["sessions", "accounts", "messenger", "chats"]
     assert all(tag["description"] for tag in tags)
     used = {operation.said["tags"][0] for operation in document.operations.values()}
     assert used == {tag["name"] for tag in tags}
+
+
+def test_operations_stand_in_the_order_of_their_use(document: Document) -> None:
+    """It is the order of the routes in their files."""
+    names = [
+        name
+        for name, operation in document.operations.items()
+        if operation.said["tags"] == ["sessions"]
+    ]
+
+    assert names == [
+        *("create_token", "refresh_token", "verify_token", "blacklist_token"),
+        *("list_sessions", "revoke_session"),
+    ]
+
+
+def test_says_once_what_holds_for_all_operations(document: Document) -> None:
+    about = document.body["info"]["description"]
+    said_once = {"Retry-After", "WWW-Authenticate", "ETag", "If-None-Match", "X-Request-ID"}
+    said_once |= {f"X-RateLimit-{name}" for name in ("Limit", "Remaining", "Reset")}
+
+    for operation in document.operations.values():
+        named = {each["name"] for each in operation.said.get("parameters", ())}
+        for response in operation.said["responses"].values():
+            named |= response.get("headers", {}).keys()
+        assert not named & said_once
+    assert all(name.removeprefix("X-RateLimit") in about for name in said_once)
+
+
+def test_has_no_schema_that_nothing_refers_to(document: Document) -> None:
+    text = json.dumps(document.body)
+
+    for name in document.body["components"]["schemas"]:
+        assert f'"#/components/schemas/{name}"' in text, name
 
 
 def test_is_not_sent_again_to_who_has_it(routes: Flask) -> None:
