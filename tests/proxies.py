@@ -111,7 +111,10 @@ def configure_nginx(folder: Path, port: int, to_port: int) -> list[str]:
         f"{kind}_temp_path {folder / kind};"
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
+    # Where root starts it, it would become somebody who may not write to the folder.
+    user = "user root;" if os.geteuid() == 0 else ""
     (folder / "nginx.conf").write_text(f"""
+        {user}
         daemon off;
         worker_processes 1;
         pid {folder / "nginx.pid"};

@@ -8,12 +8,14 @@ import secrets
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,87 @@ def test_through_https_the_cookie_is_secure_and_the_address_is_the_clients(site:
     assert "max-age" in answer.headers["Strict-Transport-Security"]
     assert [each["address"] for each in forged.json()] == ["127.0.0.1"]
     assert metrics.status_code in (403, 404)
+
+
+FILE_BYTES = 25 * 1024**2  # UPLOAD_BYTES
+# 2 Mbit/s: a line of a phone, on which this takes 105 s. The fast one shows what is else in the way.
+LINES = [60, pytest.param(2, marks=pytest.mark.long)]  # in Mbit/s
+
+
+def paced(data: bytes, mbit: float) -> Iterator[bytes]:
+    """Yield pieces of some data no faster than a line would carry them."""
+    piece_bytes = 16 * 1024
+    began, seconds = time.monotonic(), piece_bytes * 8 / (mbit * 1e6)
+    for number, start in enumerate(range(0, len(data), piece_bytes), 1):
+        yield data[start : start + piece_bytes]
+        time.sleep(max(0.0, began + number * seconds - time.monotonic()))
+
+
+@contextmanager
+def slow_line(site: Site) -> Iterator[ssl.SSLSocket]:
+    """Connect as somebody for whom the kernel keeps little: the other side waits for us."""
+    plain = socket.socket()
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        plain.setsockopt(socket.SOL_SOCKET, option, 16 * 1024)
+    plain.settimeout(SECONDS)
+    with plain:
+        plain.connect(("127.0.0.1", site.port))
+        with site.trust.wrap_socket(plain, server_hostname="127.0.0.1") as connection:
+            yield connection
+
+
+def upload_slowly(site: Site, client: httpx.Client, data: bytes, mbit: float) -> dict[str, Any]:
+    """Send a file; returns the response to it."""
+    form = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    end = b"\r\n--b--\r\n"
+    lines = [
+        "POST /messenger/api/uploads/ HTTP/1.1",
+        f"Host: 127.0.0.1:{site.port}",
+        f"Authorization: {client.headers['Authorization']}",
+        "Content-Type: multipart/form-data; boundary=b",
+        f"Content-Length: {len(form) + len(data) + len(end)}",
+        "Connection: close",
+    ]
+    with slow_line(site) as connection:
+        connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode() + form)
+        for piece in paced(data, mbit):
+            connection.sendall(piece)
+        connection.sendall(end)
+        response = HTTPResponse(connection)
+        response.begin()
+        body = response.read()
+    assert response.status == 201, body
+    return json.loads(body)
+
+
+@pytest.mark.parametrize("mbit", LINES)
+def test_largest_file_goes_up_over_a_slow_line(site: Site, mbit: float) -> None:
+    data = secrets.token_bytes(FILE_BYTES)
+    with site.client() as client:
+        log_in(client, new_name())
+
+        upload = upload_slowly(site, client, data, mbit)
+
+        assert upload["size"] == FILE_BYTES
+        assert client.get(upload["url"]).content == data
+
+
+@pytest.mark.parametrize("mbit", LINES)
+def test_largest_file_comes_down_over_a_slow_line(site: Site, mbit: float) -> None:
+    data = secrets.token_bytes(FILE_BYTES)
+    with site.client() as client, slow_line(site) as connection:
+        log_in(client, new_name())
+        upload = client.post("/messenger/api/uploads/", files={"file": data}).json()
+        line = f"GET {upload['url']} HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\n"
+        bearer = f"Authorization: {client.headers['Authorization']}\r\nConnection: close\r\n\r\n"
+
+        connection.sendall((line + bearer).encode())
+        response = HTTPResponse(connection)
+        response.begin()
+        received = b"".join(response.read(len(piece)) for piece in paced(data, mbit))
+
+    assert response.status == 200
+    assert (len(received), received == data) == (FILE_BYTES, True)
 
 
 @pytest.mark.parametrize(
