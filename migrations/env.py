@@ -25,7 +25,7 @@ config = context.config
 
 def _is_of_models(name: str | None, kind: str, _parents: object) -> bool:
     # The search has tables of its own, and they have no models.
-    return kind != "table" or not (name or "").startswith(("message_words", "search_state"))
+    return kind != "table" or not (name or "").startswith(("message_words", "search_"))
 
 
 def run(connection: Connection) -> None:

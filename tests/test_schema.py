@@ -35,7 +35,7 @@ def engine(app: Flask) -> Engine:
 
 def is_of_search(table: str) -> bool:
     """Tell whether a table is one of the search, which have no models."""
-    return table.startswith(("message_words", "search_state"))
+    return table.startswith(("message_words", "search_"))
 
 
 # Models and migrations

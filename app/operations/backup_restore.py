@@ -23,7 +23,7 @@ from app.operations.backup_format import (
 from app.operations.backup_read import Backup
 
 # Tables that have rows in a new installation too.
-_NOBODYS = ("installation", "message_words", "search_state", "setup")
+_NOBODYS = ("installation", "message_words", "search_days", "search_state", "setup")
 
 
 def restore(backup: Backup, target: Installation, *, replace: bool) -> None:
@@ -98,6 +98,8 @@ def _empty_search_index(database: sqlite3.Connection) -> None:
     query = "SELECT 1 FROM sqlite_master WHERE name = 'search_state'"
     if database.execute(query).fetchone() is not None:
         database.execute("DELETE FROM message_words")
+        if database.execute(query.replace("state", "days")).fetchone() is not None:
+            database.execute("DELETE FROM search_days")
         database.execute("UPDATE search_state SET indexed_to = 0")
 
 

@@ -8,11 +8,16 @@ killed goes on where it was. Edits and deletions take the old words out in their
 Each word has its room before it, as `term` says: what a question costs depends on the rooms of
 whoever asks, and not on what is said in all others. The index knows no rights beside that; who may
 see what is for `services.py` to say.
+
+Beside the words stands the author, in the same form, and on PostgreSQL the part of the sequence
+that the id belongs to: its index is not ordered by ids, so a question looks in the newest parts
+first. `search_days` says which ids the messages of a day have.
 """
 
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from time import sleep
 from typing import Any
 
@@ -20,6 +25,7 @@ from sqlalchemy import Connection, Engine, Row, text
 
 from app.database.errors import is_unavailable
 from app.database.transactions import reading, writing
+from app.database.types import UtcDateTime
 from app.http.json import encode
 from app.messenger.search.words import words_of
 
@@ -29,26 +35,28 @@ PAUSE_SECONDS = 0.5  # between two looks for new messages
 # Of one transaction. SQLite has one writer, and words are cut while the loop waits: 10 ms at most.
 BATCH_MESSAGES = 100
 BATCH_CHARS = 32 * 1024
+REBUILD_TIMES = 10  # … in a process that has no loop; writers wait for each batch on SQLite
 MERGED_PAGES = 500  # of the index, at a time
+PART_IDS = 16_384  # of the sequence; read marks and other events have ids as well
 
 # One indexer works, whichever comes first ("beseda", 3).
 _LOCK = 0x6265736564610003
 
 # A message has the number of its newest state, so one that was edited meanwhile comes once.
 _NEXT = text("""
-    SELECT id, room_id, content, deleted_at, number FROM (
+    SELECT * FROM (
         SELECT * FROM (
-            SELECT id, room_id, content, deleted_at, id AS number FROM messages
+            SELECT id, room_id, user_id, timestamp, content, deleted_at, id AS number FROM messages
             WHERE id > :after AND changed_id IS NULL ORDER BY id LIMIT :most
         ) AS new
         UNION ALL
         SELECT * FROM (
-            SELECT id, room_id, content, deleted_at, changed_id AS number FROM messages
+            SELECT id, room_id, user_id, timestamp, content, deleted_at, changed_id FROM messages
             WHERE changed_id > :after ORDER BY changed_id LIMIT :most
         ) AS changed
     ) AS states
     ORDER BY number LIMIT :most
-""")
+""").columns(timestamp=UtcDateTime)
 _INDEXED_TO = text("SELECT indexed_to FROM search_state")
 _CHANGES = text("SELECT total_changes()")
 _MERGE = text("INSERT INTO message_words (message_words, rank) VALUES ('merge', :pages)")
@@ -70,6 +78,16 @@ _ADD = {
         " FROM json_array_elements(CAST(:rows AS json))"
     ),
 }
+_WIDEN_DAYS = text("""
+    INSERT INTO search_days (day, first_id, last_id) VALUES (:day, :first_id, :last_id)
+    ON CONFLICT (day) DO UPDATE SET
+        first_id = CASE WHEN excluded.first_id < search_days.first_id
+            THEN excluded.first_id ELSE search_days.first_id END,
+        last_id = CASE WHEN excluded.last_id > search_days.last_id
+            THEN excluded.last_id ELSE search_days.last_id END
+""")
+_FIRST_ID = text("SELECT min(first_id) FROM search_days WHERE day >= :day")
+_LAST_ID = text("SELECT max(last_id) FROM search_days WHERE day <= :day")
 
 
 def forget(connection: Connection, message_id: int) -> None:
@@ -97,32 +115,35 @@ def forget_traces(engine: Engine) -> None:
 def clear(connection: Connection) -> None:
     """Empty the index; it is built again from the first message on."""
     connection.execute(text("DELETE FROM message_words"))
+    connection.execute(text("DELETE FROM search_days"))
     connection.execute(text("UPDATE search_state SET indexed_to = 0"))
 
 
-def index_batch(engine: Engine) -> int:
+def index_batch(engine: Engine, times: int = 1) -> int:
     """Put the next messages into the index.
+
+    Args:
+        engine: The database.
+        times: How many times as many as a server takes, whose event loop waits for each batch.
 
     Returns:
         How many messages were looked at; 0 if there are none, or if another process works.
     """
     with reading(engine) as connection:
-        if not _next(connection, 1):
+        if not _next(connection, 1, 1):
             return 0
     with writing(engine) as connection:
         if connection.dialect.name == "postgresql" and not connection.scalar(_TRY_LOCK):
             return 0
-        states = _next(connection, BATCH_MESSAGES)
+        states = _next(connection, times * BATCH_MESSAGES, times * BATCH_CHARS)
         if not states:
             return 0
         # An edit may have been indexed in its earlier state.
         _forget(connection, [each.id for each in states])
-        rows = [
-            (each.id, _indexed(connection.dialect.name, each.room_id, each.content))
-            for each in states
-            if each.deleted_at is None
-        ]
+        kept = [each for each in states if each.deleted_at is None]
+        rows = [(each.id, _indexed(connection.dialect.name, each)) for each in kept]
         connection.execute(_ADD[connection.dialect.name], {"rows": encode(rows).decode()})
+        _widen_days(connection, kept)
         connection.execute(_MOVE, {"number": states[-1].number})
     return len(states)
 
@@ -133,14 +154,14 @@ def _forget(connection: Connection, ids: Sequence[int]) -> None:
     connection.execute(_FORGET[connection.dialect.name], {"ids": values})
 
 
-def _next(connection: Connection, most: int) -> Sequence[Row[Any]]:
+def _next(connection: Connection, most: int, chars_max: int) -> Sequence[Row[Any]]:
     after = connection.scalar(_INDEXED_TO)
     states, chars = [], 0
     with connection.execute(_NEXT, {"after": after, "most": most}) as rows:
         for row in rows:  # SQLite reads each when it is asked for: a hundred may have 4 MB
             states.append(row)
             chars += len(row.content)
-            if chars > BATCH_CHARS:
+            if chars > chars_max:
                 break
     return states
 
@@ -150,18 +171,60 @@ def term(room_id: int, word: str) -> str:
     return f"{room_id}_{word}"
 
 
-def _indexed(dialect: str, room_id: int, content: str) -> str:
-    terms = (term(room_id, word) for word in words_of(content))
+def author_term(room_id: int, user_id: int) -> str:
+    """Return how the author of a message stands in the index; no word has a `_`."""
+    return f"{room_id}__{user_id}"
+
+
+def part_term(part: int) -> str:
+    """Return how a part of the sequence stands in the index of PostgreSQL."""
+    return f"_{part}"
+
+
+def part_of(message_id: int) -> int:
+    """Return the number of the part of the sequence to which an id belongs."""
+    return message_id // PART_IDS
+
+
+def first_id_of(connection: Connection, moment: datetime) -> int | None:
+    """Return the smallest id of messages of this day and of later ones, or None."""
+    first_id: int | None = connection.scalar(_FIRST_ID, {"day": _day(moment)})
+    return first_id
+
+
+def last_id_of(connection: Connection, moment: datetime) -> int | None:
+    """Return the largest id of messages of this day and of earlier ones, or None."""
+    last_id: int | None = connection.scalar(_LAST_ID, {"day": _day(moment)})
+    return last_id
+
+
+def _day(moment: datetime) -> int:
+    return moment.astimezone(UTC).toordinal()
+
+
+def _widen_days(connection: Connection, states: Sequence[Row[Any]]) -> None:
+    ids: dict[int, list[int]] = {}
+    for each in states:
+        ids.setdefault(_day(each.timestamp), []).append(each.id)
+    for day, of_day in ids.items():
+        values = {"day": day, "first_id": min(of_day), "last_id": max(of_day)}
+        connection.execute(_WIDEN_DAYS, values)
+
+
+def _indexed(dialect: str, message: Row[Any]) -> str:
+    terms = [term(message.room_id, word) for word in words_of(message.content)]
+    author = author_term(message.room_id, message.user_id)
     if dialect == "sqlite":
-        return " ".join(terms)
+        return " ".join((*terms, author))
     # As PostgreSQL writes a tsvector (manual, 8.11.1), so that its parser, which knows host names
     # and numbers, does not cut the words otherwise.
-    return " ".join(f"'{each}':{place}" for place, each in enumerate(terms, 1))
+    places = (f"'{each}':{place}" for place, each in enumerate(terms, 1))
+    return " ".join((*places, f"'{author}'", f"'{part_term(part_of(message.id))}'"))
 
 
 def index_all(engine: Engine, progress: Callable[[int], Any]) -> None:
     """Put all messages into the index that are not there; `progress` is told how many each time."""
-    while count := index_batch(engine):
+    while count := index_batch(engine, REBUILD_TIMES):
         progress(count)
 
 

@@ -70,8 +70,10 @@ def _beginnings(word: str) -> tuple[str, ...]:
     folded = fold(word)[:WORD_CHARS_MAX]
     language = "russian" if _CYRILLIC.search(word) else "english"
     stem = fold(_stemmer(language).stemWord(word.casefold()))[:WORD_CHARS_MAX]
+    if len(stem) < 2:
+        return (folded,)
     # A stem may be no beginning of its own word: happy → happi.
-    return (folded,) if len(stem) < 2 or folded == stem else (stem, folded)
+    return (stem,) if folded.startswith(stem) else (stem, folded)
 
 
 @cache

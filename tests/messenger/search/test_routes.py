@@ -17,6 +17,7 @@ from app.database.vacuum import purge_deleted_pages
 from app.messenger import group_members, message_changes
 from app.messenger.models import Message
 from app.messenger.search import index as search_index
+from app.messenger.search import services
 from tests.messenger.team import Person, Team
 from tests.problems import check_problem
 
@@ -147,6 +148,45 @@ def test_filters_narrow_the_search(team: Team, find) -> None:
     assert find(bob, "word", to=day) == ["word of eve, long ago"]
     assert find(bob, "word", **{"from": day, "to": day}) == ["word of eve, long ago"]
     assert find(bob, "word", to=f"{day}T00:00:00Z") == []
+
+
+@pytest.mark.parametrize("part_ids", [4, 1_000])
+def test_what_is_far_apart_is_found_in_order(
+    team: Team, find, monkeypatch: pytest.MonkeyPatch, part_ids: int
+) -> None:
+    # PostgreSQL looks in the newest parts of the sequence first.
+    for module in (search_index, services):
+        monkeypatch.setattr(module, "PART_IDS", part_ids)
+    ann, bob, eve = team.people(3)
+    rooms = [ann.room_with(bob), ann.group(bob, eve), bob.room_with(eve)]
+    said = [f"word {number}" for number in range(60)]
+    for number, each in enumerate(said):
+        (bob if number % 3 else ann).say(rooms[number % 3 if number % 3 else 0], each)
+
+    assert find(bob, "word", limit="50") == said[-50:]
+    first = find.response.json[0]["id"]
+    assert find(bob, "word", limit="50", before=str(first)) == said[:10]
+    assert find(bob, '"word 1"') == ["word 1"]
+    assert find(bob, "word", user=ann.name, limit="100") == said[::3]
+    assert find(ann, "word", user=bob.name, limit="100") == said[1::3]
+    assert find(eve, "word", limit="100") == [each for n, each in enumerate(said) if n % 3]
+
+
+def test_author_is_no_word(team: Team, find) -> None:
+    ann, bob = team.people(2)
+    ann.say(ann.room_with(bob), "word")
+    for q in (f'"word {ann.id}"', f"word {ann.id}", f"word _{ann.id}", f"__{ann.id}"):
+        assert find(bob, q) == []
+
+
+def test_what_somebody_said_who_has_left_is_found_by_their_name(team: Team, find) -> None:
+    ann, bob, eve = team.people(3)
+    group = ann.group(bob, eve)
+    eve.say(group, "word of eve")
+    with team.app.app_context():
+        group_members.remove_member(group, eve.name)
+
+    assert find(bob, "word", user=eve.name) == ["word of eve"]
 
 
 def test_nothing_of_others_is_found(team: Team, find) -> None:

@@ -43,9 +43,9 @@ def test_long_words_are_found_by_their_beginning() -> None:
 @pytest.mark.parametrize(
     ("word", "beginnings"),
     [
-        ("сообщения", ("сообщен", "сообщения")),
+        ("сообщения", ("сообщен",)),
         ("happy", ("happi", "happy")),
-        ("ёлки", ("елк", "елки")),
+        ("ёлки", ("елк",)),
         ("я", ("я",)),
         ("42", ("42",)),
     ],
@@ -57,7 +57,7 @@ def test_word_matches_what_begins_with_it_or_with_its_stem(word: str, beginnings
 def test_phrase_is_exact_words_that_follow_each_other() -> None:
     question = parse('готово "Красная площадь" "" "не закрыта')
     assert question.phrases == (("красная", "площадь"), ("не", "закрыта"))
-    assert [choice[-1] for choice in question.words] == ["готово"]
+    assert question.words == (("готов",),)
 
 
 @pytest.mark.parametrize("text", ["", "  ", '""', "!!! -- _ 👍", '"', "* OR NOT ( ) : &"[:1]])
