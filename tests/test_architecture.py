@@ -451,6 +451,7 @@ TESTED_IN = {
     "messenger/files/removal.py": "messenger/files/test_attachments.py",
     "messenger/files/shown.py": "messenger/files/test_attachments.py",
     "media/avatar_uploads.py": "media/test_avatars.py",
+    "messenger/search/hits.py": "messenger/search/test_routes.py",
     "messenger/search/index.py": "messenger/search/test_routes.py",
     "messenger/search/services.py": "messenger/search/test_routes.py",
     "messenger/announcements.py": "messenger/test_events.py",

@@ -226,7 +226,7 @@ NOT_PERSONAL = {"installation", "push_state", "setup_codes"}  # no row of theirs
 
 # Tables that no model has: `copy-database` leaves them to be made anew.
 WITHOUT_MODEL = {"alembic_version": "made by the migrations"}
-SEARCH = ("search_state", "message_words")  # made anew from the messages
+SEARCH = ("search_days", "search_state", "message_words")  # made anew from the messages
 
 
 def columns() -> set[str]:

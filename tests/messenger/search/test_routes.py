@@ -16,8 +16,8 @@ from app.database.transactions import reading, writing
 from app.database.vacuum import purge_deleted_pages
 from app.messenger import group_members, message_changes
 from app.messenger.models import Message
+from app.messenger.search import hits
 from app.messenger.search import index as search_index
-from app.messenger.search import services
 from tests.messenger.team import Person, Team
 from tests.problems import check_problem
 
@@ -155,7 +155,7 @@ def test_what_is_far_apart_is_found_in_order(
     team: Team, find, monkeypatch: pytest.MonkeyPatch, part_ids: int
 ) -> None:
     # PostgreSQL looks in the newest parts of the sequence first.
-    for module in (search_index, services):
+    for module in (search_index, hits):
         monkeypatch.setattr(module, "PART_IDS", part_ids)
     ann, bob, eve = team.people(3)
     rooms = [ann.room_with(bob), ann.group(bob, eve), bob.room_with(eve)]
