@@ -16,12 +16,13 @@ _SIGNATURES = tuple(
         (rb"\x89PNG\r\n\x1a\n", "image/png"),
         (rb"GIF8[79]a", "image/gif"),
         (rb"RIFF....WEBP", "image/webp"),
-        # ISO base media, by its major brand (ISO/IEC 14496-12, section 4.3)
-        (rb"....ftyp(M4A|M4B)", "audio/mp4"),
-        (rb"....ftyp(isom|iso[2-9]|mp4[12]|avc1|M4V|MSNV|dash)", "video/mp4"),
-        (rb"....ftypqt  ", "video/quicktime"),
-        (rb"....ftypavi[fs]", "image/avif"),
-        (rb"....ftyp(heic|heix|mif1|msf1)", "image/heic"),
+        # ISO base media, by its major brand (ISO/IEC 14496-12, section 4.3). The first box is
+        # small, so its size begins with zeros, and nothing that is a text passes for a film.
+        (rb"\x00\x00..ftyp(M4A|M4B)", "audio/mp4"),
+        (rb"\x00\x00..ftyp(isom|iso[2-9]|mp4[12]|avc1|M4V|MSNV|dash)", "video/mp4"),
+        (rb"\x00\x00..ftypqt  ", "video/quicktime"),
+        (rb"\x00\x00..ftypavi[fs]", "image/avif"),
+        (rb"\x00\x00..ftyp(heic|heix|mif1|msf1)", "image/heic"),
         # EBML, by its DocType (RFC 8794, section 11.2.7)
         (rb"\x1a\x45\xdf\xa3.{0,40}\x42\x82.webm", "video/webm"),
         (rb"\x1a\x45\xdf\xa3", "video/x-matroska"),

@@ -34,6 +34,7 @@ RUSSIAN = "Привет, мир! " * 1000
         (b"\xef\xbb\xbf \r\n<!DOCTYPE html>", UNKNOWN),
         (b"<?xml version='1.0'?>", UNKNOWN),
         (b"\x7fELF\2\1\1", UNKNOWN),
+        (b"<!--ftypisom--><script>", UNKNOWN),
         (b"", UNKNOWN),
         (b" \n", UNKNOWN),
         (bytes(range(256)), UNKNOWN),

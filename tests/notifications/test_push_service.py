@@ -1,5 +1,6 @@
 """What is sent to push services, and what becomes of their answers."""
 
+import socket
 from collections.abc import Iterator
 from itertools import repeat
 from time import monotonic
@@ -144,3 +145,74 @@ def test_nobody_listens(service: PushService) -> None:
 def test_inner_address_is_refused_also_when_it_is_stored(service: PushService) -> None:
     assert send(service.phone("/ann"), allow_private=False).outcome is Outcome.REFUSED
     assert service.pushed == []
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"HTTP/1.1 201 " + b"x" * 20_000_000, b"HTTP/1.1 201 Created\r\n" + b"X: y\r\n" * 3_000_000],
+    ids=["an endless line", "endless headers"],
+)
+def test_endless_head_of_an_answer_is_not_read(
+    service: PushService, monkeypatch: pytest.MonkeyPatch, head: bytes
+) -> None:
+    written = []
+
+    def pour(handler, _status: int) -> None:
+        for start in range(0, len(head), 65536):
+            try:
+                handler.wfile.write(head[start : start + 65536])
+            except OSError:
+                return
+            written.append(start)
+
+    monkeypatch.setattr("http.server.BaseHTTPRequestHandler.send_response", pour)
+
+    assert send(service.phone("/ann")).outcome is Outcome.LATER
+    assert len(written) < len(head) // 65536
+
+
+class Resolver:
+    """Name servers of somebody who wants to look inside.
+
+    Attributes:
+        answers: The addresses that are told, one after another.
+        connected: Where connections went.
+    """
+
+    def __init__(self, *answers: str) -> None:
+        self.answers = [*answers]
+        self.connected: list[str] = []
+
+    def getaddrinfo(self, _host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        address = self.answers.pop(0)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    def create_connection(self, address: tuple[str, int], **_: object) -> socket.socket:
+        self.connected.append(address[0])
+        raise OSError("nobody is there")
+
+
+@pytest.fixture
+def resolver(monkeypatch: pytest.MonkeyPatch) -> Resolver:
+    resolver = Resolver()
+    monkeypatch.setattr(socket, "getaddrinfo", resolver.getaddrinfo)
+    monkeypatch.setattr(socket, "create_connection", resolver.create_connection)
+    return resolver
+
+
+@pytest.mark.parametrize(
+    "inner", ["127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::"]
+)
+def test_nobody_connects_to_a_name_that_leads_inside(resolver: Resolver, inner: str) -> None:
+    resolver.answers = [inner]
+
+    assert send(Phone(None, "/x"), allow_private=False).outcome is Outcome.REFUSED
+    assert resolver.connected == []
+
+
+def test_connection_goes_to_the_address_that_was_checked(resolver: Resolver) -> None:
+    resolver.answers = ["1.1.1.1", "127.0.0.1"]  # what another look would find
+
+    assert send(Phone(None, "/x"), allow_private=False).outcome is Outcome.LATER
+    assert resolver.connected == ["1.1.1.1"]
+    assert resolver.answers == ["127.0.0.1"]

@@ -1,7 +1,9 @@
 """Files that are sent to do harm: to those who open them, to the disk, to the worker."""
 
+import gzip
 import io
 import struct
+import zipfile
 import zlib
 
 import pytest
@@ -74,6 +76,94 @@ def test_animation_with_a_script_is_shown_as_a_picture_alone(eve: Caller) -> Non
     assert answer.mimetype == "image/gif"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert "sandbox" in answer.headers["Content-Security-Policy"]
+
+
+# Films and sounds as far as anybody looks, and pages behind that.
+BOX = b"\0\0\0\x18ftyp"
+FILMS = {
+    "video/mp4": BOX + b"isom\0\0\2\0isomiso2" + SCRIPT,
+    "video/webm": b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\x82\x84webm" + SCRIPT,
+    "audio/mp4": BOX + b"M4A \0\0\2\0isomiso2" + SCRIPT,
+    "audio/mpeg": b"ID3\x04\0\0" + SCRIPT,
+    "audio/ogg": b"OggS" + bytes(24) + b"OpusHead" + SCRIPT,
+    "audio/wav": b"RIFF<!--WAVEfmt -->" + SCRIPT,
+    "audio/flac": b"fLaC" + SCRIPT,
+}
+
+
+@pytest.mark.parametrize("kind", FILMS)
+def test_films_and_sounds_are_shown_as_such_and_as_nothing_else(eve: Caller, kind: str) -> None:
+    answer = opened(eve, sent(eve, FILMS[kind], "page.html"))
+
+    assert answer.headers["Content-Type"] == kind
+    assert answer.headers["Content-Disposition"].startswith("inline; ")
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+    assert answer.data == FILMS[kind]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        BOX + b"qt  " + SCRIPT,
+        BOX + b"heic" + SCRIPT,
+        b"<!--ftypisom-->" + SCRIPT,
+        b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\x82\x88matroska" + SCRIPT,
+        b"RIFF\x10\0\0\0AVI " + SCRIPT,
+        b"FWS\x05" + SCRIPT,
+    ],
+)
+def test_other_films_are_saved(eve: Caller, content: bytes) -> None:
+    answer = opened(eve, sent(eve, content, "film.mp4"))
+    assert answer.headers["Content-Disposition"].startswith("attachment; ")
+
+
+@pytest.mark.parametrize("said", ["text/html", "image/svg+xml", "application/javascript"])
+def test_type_that_the_sender_says_decides_nothing(eve: Caller, said: str) -> None:
+    for content, kind in ((SCRIPT, "application/octet-stream"), (PDF, "application/pdf")):
+        part = f'form-data; name="file"; filename="x.html"\r\nContent-Type: {said}'
+        head = f"--limit\r\nContent-Disposition: {part}\r\n\r\n".encode()
+        answer = eve.ask(
+            "POST",
+            "/uploads/",
+            data=head + content + b"\r\n--limit--\r\n",
+            content_type="multipart/form-data; boundary=limit",
+        )
+        assert answer.json["type"] == kind
+        assert opened(eve, answer.json).headers["Content-Type"] == kind
+
+
+def test_gif_that_is_a_script_is_no_picture(app: Flask, eve: Caller) -> None:
+    # The same bytes are the head of a GIF and a script.
+    check_problem(
+        send(eve, b"GIF89a/*" + bytes(20) + b"*/=1;alert(1)", "a.gif"), 400, "invalid", ["file"]
+    )
+    assert (files_of(app), rows_of(app)) == ({}, [])
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.docx", "zip"), ("a.txt.gz", "gzip")])
+def test_archive_is_never_opened(app: Flask, eve: Caller, name: str, kind: str) -> None:
+    # 300 MB behind some hundred kilobytes; whoever opened them would take seconds.
+    zeros = bytes(1_000_000)
+    out = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("[Content_Types].xml", "<Types/>")
+            with archive.open("word/document.xml", "w", force_zip64=True) as member:
+                for _ in range(300):
+                    member.write(zeros)
+    else:
+        with gzip.GzipFile(fileobj=out, mode="wb") as archive:
+            for _ in range(300):
+                archive.write(zeros)
+
+    upload = sent(eve, out.getvalue(), name)
+    answer = opened(eve, upload)
+
+    assert upload["size"] == len(out.getvalue()) == len(answer.data)
+    assert answer.headers["Content-Type"] == f"application/{kind}"
+    assert "Content-Encoding" not in answer.headers  # or the browser would unpack it
+    assert answer.headers["Content-Disposition"].startswith("attachment; ")
 
 
 def png_of(width: int, height: int) -> bytes:
