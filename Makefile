@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 PORT ?= 8000
 export PORT
 
+# Compiled modules are kept, or each process of the tests would compile all of them again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run demo test test-quick test-long check lint format lock migration translations reference soak bench bench-quick attacks pictures clean
 
