@@ -149,7 +149,8 @@ class Config(BaseModel):
     RATELIMIT_PEOPLE: Rate = "60/minute"
     RATELIMIT_MESSAGE_SEARCH: Rate = "60/minute"
     RATELIMIT_POSTS: Rate = "60/minute"
-    RATELIMIT_UPLOADS: Rate = "60/hour"
+    RATELIMIT_UPLOADS: Rate = "300/hour"
+    RATELIMIT_FILES: Rate = "1000000/hour"  # kB of files in messages
     RATELIMIT_GROUPS: Rate = "20/day"
     RATELIMIT_PUSH: Rate = "60/hour"
     RATELIMIT_MESSAGES: Rate = "300/minute"

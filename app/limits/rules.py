@@ -32,6 +32,7 @@ Rule = Literal[
     "message_search",
     "posts",
     "uploads",
+    "files",
     "groups",
     "push",
     "messages",
@@ -48,6 +49,7 @@ BY_USER: frozenset[Rule] = frozenset(
         "message_search",
         "posts",
         "uploads",
+        "files",
         "groups",
         "push",
         "messages",
@@ -115,7 +117,7 @@ class Limits:
         Args:
             rule: The limit.
             who: The user, account or network that it is counted for.
-            amount: 1, or -1 to take one back.
+            amount: How much; less than 0 to take it back.
 
         Returns:
             What is left; negative if the limit is exceeded.
@@ -201,6 +203,27 @@ def consume(rule: Rule, who: str) -> RateLimitStatus | None:
         raise Throttled(RateLimitStatus(status.amount, 0, status.seconds))
     statuses().append(status)
     return status
+
+
+def consume_file(user_id: int, length: int) -> None:
+    """Count the kilobytes of a file that a user sends. A refused one is not counted.
+
+    Args:
+        user_id: The user.
+        length: In bytes, as far as it is known before it has come.
+
+    Raises:
+        Throttled: The limit is exceeded.
+    """
+    limits = services().limits
+    if not limits.is_enabled:
+        return
+    amount = -(-length // 1000)
+    status = limits.count("files", str(user_id), amount)
+    if status.remaining < 0:
+        limits.count("files", str(user_id), -amount)
+        raise Throttled(RateLimitStatus(status.amount, 0, status.seconds))
+    statuses().append(status)
 
 
 def consume_for_account(rule: Rule, account: str) -> None:

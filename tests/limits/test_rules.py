@@ -18,12 +18,13 @@ from flask_migrate import upgrade
 from PIL import Image
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
+from werkzeug.test import TestResponse
 
 from app import create_app
 from app.accounts.usernames import folded
 from app.http.addresses import client_network
 from app.limits.password_guesses import remember_network
-from app.limits.rules import FRAMES_MAX, REFUSALS_MAX, Rate, consume
+from app.limits.rules import FRAMES_MAX, REFUSALS_MAX, Rate, consume, consume_file
 from app.limits.status import Throttled
 from app.services import services
 from tests.conftest import make_config, sqlite_url
@@ -32,6 +33,7 @@ from tests.openapi.documented import Document
 from tests.problems import check_problem
 from tests.servers import Server
 from tests.talk import chat_path, close_code, hear, messages_path, open_socket, send_text
+from tests.visitors import Visitor
 from tests.visitors import register as register_visitor
 
 USERS = "/accounts/api/users/"
@@ -331,9 +333,33 @@ def test_person_meets_no_limit(default_app) -> None:
             consume("search", "1")
         for _ in range(10):
             consume("posts", "1")
+        for _ in range(150):  # sends the pictures of a journey, and some again
             consume("uploads", "1")
+            consume_file(1, 5_000_000)
     limits = services(default_app).limits
     assert [limits.message_wait(1, "x") for _ in range(200)] == [0.0] * 200  # was offline for a day
+
+
+def test_bytes_of_files_have_a_limit_and_what_is_refused_does_not_count(
+    tmp_path: Path,
+) -> None:
+    app = make_app(tmp_path, RATELIMIT_FILES="100/hour")
+    ann, bob = (register_visitor(app.test_client()) for _ in range(2))
+
+    def send(who: Visitor, size: int) -> TestResponse:
+        file = (io.BytesIO(b"x" * size), "a.bin")
+        form = {"data": {"file": file}, "content_type": "multipart/form-data"}
+        return who.http.post("/messenger/api/uploads/", headers=who.headers, **form)
+
+    assert send(ann, 60_000).status_code == 201
+    for _ in range(3):
+        refused = send(ann, 60_000)
+        check_problem(refused, 429, "throttled")
+        assert int(refused.headers["Retry-After"]) > 3000
+    assert send(bob, 60_000).status_code == 201
+    assert send(ann, 20_000).status_code == 201
+    check_problem(send(ann, 20_000), 429, "throttled")
+    services(app).engine.dispose()
 
 
 # Passwords

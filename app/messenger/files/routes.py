@@ -23,7 +23,7 @@ from app.http.errors import Overloaded
 from app.http.form_files import FORM_BYTES, file_of_form
 from app.http.json import json_response
 from app.http.validation import takes
-from app.limits.rules import limited
+from app.limits.rules import consume_file, limited
 from app.messenger.files import access
 from app.messenger.files.access import FileInUse, FileNotFound, StoredFile
 from app.messenger.files.schemas import FileOut, SizeIn, UploadIn
@@ -59,6 +59,7 @@ def upload_file() -> Response:
     length = request.content_length
     if length is not None and length > max_bytes + FORM_BYTES:
         raise FileTooLarge
+    consume_file(current_user.id, max_bytes if length is None else length)
     with room_for_file(current_user.id, length) as upload_id:
         try:
             name, pieces = file_of_form(request, "file", max_bytes)
