@@ -40,6 +40,7 @@ UPLOADS_PATH = "/messenger/api/uploads"
 DRAIN_SECONDS = 1.5  # for a leaving worker to answer before it closes its sockets
 # … in which who uses an idle connection once more is answered: at a reload, at the end
 IDLE_DRAIN_SECONDS = (1.0, 0.2)
+_MOMENT_SECONDS = 1e-9  # a sleep in which all sockets are looked at; after 0 s they are not yet
 RELOAD_SECONDS = 30  # after a SIGHUP the old workers wait for the new ones for so long at most
 
 
@@ -128,7 +129,8 @@ class BoundedWorker(GeventWorker):
         # connection is kept longer than the proxy keeps it, a head that was begun is not.
         if pipelined := req.unreader.take_buffered():
             req.unreader.unread(pipelined)
-            gevent.sleep(0)  # otherwise a client that does not wait for responses is served alone
+            # Otherwise a client that does not wait for responses is served alone.
+            gevent.sleep(_MOMENT_SECONDS)
             return
         self.idle[sock] = None
         if len(self.idle) > IDLE_MAX:
@@ -309,7 +311,7 @@ class _Input:
             size -= len(piece) if size > 0 else 0
             pieces.append(piece)
             if self._is_chunked:
-                gevent.sleep(0)
+                gevent.sleep(_MOMENT_SECONDS)
         return b"".join(pieces)
 
     def readline(self, size=-1):
@@ -379,7 +381,7 @@ def _linger(sock):
             if not data:
                 return
             left -= len(data)
-            gevent.sleep(0)
+            gevent.sleep(_MOMENT_SECONDS)
 
 
 class _Name:

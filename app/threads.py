@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextvars import ContextVar
+from time import sleep
 from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar
 
 from gevent.event import Event
@@ -37,7 +38,18 @@ SHARES = 4  # one account may use a quarter of the places of a pool
 # of 0.14.
 NICENESS = 19
 
+MOMENT_SECONDS = 1e-9
+"""A sleep after which a worker has looked at all its sockets and timers.
+
+After `sleep(0)` it has not: gevent runs up to 50 steps of those who sleep so before it looks.
+"""
+
 _pools: dict[tuple[int, PoolName], "_Pool"] = {}
+
+
+def give_way() -> None:
+    """Let all others run who wait, those as well who wait for a socket; then go on."""
+    sleep(MOMENT_SECONDS)
 
 
 class TooBusy(Exception):

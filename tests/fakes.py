@@ -19,6 +19,7 @@ from wsproto.events import CloseConnection, Ping, Pong, TextMessage
 
 from app.realtime import Event as RealtimeEvent
 from app.realtime import EventPage, FramePage, MembershipChange, Publication
+from app.realtime.loop import give_way
 
 Answer = TypeVar("Answer")
 
@@ -33,7 +34,7 @@ def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
 def settle(turns: int = 20) -> None:
     """Let the loop do what is due, for tests that nothing more happens."""
     for _ in range(turns):
-        gevent.sleep(0)
+        give_way()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import functools
 import gc
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -127,6 +128,20 @@ def niceness() -> int:
 def test_result_of_the_function_is_returned() -> None:
     assert threads.run("passwords", divmod, 7, 2) == (3, 1)
     assert threads.run("pictures", sorted, [1, 3, 2], reverse=True) == [3, 2, 1]
+
+
+@in_worker
+def test_who_waits_for_a_socket_is_served_while_somebody_gives_way() -> None:
+    ours, theirs = socket.socketpair()
+    heard: list[bytes] = []
+    reader = threading.Thread(target=lambda: heard.append(ours.recv(1)))
+    reader.start()
+    threads.give_way()  # now it waits
+    theirs.send(b"x")
+    for _ in range(3):
+        threads.give_way()
+    assert heard == [b"x"]
+    reader.join()
 
 
 @in_worker

@@ -218,7 +218,9 @@ def find_chats(
         connection: Where from.
         places: Event ids, ids of rooms and of users.
     """
-    wanted = encode(list(places)).decode()
+    if not (places := list(places)):
+        return {}
+    wanted = encode(places).decode()
     rows = _PLACES[connection.dialect.name].all(connection, {"places": wanted})
     return {
         (row.at, row.room_id, row.user_id): chat_out(row)

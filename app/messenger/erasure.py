@@ -1,13 +1,12 @@
 """What an erasure does to traces in rooms. `privacy/erasure.py` joins it with the other domains."""
 
-from time import sleep
-
 from sqlalchemy import Connection, select, update
 
 from app.database.keyset import AnySelect
 from app.database.transactions import writing
 from app.messenger.models import Message, Room, RoomMember
 from app.messenger.rooms import ids_of_rooms
+from app.threads import give_way
 
 FORGOTTEN_AT_ONCE = 1000  # client_ids; nobody else stores anything on SQLite meanwhile
 
@@ -25,7 +24,7 @@ def forget_client_ids(user_id: int) -> None:
             connection.execute(update(Message).where(Message.id.in_(ids)).values(client_id=None))
         if len(ids) < FORGOTTEN_AT_ONCE:
             return
-        sleep(0)  # SQLite does not wait, and others want to be served in between
+        give_way()  # SQLite does not wait, and others want to be served in between
 
 
 def forget_last_client_ids(connection: Connection, user_id: int) -> None:

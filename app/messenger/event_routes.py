@@ -10,7 +10,7 @@ from app.http.json import encode
 from app.http.validation import Body, takes
 from app.messenger.schemas import MessageId
 from app.realtime import FramePage, HistoryUnavailableError
-from app.realtime.loop import monotonic, sleep
+from app.realtime.loop import give_way, monotonic
 from app.services import services
 
 bp = Blueprint("events", __name__, url_prefix="/messenger/api")
@@ -82,7 +82,7 @@ def _page(user_id: int, after: int, limit: int) -> FramePage:
         cursor = page.cursor
         if page.is_last or not page.frames or len(frames) >= limit:
             return FramePage(frames, cursor, page.is_last)
-        sleep(0)
+        give_way()
 
 
 def _response(frames: list[bytes], cursor: int) -> Response:

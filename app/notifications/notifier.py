@@ -23,6 +23,7 @@ from app.notifications.push_service import Browser, Outcome, Result
 from app.notifications.queue import Job, JobQueue
 from app.notifications.reader import Lease, find_due, is_needed, newest_id, read_batch
 from app.notifications.subscriptions import delete_all, delete_of_ended_sessions
+from app.threads import give_way
 from config import Config
 
 log = logging.getLogger(__name__)
@@ -139,7 +140,7 @@ class Notifier:
             return
         while self._read_to < ripe and self.queue.has_room:
             self._read_to = self._read_batch(self._read_to, ripe)
-            sleep(0)  # let the worker do what waits
+            give_way()  # let the worker do what waits
 
     def _renew(self, now: float) -> None:
         with writing(self._engine) as connection:

@@ -7,7 +7,7 @@ database connection is held while a slow client reads.
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any, TypeAlias
 
 from sqlalchemy import Engine, Row, bindparam, case, select
@@ -28,6 +28,7 @@ from app.notifications.models import PushSubscription
 from app.profiles.models import Post, Profile
 from app.profiles.services import POSTS
 from app.social.models import Block, Friendship
+from app.threads import give_way
 
 PAGE_ROWS = 25  # a client that stops reading keeps one page in memory, up to 2 MB
 EXPORT_SECONDS = 600.0  # the whole export may take
@@ -231,4 +232,4 @@ def _pages(
             yield rows
             after = rows[-1][0]
         is_last = len(rows) < PAGE_ROWS
-        sleep(0)  # neither SQLite nor a fast client yields, so let other greenlets run
+        give_way()  # neither SQLite nor a fast client yields, so let other greenlets run

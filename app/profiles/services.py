@@ -1,7 +1,6 @@
 """Use cases of profiles: show and change one, write posts."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from time import sleep
 from typing import Any, Protocol
 
 from flask_babel import lazy_gettext as _
@@ -32,6 +31,7 @@ from app.media.store import image_url
 from app.profiles.models import Post, Profile
 from app.services import services
 from app.social.models import Friendship
+from app.threads import give_way
 
 DELETED_AT_ONCE = 50  # posts; of the largest size this blocks a worker on SQLite for 20 ms
 
@@ -193,7 +193,7 @@ def delete_posts(user_id: int) -> None:
             connection.execute(delete(Post).where(Post.id.in_(ids)))
         if len(ids) < DELETED_AT_ONCE:
             return
-        sleep(0)  # SQLite never yields, so let other greenlets run
+        give_way()  # SQLite never yields, so let other greenlets run
 
 
 class PostNotFound(ApiError):

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from app.realtime.events import Publication
 from app.realtime.frames import text_frame
 from app.realtime.history import History, HistoryUnavailableError
-from app.realtime.loop import monotonic, sleep, spawn
+from app.realtime.loop import give_way, monotonic, sleep, spawn
 from app.realtime.stats import Stats
 from app.realtime.subscription import Subscription
 
@@ -112,7 +112,7 @@ class Channel:
                 # The channel is ahead of what this reader can see: look again.
                 sleep(0.05)
             else:
-                sleep(0)  # SQLite does not wait, and others have to be served in between
+                give_way()  # SQLite does not wait, and others have to be served in between
 
     def _send_page(self, subscription: Subscription, page: Messages) -> None:
         for message_id, payload in page:
@@ -246,7 +246,7 @@ class Channel:
     def _let_read(self) -> None:
         # The database is quicker than people: give readers a moment to take what came from it,
         # but no more, so that one who takes nothing does not keep it from the others.
-        sleep(0)
+        give_way()
         give_up_at = monotonic() + PACE_SECONDS
         while monotonic() < give_up_at and any(
             each.connection.waiting > PART_BYTES for each in self.live

@@ -12,10 +12,13 @@ import gevent
 from gevent.event import Event
 from gevent.lock import Semaphore
 
+from app.threads import MOMENT_SECONDS
+
 __all__ = [
     "Event",
     "Semaphore",
     "Watcher",
+    "give_way",
     "monotonic",
     "sleep",
     "spawn",
@@ -54,3 +57,8 @@ def spawn(function: Callable[..., None], *args: Any) -> Any:
 def sleep(seconds: float) -> None:
     """Let others run for that long."""
     gevent.sleep(seconds)
+
+
+def give_way() -> None:
+    """Let all others run who wait, and the sockets be looked at; then go on."""
+    gevent.sleep(MOMENT_SECONDS)

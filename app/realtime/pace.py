@@ -7,7 +7,7 @@ would run before each step that somebody else's message takes through the loop.
 
 from collections import deque
 
-from app.realtime.loop import Event, sleep, spawn
+from app.realtime.loop import Event, give_way, spawn
 
 
 class Pace:
@@ -30,5 +30,5 @@ class Pace:
     def _give_turns(self) -> None:
         while self._waiting:
             self._waiting.popleft().set()
-            sleep(0)
+            give_way()
         self._is_taken = False

@@ -257,6 +257,31 @@ def test_only_so_many_streams_replay_at_a_time(feed, events):
     until(lambda: all(client.ready is not None for client in clients))
 
 
+def test_stream_that_left_before_its_turn_is_not_read_for(feed, events):
+    open_live(feed, BOB)
+    events.hang()
+    clients = [Client(feed, ANN, after=0).join() for _ in range(REPLAYS_MAX + 3)]
+    settle()
+    asked = events.questions
+    for client in clients:
+        client.leave()
+    events.answer()
+    settle()
+
+    assert events.questions == asked
+    assert feed.live.keys() == {BOB}
+
+
+def test_worker_that_is_up_to_date_looks_for_nothing_when_a_stream_joins(feed, events, monkeypatch):
+    open_live(feed, BOB)
+    looks = []
+    monkeypatch.setattr(events, "events_between", lambda *asked: looks.append(asked))
+
+    open_live(feed, ANN)
+
+    assert looks == []
+
+
 def test_slow_reader_of_a_replay_keeps_nobody_waiting(feed, events):
     for _ in range(20):
         events.commit(ROOM, b"x" * 60_000)

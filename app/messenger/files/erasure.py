@@ -1,7 +1,6 @@
 """Takes away the files of somebody whose account is erased; the texts of their messages stay."""
 
 from collections.abc import Sequence
-from time import sleep
 
 from sqlalchemy import Connection, select, update
 
@@ -11,6 +10,7 @@ from app.messenger.announcements import announce
 from app.messenger.files.models import Upload
 from app.messenger.files.removal import expire, remove
 from app.messenger.models import Message, Room
+from app.threads import give_way
 
 MESSAGES_AT_ONCE = 100
 
@@ -41,7 +41,7 @@ def take_files_away(user_id: int) -> None:
         remove(files)
         if not messages:
             return
-        sleep(0)  # SQLite does not wait, and others want to be served in between
+        give_way()  # SQLite does not wait, and others want to be served in between
 
 
 def _without_files(message_id: int) -> Change:

@@ -28,6 +28,7 @@ from app.database.transactions import reading, writing
 from app.database.types import UtcDateTime
 from app.http.json import encode
 from app.messenger.search.words import words_of
+from app.threads import give_way
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ def forget_traces(engine: Engine) -> None:
             if connection.scalar(_CHANGES) - before < 2:
                 return
         pages = MERGED_PAGES
-        sleep(0)
+        give_way()
 
 
 def clear(connection: Connection) -> None:
@@ -248,7 +249,7 @@ def _index_forever(engine: Engine) -> None:
         sleep(PAUSE_SECONDS)
         try:
             while index_batch(engine):
-                sleep(0)  # let the worker do what waits
+                give_way()  # let the worker do what waits
             is_away = False
         except Exception as error:
             if not is_unavailable(error):
