@@ -1,5 +1,6 @@
 """The frames of streams, made of the rows that `event_queries` reads."""
 
+from collections import OrderedDict
 from collections.abc import Mapping, Set
 from typing import Any, TypeAlias
 
@@ -21,6 +22,32 @@ def message_frame(number: int, room_name: str, payload: bytes) -> bytes:
         encode(room_name),
         payload,
     )
+
+
+class MessageFrames:
+    """The frames of messages that were read lately: after a restart many read the same ones.
+
+    Args:
+        bytes_max: How much is kept; beyond it the frames that were used least recently go.
+    """
+
+    def __init__(self, bytes_max: int = 4 * 1024 * 1024) -> None:
+        self._bytes_left = bytes_max
+        self._kept: OrderedDict[int, tuple[AnyRow, bytes]] = OrderedDict()  # by message id
+
+    def of(self, row: AnyRow) -> bytes:
+        """Return the frame of a new message, as the row has it."""
+        version = row[1:]  # all of it but the newest event id
+        kept, frame = self._kept.pop(row.number, (None, b""))
+        if kept != version:
+            self._bytes_left += len(frame)
+            frame = message_frame(row.number, row.room_name, _payload(row))
+            self._bytes_left -= len(frame)
+            while self._bytes_left < 0 and self._kept:
+                _, (_, oldest) = self._kept.popitem(last=False)
+                self._bytes_left += len(oldest)
+        self._kept[row.number] = version, frame
+        return frame
 
 
 def _frame(kind: str, row: AnyRow, **values: Any) -> bytes:
@@ -67,7 +94,7 @@ def is_shown(row: AnyRow) -> bool:
 def frame_for(
     user_id: int, row: AnyRow, described: Chats, old_name: str | None = None
 ) -> bytes | None:
-    """Return what one person is told of an event of theirs; None if that is nothing.
+    """Return what one person is told of an event that is no new message; None: nothing.
 
     Args:
         user_id: Who is told.
@@ -75,8 +102,6 @@ def frame_for(
         described: The rooms as people see them.
         old_name: What the person or the room of the event was called before an erasure.
     """
-    if row.kind == "message":
-        return message_frame(row.number, row.room_name, _payload(row))
     if row.kind == "changed":
         return _changed_frame(row)
     if row.kind == "user":

@@ -16,7 +16,7 @@ from app.database.prepared import AnyRow, Prepared
 from app.database.transactions import insert_once, writing
 from app.messenger import chats
 from app.messenger.chats import BLOCKED
-from app.messenger.event_frames import event_of, frame_for, is_shown, message_frame
+from app.messenger.event_frames import MessageFrames, event_of, frame_for, is_shown, message_frame
 from app.messenger.event_queries import EVENTS_OF_ALL, EVENTS_OF_ONE, PAGE_MAX, RANGE
 from app.messenger.history import reading_history
 from app.messenger.models import Installation, RoomMember
@@ -42,6 +42,7 @@ class MessengerEvents:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._frames = MessageFrames()
 
     def newest_event_id(self) -> int:
         """Return the greatest event id that can be seen."""
@@ -89,11 +90,12 @@ class MessengerEvents:
                     if row.kind in ("joined", "room") or _is_member(row)
                 ],
             )
-        frames = [
-            (row.number, frame)
-            for row in events
-            if (frame := frame_for(user_id, row, described)) is not None
-        ]
+        frames = []
+        for row in events:
+            is_message = row.kind == "message"
+            frame = self._frames.of(row) if is_message else frame_for(user_id, row, described)
+            if frame is not None:
+                frames.append((row.number, frame))
         return FramePage(frames, *_reached(rows, after, limit))
 
     def events_between(

@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from app.database.transactions import reading
 from app.messenger import group_members, groups
+from app.messenger.event_frames import MessageFrames
 from app.messenger.group_members import MemberNotFound
 from app.messenger.members import Membership
 from app.messenger.message_changes import MessageNotFound, delete_message, edit_message
@@ -205,3 +206,31 @@ def test_who_is_away_at_times_knows_in_the_end_what_the_tables_say(team: Team, s
             with reading(team.engine) as connection:
                 expected = dict(connection.execute(query).all())
             assert client.rooms[chat["name"]] == expected
+
+
+def test_frame_that_was_kept_is_replaced_when_its_message_changes(team: Team) -> None:
+    ann, bob = team.people(2)
+    room = ann.room_with(bob)
+    stored = ann.say(room, "first")
+    ann.say(room, "x" * 100)
+    assert bob.frames()[-2]["message"]["content"] == "first"
+
+    with team.app.app_context():
+        edit_message(room, stored.id, "second", -1)
+
+    frames = [each["message"]["content"] for each in bob.frames() if each["type"] == "message"]
+    assert frames == ["second", "x" * 100]
+
+
+def test_only_so_many_bytes_of_frames_are_kept(team: Team, monkeypatch: Any) -> None:
+    ann, bob = team.people(2)
+    room = ann.room_with(bob)
+    texts = [f"text {number}" for number in range(50)]
+    for text in texts:
+        ann.say(room, text)
+    kept = team.events._frames = MessageFrames(bytes_max=2_000)
+
+    for _ in range(2):
+        heard = [each["message"]["content"] for each in bob.frames() if each["type"] == "message"]
+        assert heard == texts
+        assert 0 < sum(len(frame) for _, frame in kept._kept.values()) <= 2_000
