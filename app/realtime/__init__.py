@@ -226,9 +226,13 @@ class Realtime:
             finish()
             self._hub.close_all(close)
             deadline = monotonic() + STOP_SECONDS
-            while self._hub.connections and monotonic() < deadline:
+            while self._is_busy() and monotonic() < deadline:
                 loop.sleep(0.02)
         finally:
             self._hub.abort_all()
             self._bus.stop()
             self._has_stopped.set()
+
+    def _is_busy(self) -> bool:
+        # Whoever reads for a stream has to come to an end before the process does.
+        return bool(self._hub.connections) or self._hub.feed.is_reading

@@ -90,6 +90,11 @@ class Feed:
         self.streams.discard(stream)
         self._mute(stream)
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether the database is being asked for streams."""
+        return self._filling or self._replays.counter < REPLAYS_MAX
+
     def _mute(self, stream: StreamSubscription) -> None:
         of_user = self.live.get(stream.user_id, [])
         if stream in of_user:

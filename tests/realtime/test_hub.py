@@ -12,7 +12,14 @@ from gevent.event import Event
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.realtime import HistoryUnavailableError, MemoryBus, Publication, Realtime, closing
+from app.realtime import (
+    HistoryUnavailableError,
+    MemoryBus,
+    Publication,
+    Realtime,
+    StreamSubscription,
+    closing,
+)
 from app.realtime.hub import Hub
 from tests.fakes import (
     FakeEvents,
@@ -538,6 +545,25 @@ def test_stop_does_not_wait_long_for_answers(realtime, pair, monkeypatch):
     for client in pair:
         client.peer.take_all()
         assert client.peer.code == 1012
+
+
+def test_stop_waits_for_what_is_being_read_for_streams(history, bus, greenlets):
+    events = FakeEvents()
+    realtime = Realtime(history, events, bus, sockets_max=3)
+    realtime.start()
+    events.hang()
+    stream = StreamSubscription(FakeSocket(), 0, 1, FakeListener())
+    realtime.feed.join(stream, 0)
+    settle()
+
+    stop = gevent.spawn(realtime.stop, nothing)
+    realtime.feed.leave(stream)
+    settle()
+    assert not stop.dead
+
+    events.answer()
+    until(lambda: stop.dead)
+    assert not realtime.feed.is_reading
 
 
 def test_second_stop_waits_for_the_first(realtime, pair, monkeypatch):
