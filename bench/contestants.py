@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,20 @@ class Missing(Exception):
     """What a contestant needs is not there; the text says what."""
 
 
-class FlaskNaive(Server):
+class Peer(Server):
+    """A server that is not this code, and makes its tables by a command of its own."""
+
+    @property
+    def release(self) -> Sequence[str]:
+        """The command that does it."""
+        raise NotImplementedError
+
+    def migrate(self) -> None:
+        """Create the tables."""
+        _run(*self.release, cwd=self.home, env=self.env)
+
+
+class FlaskNaive(Peer):
     """A tutorial on Flask: flask-sock, Flask-SQLAlchemy, under gunicorn's gevent worker."""
 
     home = PEERS / "flask_naive"
@@ -36,7 +49,7 @@ class FlaskNaive(Server):
         ]
 
 
-class DjangoChannels(Server):
+class DjangoChannels(Peer):
     """Django, REST Framework and Channels, under uvicorn."""
 
     home = PEERS / "django_channels"
@@ -53,7 +66,7 @@ class DjangoChannels(Server):
         ]
 
 
-class FastApi(Server):
+class FastApi(Peer):
     """FastAPI, async SQLAlchemy, and asyncpg or aiosqlite, under uvicorn."""
 
     home = PEERS / "fastapi"
@@ -71,7 +84,7 @@ class FastApi(Server):
         ]
 
 
-class Node(Server):
+class Node(Peer):
     """fastify, ws, and pg or better-sqlite3."""
 
     home = PEERS / "node"
@@ -227,9 +240,7 @@ def install(contestant: Contestant) -> None:
         brings(contestant.server.home)
 
 
-def _run(*command: str, cwd: Path = ROOT) -> None:
-    done = subprocess.run(
-        command, cwd=cwd, env=os.environ, capture_output=True, text=True, check=False
-    )
+def _run(*command: str, cwd: Path = ROOT, env: Mapping[str, str] = os.environ) -> None:
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Missing(f"{' '.join(command)}:\n{done.stdout}{done.stderr}")

@@ -93,8 +93,12 @@ class Scenario:
         return list(dict.fromkeys([self.headline, *others] if self.headline in figures else others))
 
 
-def _chat(stage: Stage, size: Size, rate: float | None = None) -> Outcome:
-    return scenarios.chat(stage, seconds=size.seconds, warmup=size.warmup, rate=rate)
+def _chat(
+    stage: Stage, size: Size, rate: float | None = None, *, by_stream: bool = False
+) -> Outcome:
+    return scenarios.chat(
+        stage, seconds=size.seconds, warmup=size.warmup, rate=rate, by_stream=by_stream
+    )
 
 
 def _fanout(stage: Stage, size: Size) -> Outcome:
@@ -140,6 +144,24 @@ SCENARIOS = [
         _CHAT,
         ("node", "fastapi", "django", "flask"),
         _chat,
+    ),
+    Scenario(
+        "stream-postgresql",
+        "Chat over streams, closed loop, PostgreSQL",
+        POSTGRESQL,
+        "messages/s",
+        _CHAT,
+        (),
+        partial(_chat, by_stream=True),
+    ),
+    Scenario(
+        "stream-sqlite",
+        "Chat over streams, closed loop, SQLite",
+        SQLITE,
+        "messages/s",
+        _CHAT,
+        (),
+        partial(_chat, by_stream=True),
     ),
     Scenario(
         "rate-200",

@@ -12,7 +12,8 @@ import orjson
 from bench.arena import Member, Room, Stage
 from bench.load import Http, Loop, request
 from bench.machine import Reading, Spent
-from bench.talk import Talk, client
+from bench.stream_talk import StreamChatter
+from bench.talk import Chatter, Talk, client
 
 KIB = 1024
 REST_MESSAGES = 200  # in the room whose page is read
@@ -58,7 +59,14 @@ def _seats(rooms: Sequence[Room], each: int = 1) -> list[tuple[Room, Member]]:
 # Chat
 
 
-def chat(stage: Stage, *, seconds: float, warmup: float, rate: float | None = None) -> Outcome:
+def chat(
+    stage: Stage,
+    *,
+    seconds: float,
+    warmup: float,
+    rate: float | None = None,
+    by_stream: bool = False,
+) -> Outcome:
     """Let two members of each room talk.
 
     Args:
@@ -67,8 +75,9 @@ def chat(stage: Stage, *, seconds: float, warmup: float, rate: float | None = No
         warmup: How long it goes before that.
         rate: Messages a second, sent when they are due whatever the server does; None:
             everybody says the next thing when the last one has come back.
+        by_stream: Whether they do it over streams, not over sockets of their rooms.
     """
-    with Talk(stage) as talk:
+    with Talk(stage, kind=StreamChatter if by_stream else Chatter) as talk:
         talk.open(_seats(stage.rooms))
         talk.settle()
         begins = monotonic() + warmup

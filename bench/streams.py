@@ -1,7 +1,8 @@
-"""`python -m bench.streams latency|idle|resume`: what streams cost, on a server of our own.
+"""`python -m bench.streams latency|idle|resume|chats`: what streams cost, on a server of our own.
 
 latency: the same messages to sockets of rooms and to streams, with several workers.
 idle: the memory of thousands of streams in which nothing happens.
+chats: the list of chats of somebody who is in a hundred rooms.
 resume: thousands of clients that come back at once, and a chat beside them. Both are processes of
 their own: a busy client must not be taken for a slow server.
 
@@ -126,6 +127,23 @@ async def idle(server: Server, streams: int, people: int, rooms: int) -> None:
     print(f"{grown / (streams - 200) / 1024:.2f} KiB a stream")
 
 
+def chats(server: Server, rooms: int, messages: int = 20, requests: int = 300) -> None:
+    """Measure `GET chats/` of somebody with rooms, each with some messages, one after another."""
+    person = make_person(server.url)
+    for _ in range(rooms):
+        other = make_person(server.url)
+        path = f"/messenger/api/chatrooms/{quote(other.open_room(person)['name'])}/messages/"
+        for number in range(messages):
+            assert other.post(path, {"content": f"message {number}"}).status_code == 201
+    took = []
+    for _ in range(requests):
+        began = time.monotonic()
+        listed = person.get("/messenger/api/chats/").json()
+        took.append(time.monotonic() - began)
+        assert [chat["unread"] for chat in listed] == rooms * [messages]
+    print(f"GET chats/ with {rooms} rooms: {quantiles(took)}")
+
+
 class Crowd:
     """People in groups of 20, each in five, who come back with several streams each.
 
@@ -243,9 +261,9 @@ async def resume(server: Server, clients: int, messages: int) -> None:
 def main() -> None:
     """Run one of them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["latency", "idle", "resume"])
+    parser.add_argument("what", choices=["latency", "idle", "resume", "chats"])
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--count", type=int, help="pairs, streams or clients")
+    parser.add_argument("--count", type=int, help="pairs, streams, clients or rooms")
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--pause", type=float, default=0.1, help="between two messages of a writer")
     asked = parser.parse_args()
@@ -260,6 +278,9 @@ def main() -> None:
         if name in os.environ:
             settings[name] = os.environ[name]
     with tempfile.TemporaryDirectory() as folder, Server(Path(folder), settings) as server:
+        if asked.what == "chats":
+            chats(server, asked.count or 100)
+            return
         if asked.what == "latency":
             run = latency(server, asked.count or 20, asked.seconds, asked.pause)
         elif asked.what == "idle":

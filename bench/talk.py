@@ -53,8 +53,21 @@ class Chatter:
         self._marker = b""
         self.is_echoed = True
         self.socket = Socket(
-            talk.loop, talk.stage.port, room.socket_path, member.access, deflate=talk.deflate
+            talk.loop, talk.stage.port, self.path, member.access, deflate=talk.deflate
         )
+
+    @property
+    def path(self) -> str:
+        """The path of the socket."""
+        return self.room.socket_path
+
+    def frame(self, text: str) -> str:
+        """Return what is sent to say something."""
+        return f'{{"message": "{text}"}}'
+
+    def texts(self) -> Iterator[tuple[float, bytes]]:
+        """Yield the messages and the errors that came, each with its time."""
+        yield from self.socket.texts()
 
     def send_text(self, due: float | None = None) -> None:
         """Say the next thing."""
@@ -63,7 +76,7 @@ class Chatter:
         text = f"{TEXT} #{marker}"
         self._marker = marker.encode()
         self.is_echoed = False
-        frame = mask(f'{{"message": "{text}"}}'.encode())
+        frame = mask(self.frame(text).encode())
         now = monotonic()
         self._talk.lines.append(
             PubSubConnection(self.room.name, self.member.username, marker, text, due or now, now)
@@ -88,11 +101,15 @@ class Talk:
     Args:
         stage: Where.
         deflate: Whether their sockets offer compression, as browsers do.
+        kind: What they are.
     """
 
-    def __init__(self, stage: Stage, *, deflate: bool = False) -> None:
+    def __init__(
+        self, stage: Stage, *, deflate: bool = False, kind: type[Chatter] = Chatter
+    ) -> None:
         self.stage = stage
         self.deflate = deflate
+        self._kind = kind
         self.loop = Loop()
         self.lines: list[PubSubConnection] = []
         self.chatters: list[Chatter] = []
@@ -110,7 +127,7 @@ class Talk:
 
         def dial() -> None:
             if waiting:
-                chatter = Chatter(self, *waiting.pop(), len(self.chatters))
+                chatter = self._kind(self, *waiting.pop(), len(self.chatters))
                 chatter.socket.on_open = has_opened
                 self.chatters.append(chatter)
 
@@ -141,7 +158,7 @@ class Talk:
 
     def _is_complete(self) -> bool:
         said = Counter(line.room for line in self.lines)
-        return all(len(each.socket.frames) >= said[each.room.name] for each in self.chatters)
+        return all(len(list(each.texts())) >= said[each.room.name] for each in self.chatters)
 
     def close(self) -> None:
         """Hang up."""
@@ -164,7 +181,7 @@ class Talk:
     def on_text(self) -> Iterator[tuple[Chatter, float, Message]]:
         """Yield each message that a socket got, with its time."""
         for chatter in self.chatters:
-            for at, payload in chatter.socket.texts():
+            for at, payload in chatter.texts():
                 message = self._parse(payload)
                 if message is not None:
                     yield chatter, at, message
@@ -207,7 +224,7 @@ class Talk:
 
     def _all_texts(self) -> Iterator[bytes]:
         for chatter in self.chatters:
-            for _, payload in chatter.socket.texts():
+            for _, payload in chatter.texts():
                 yield payload
 
     def _history(self, acks: list[Ack]) -> History:
@@ -225,7 +242,7 @@ class Talk:
             )
             on_text.received = [
                 message
-                for _, payload in socket.texts()
+                for _, payload in chatter.texts()
                 if (message := self._parse(payload)) is not None
             ]
             sockets.append(on_text)

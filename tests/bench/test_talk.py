@@ -1,23 +1,25 @@
 """The bench's judgement: right runs are right, and whatever is tampered with is found."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from bench.arena import SQLITE, Arena
 from bench.contestants import BY_KEY
 from bench.load import Socket
-from bench.talk import Talk
+from bench.stream_talk import StreamChatter
+from bench.talk import Chatter, Talk
 from tests.delivery.checker import Rule
 
 pytestmark = pytest.mark.server
 
 
-@pytest.fixture(scope="module")
-def finished() -> Iterator[Talk]:
-    """A talk on a real server that has come to its end; the server still answers."""
+@contextmanager
+def finished_talk(kind: type[Chatter]) -> Iterator[Talk]:
+    """Yield a talk on a real server that has come to its end; the server still answers."""
     with Arena(rooms=2) as arena, arena.stage(BY_KEY["beseda"], SQLITE) as stage:
-        talk = Talk(stage)
+        talk = Talk(stage, kind=kind)
         talk.open([(room, member) for room in stage.rooms for member in room.members])
         for chatter in talk.chatters:
             chatter.chat()
@@ -25,6 +27,13 @@ def finished() -> Iterator[Talk]:
         talk.finish()
         yield talk
         talk.close()
+
+
+@pytest.fixture(scope="module")
+def finished() -> Iterator[Talk]:
+    """A talk by sockets of rooms."""
+    with finished_talk(Chatter) as talk:
+        yield talk
 
 
 @pytest.fixture
@@ -41,6 +50,12 @@ def test_all_is_right_where_nothing_is_tampered_with(talk: Talk) -> None:
     assert len(talk.acks()) == len(talk.lines) >= 40
     assert len(talk.delays()) == 2 * len(talk.lines)
     assert all(0 < delay < 60 for _, delay in talk.delays())
+
+
+def test_all_is_right_over_streams() -> None:
+    with finished_talk(StreamChatter) as talk:
+        assert talk.faults() == {}
+        assert len(talk.delays()) == 2 * len(talk.lines) >= 80
 
 
 def _lose_last(socket: Socket) -> None:
