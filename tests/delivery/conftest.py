@@ -5,7 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import unavailable
+from tests.delivery import machines
 from tests.delivery.machines import PostgresServer, RedisServer
+
+machines.patience = 5  # this machine may do more than this test
 
 
 @pytest.fixture(scope="package")

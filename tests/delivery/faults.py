@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from tests.delivery import raw, signs
+from tests.delivery import machines, raw, signs
 from tests.delivery.load import UNREACHABLE, Load, SocketWriter
 from tests.delivery.machines import (
     PostgresServer,
@@ -255,7 +255,7 @@ def wait_until_rung(stage: Stage, seconds: float = RUNG_SECONDS) -> None:
         stage: Where people talk.
         seconds: How long it may take.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * machines.patience
     seen: list[tuple[float, Mapping[str, float]]] = []
     while True:
         now, last = time.monotonic(), signs.numbers(stage.servers)

@@ -13,11 +13,11 @@ import socket
 import struct
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence, Set
 from itertools import combinations
 from math import inf
-from statistics import median, quantiles
+from statistics import quantiles
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self
@@ -29,6 +29,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
 from app.messenger.chats import UNREAD_MAX
+from tests.delivery import machines
 from tests.delivery.checker import Ack, History, Message, Said, Socket, check
 from tests.factories import Person, make_person
 
@@ -106,7 +107,7 @@ class Load:
         history: What was seen; complete when the block is left.
         refusals: What clients were told instead of an echo: error codes, HTTP statuses, and
             `UNREACHABLE` where there was nobody to tell them anything.
-        reasons: Why there was nobody, and for whom.
+        reasons: Why there was nobody or a refusal by HTTP, and for whom.
         farewells: The codes with which sockets were closed, 1006 where there was none; those
             that their clients left themselves are not among them.
         closers: The URLs of the servers that did so.
@@ -200,7 +201,7 @@ class Load:
         """Wait until every device has heard, or got stored, something that was said from now on.
 
         Args:
-            seconds: How long that may take; it is part of the promise.
+            seconds: How long that may take, with patience; it is part of the promise.
             url: Look at the devices of this server only; None: of all.
 
         Returns:
@@ -208,7 +209,10 @@ class Load:
         """
         since = monotonic()
         devices = [each for each in self.devices if url in (None, each.url)]
-        deaf = self.wait(lambda: [each for each in devices if each.freshest <= since], seconds)
+        deaf = self.wait(
+            lambda: [each for each in devices if each.freshest <= since],
+            seconds * machines.patience,
+        )
         assert not deaf, f"not live again within {seconds} s: {', '.join(map(str, deaf))}"
         return monotonic() - since
 
@@ -244,11 +248,7 @@ class Load:
             *map(str, check(self.history)),
             *self.stream_problems,
             *(f"refused with {code}: {times} times" for code, times in unexcused.items()),
-            *(
-                f"  {times} of {why}"
-                for why, times in self.reasons.items()
-                if UNREACHABLE in unexcused
-            ),
+            *(f"  {times} of {why}" for why, times in self.reasons.items() if unexcused),
             *(f"closed with {code}: {times} times" for code, times in rude.items()),
         ]
 
@@ -260,17 +260,6 @@ class Load:
             until: and before this one.
         """
         return [seconds for said_at, seconds, _ in self.heard_seconds if since <= said_at < until]
-
-    def slowest_median(self, since: float, until: float) -> float:
-        """Return how many seconds the typical message took to the reader it took longest to.
-
-        Other clients may be on the same worker as the writer, and then nothing is published.
-        """
-        by_reader = defaultdict(list)
-        for said_at, seconds, reader in self.heard_seconds:
-            if since <= said_at < until:
-                by_reader[reader].append(seconds)
-        return max(map(median, by_reader.values()))
 
     def report(self) -> str:
         """Return, in one line, how much was said and how long it took to come back and to come."""
@@ -426,6 +415,10 @@ class Device:
         self._load.refusals[UNREACHABLE] += 1
         self._load.reasons[f"{type(self).__name__}: {error!r}, {error.__cause__!r}"] += 1
 
+    def _note_refused(self, status: int, body: bytes | None) -> None:
+        self._load.refusals[status] += 1
+        self._load.reasons[f"{type(self).__name__}: {status} {(body or b'').decode()}"] += 1
+
     def _note_ack(self, message: Message, sent_at: float) -> None:
         now = monotonic()
         self._load.history.acks.append(Ack(self.room, message, now))
@@ -467,7 +460,7 @@ class RestWriter(Writer):
             self._note_unreachable(error)
             return RETRY_SECONDS
         if answer.status_code not in (200, 201):
-            self._load.refusals[answer.status_code] += 1
+            self._note_refused(answer.status_code, answer.content)
             return RETRY_SECONDS
         message = Message(**answer.json())
         self._note_ack(message, sent_at)
@@ -530,7 +523,7 @@ class Ear(Device):
                 **self._options,
             )
         except InvalidStatus as error:
-            self._load.refusals[error.response.status_code] += 1
+            self._note_refused(error.response.status_code, error.response.body)
             return False
         except (OSError, TimeoutError, InvalidMessage, EOFError) as error:
             self._note_unreachable(error)
@@ -669,7 +662,7 @@ class Editor(Device):
             else:
                 if answer.status_code in (200, 201, 204):
                     return answer
-                self._load.refusals[answer.status_code] += 1
+                self._note_refused(answer.status_code, answer.content)
             await asyncio.sleep(RETRY_SECONDS)
 
 

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from itertools import pairwise
 
 import pytest
 
@@ -14,13 +13,6 @@ from tests.delivery.machines import PostgresServer, RedisServer, wait_for
 from tests.delivery.signs import LogReader
 
 pytestmark = [pytest.mark.long, pytest.mark.alone]
-
-AT_ONCE_SECONDS = 0.050  # the promise: so soon the typical message has crossed workers
-
-# Times are looked at in windows, of which the best counts: this machine may be busy for a while.
-SHORT_SECONDS, SHORT_WINDOWS = 1.6, 3
-# Who looks for the longest needs longer ones than it may take.
-LONG_SECONDS, LONG_WINDOWS = faults.RECONCILED_SECONDS + 0.5, 2
 
 
 @pytest.fixture(scope="module")
@@ -144,35 +136,19 @@ def test_two_machines_hear_each_other_while_one_has_no_redis(two_machines: Stage
     assert load.problems() == []
 
 
-def watch(seconds: float, windows: int) -> list[tuple[float, float]]:
-    """Let people talk, and return so many windows of that time."""
-    edges = [time.monotonic()]
-    for _ in range(windows):
-        time.sleep(seconds)
-        edges.append(time.monotonic())
-    return list(pairwise(edges))
-
-
-def longest(load: Load, windows: list[tuple[float, float]]) -> list[float]:
-    """Return the longest that a message took in each window."""
-    return [max(load.on_text(*window)) for window in windows]
-
-
 def states(stage: Stage) -> set[str]:
     """Return what the workers say of themselves; each of them has its turn, most likely."""
     return {signs.readiness(server) for server in stage.servers for _ in range(20)}
 
 
-def test_messages_cross_workers_at_once_without_redis(stage_on_notify: Stage) -> None:
+def test_messages_cross_workers_by_notifications(stage_on_notify: Stage) -> None:
     with Load(stage_on_notify.urls, speakers=1) as load:
         load.wait_until_busy(0)
         faults.spread(stage_on_notify, load)
-        windows = watch(SHORT_SECONDS, SHORT_WINDOWS)
+        faults.wait_until_rung(stage_on_notify)
 
-    medians = [load.slowest_median(*window) for window in windows]
-    print(load.report(), medians)
+    print(load.report())
     assert load.problems() == []
-    assert min(medians) < AT_ONCE_SECONDS
 
 
 def test_lost_notifications_make_messages_late_but_not_lost(stage_on_notify: Stage) -> None:
@@ -183,17 +159,15 @@ def test_lost_notifications_make_messages_late_but_not_lost(stage_on_notify: Sta
         way.loses_notifications = True
         try:
             wait_for(lambda: states(stage_on_notify) == {"degraded"}, 10, "they notice")
-            windows = watch(LONG_SECONDS, LONG_WINDOWS)
+            load.wait_until_live(faults.RECONCILED_SECONDS)
             still = states(stage_on_notify)
         finally:
             way.loses_notifications = False
         faults.wait_until_rung(stage_on_notify)
 
-    late = longest(load, windows)
-    print(load.report(), late)
+    print(load.report())
     assert load.problems() == []
     assert still == {"degraded"}
-    assert min(late) < faults.RECONCILED_SECONDS
 
 
 def test_talk_goes_on_while_redis_is_away(stage_on_redis: Stage) -> None:
@@ -201,13 +175,11 @@ def test_talk_goes_on_while_redis_is_away(stage_on_redis: Stage) -> None:
         load.wait_until_busy(0)
         faults.spread(stage_on_redis, load)
         with faults.machine_has_no_redis(stage_on_redis):
+            wait_for(lambda: states(stage_on_redis) == {"degraded"}, 10, "they notice")
             load.wait_until_live(faults.RECONCILED_SECONDS)
-            windows = watch(LONG_SECONDS, LONG_WINDOWS)
             still = states(stage_on_redis)
         faults.wait_until_rung(stage_on_redis)
 
-    late = longest(load, windows)
-    print(load.report(), late)
+    print(load.report())
     assert load.problems() == []
     assert still == {"degraded"}
-    assert min(late) < faults.RECONCILED_SECONDS
