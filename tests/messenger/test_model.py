@@ -21,7 +21,8 @@ import pytest
 from sqlalchemy import func, select
 
 from app.clock import utcnow
-from app.database.transactions import reading
+from app.database.sequence import draw
+from app.database.transactions import reading, writing
 from app.http.errors import ApiError
 from app.messenger import group_members, groups
 from app.messenger.drafts import Draft, Stored
@@ -192,6 +193,10 @@ def _run(step: Coroutine[Any, Any, None]) -> None:
         step.send(None)
 
 
+class GivenUp(Exception):
+    """A transaction is rolled back."""
+
+
 class Actor:
     """One of those who write at the same time."""
 
@@ -219,12 +224,19 @@ class Actor:
             (0.84, lambda: group_members.add_member(place, other.name)),
             (0.91, lambda: group_members.remove_member(place, other.name)),
             (0.94, lambda: group_members.change_role(place, other.name, "admin")),
-            (0.97, lambda: groups.change_room(place, {"title": f"{chance.random()}"})),
-            (1.00, lambda: groups.change_room(place, {"muted": chance.random() < 0.5})),
+            (0.96, lambda: groups.change_room(place, {"title": f"{chance.random()}"})),
+            (0.98, lambda: groups.change_room(place, {"muted": chance.random() < 0.5})),
+            (1.00, self._roll_back),
         ]
         if what > 0.45 and not self.sent:
             return
         next(do for upto, do in actions if what < upto)()
+
+    def _roll_back(self) -> None:
+        # Its numbers are never used, and nobody may wait for them for long.
+        with suppress(GivenUp), writing(self.team.engine) as connection:
+            draw(connection, self.chance.randint(1, 4))
+            raise GivenUp
 
     def _read(self, place: Membership) -> None:
         key = (place.room_id, place.user_id)
