@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.factories import PASSWORD, Person, make_person, new_name
 from tests.servers import Server
@@ -20,6 +20,9 @@ from tests.talk import SECONDS
 
 DESK = {"width": 1280, "height": 800}
 PHONE = {"width": 360, "height": 740}
+PATIENCE_MS = 3000 * SECONDS  # on a machine with much to do a browser waits for its turn
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 class Visit:
@@ -82,6 +85,20 @@ class Visit:
         )
         return texts
 
+    def wait_for_kept(self, store: str, text: str) -> None:
+        """Wait until a store of IndexedDB (`outbox`, `drafts`, `kept`) has something with this text."""
+        self.page.evaluate(
+            """async ([store, text]) => {
+                const result = (asked) => new Promise((resolve) => (asked.onsuccess = () => resolve(asked.result)));
+                const database = await result(indexedDB.open("beseda"));
+                while (!JSON.stringify(await result(database.transaction(store).objectStore(store).getAll())).includes(text)) {
+                    await new Promise((resolve) => setTimeout(resolve, 20));
+                }
+                database.close();
+            }""",
+            [store, text],
+        )
+
     def wait_for_text(self, text: str) -> None:
         """Wait until a message with this text stands on the screen."""
         self.page.locator(".history .bubble__text", has_text=text).first.wait_for()
@@ -97,7 +114,7 @@ def visit(browser: Browser, server: Server) -> Iterator[Any]:
             options = {"viewport": DESK, "locale": "ru-RU"} | options
             url = options.pop("url", server.url)
             context = stack.enter_context(browser.new_context(**options))
-            context.set_default_timeout(SECONDS * 1000)
+            context.set_default_timeout(PATIENCE_MS)
             if person:
                 let_in(context, url, person)
             visits.append(Visit(context, url, person))
@@ -114,9 +131,10 @@ def let_in(context: BrowserContext, url: str, person: Person) -> None:
     answer = context.request.post(f"{url}/accounts/api/token/", data=credentials)
     assert answer.ok, answer.text()
     context.add_init_script(
-        "localStorage.getItem('me') || sessionStorage.getItem('was') || localStorage.setItem('me', "
-        f"JSON.stringify({{id: {person.id}, username: '{person.username}', email: ''}}));"
-        "sessionStorage.setItem('was', 'in');"
+        f"""if (!localStorage.getItem('last')) {{
+            localStorage.setItem('last', '{person.id}');
+            localStorage.setItem('me', JSON.stringify({{id: {person.id}, username: '{person.username}', email: ''}}));
+        }}"""
     )
 
 

@@ -64,7 +64,7 @@ class Desk:
         answer = self.context.request.post(f"{person.url}/accounts/api/token/", data=credentials)
         assert answer.ok, answer.text()
         self.context.add_init_script(
-            f"localStorage.setItem('me', JSON.stringify({{id: {person.id},"
+            f"localStorage.setItem('last', '{person.id}'); localStorage.setItem('me', JSON.stringify({{id: {person.id},"
             f" username: '{person.username}', email: ''}}));" + WATCH_LIST
         )
         self.page: Page = self.context.new_page()

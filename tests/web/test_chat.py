@@ -121,7 +121,7 @@ def test_a_draft_outlives_the_page(visit: Any, ann: Person, room: Mapping[str, A
     desk = visit(ann)
     page = desk.open_chat(room["name"])
     page.locator(".composer__text").fill("Не дописано")
-    page.wait_for_timeout(500)  # it is kept some 300 ms after the last letter
+    desk.wait_for_kept("drafts", "Не дописано")
 
     page.goto(f"{desk.url}/")
     expect(row_of(page, "Не дописано")).to_contain_text("Черновик:")
@@ -192,9 +192,8 @@ def test_what_comes_far_away_counts_and_does_not_move_what_is_read(
     desk = visit(ann)
     page = desk.open_chat(room["name"])
     desk.wait_for_text("Строка 59")
-    page.locator(".timeline").hover()
-    page.mouse.wheel(0, -900)
-    page.wait_for_timeout(300)
+    page.locator(".timeline").evaluate("(box) => { box.scrollTop = -900; }")
+    expect(page.locator(".jump")).to_be_visible()
     eye = page.locator("article", has_text="Строка 40")
     before = eye.bounding_box()
 
