@@ -24,13 +24,12 @@ from app.accounts.session_routes import ACCESS_COOKIES, device, logged_in
 from app.accounts.tokens import current_user, login_required
 from app.accounts.usernames import folded
 from app.database.keyset import PageRequest
-from app.database.transactions import reading
 from app.http.annotations import documents_error, documents_header, returns
 from app.http.conditional import conditional
 from app.http.errors import Overloaded
 from app.http.json import json_response
 from app.http.languages import preferred
-from app.http.pagination import USERS_MAX, link_header, paged
+from app.http.pagination import USERS_MAX, list_response, paged
 from app.http.validation import takes
 from app.limits.password_guesses import limit_password_guesses, remember_network
 from app.limits.rules import consume_for_account, limited
@@ -181,6 +180,4 @@ def list_users(window: PageRequest) -> Response:
     With their addresses. For choosing people from a list `people/` is lighter and shows
     pictures.
     """
-    with reading() as connection:
-        page = services.EVERYBODY.read(connection, window)
-    return json_response([row._asdict() for row in page.rows], headers=link_header(page, window))
+    return list_response(services.EVERYBODY, window)

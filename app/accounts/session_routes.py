@@ -1,5 +1,7 @@
 """`/accounts/api/`: logging in and out, tokens and sessions."""
 
+from typing import Any
+
 from flask import Blueprint, Response, request
 from flask_babel import lazy_gettext as _
 
@@ -20,13 +22,13 @@ from app.accounts.sessions import Device, SessionNotFound
 from app.accounts.tokens import NoActiveAccount, TokenNotValid, current_user, login_required
 from app.clock import utcnow
 from app.database.keyset import PageRequest
-from app.database.transactions import reading
+from app.database.prepared import AnyRow
 from app.http.annotations import documents_error, documents_header, documents_path, returns
 from app.http.conditional import conditional
 from app.http.errors import BadInput, Overloaded
 from app.http.fields import whole_number
 from app.http.json import json_response
-from app.http.pagination import DEFAULT_ITEMS, ITEMS_MAX, link_header, paged
+from app.http.pagination import DEFAULT_ITEMS, ITEMS_MAX, list_response, paged
 from app.http.validation import takes
 from app.limits.password_guesses import limit_password_guesses
 from app.limits.rules import limited
@@ -118,17 +120,14 @@ def list_sessions(window: PageRequest) -> Response:
 
     Each login is one, with its address, device and last use; `current` is the one that asks.
     """
-    with reading() as connection:
-        page = sessions.ALIVE.read(connection, window, partition=current_user.id, now=utcnow())
-    shown = [
-        row._asdict()
-        | {
+
+    def shown(row: AnyRow) -> Any:
+        return row._asdict() | {
             "device": kinds_of(row.client)._asdict(),
             "current": row.id == current_user.session_id,
         }
-        for row in page.rows
-    ]
-    return json_response(shown, headers=link_header(page, window))
+
+    return list_response(sessions.ALIVE, window, shown, partition=current_user.id, now=utcnow())
 
 
 @bp.delete("/sessions/<session_id>/")

@@ -2,22 +2,27 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, TypeAlias
 from urllib.parse import quote, urlencode
 
 from flask import Request, Response, request
 from flask_babel import LazyString
 from flask_babel import lazy_gettext as _
 
-from app.database.keyset import Page, PageRequest
+from app.database.keyset import KeysetQuery, Page, PageRequest
+from app.database.prepared import AnyRow
+from app.database.transactions import reading
 from app.http.annotations import documents_header, notes_of
 from app.http.errors import BadInput
 from app.http.fields import whole_number
+from app.http.json import json_response
 
 USERS_MAX = ROOMS_MAX = ITEMS_MAX = 1000
 DEFAULT_ITEMS = 100
 
 P = ParamSpec("P")
+
+Item: TypeAlias = Callable[[AnyRow], Any]
 
 _MINIMUM = {"limit": 1, "before": 0, "after": 0}
 
@@ -59,6 +64,10 @@ def paged(
     return decorate
 
 
+def _fields(row: AnyRow) -> Any:
+    return row._asdict()
+
+
 def page_request(request: Request, default: int, maximum: int) -> PageRequest:
     """Read `?limit=`, `?before=` and `?after=`.
 
@@ -89,6 +98,27 @@ def page_request(request: Request, default: int, maximum: int) -> PageRequest:
     if errors:
         raise BadInput(errors)
     return PageRequest(min(numbers.pop("limit", default), maximum), **numbers)
+
+
+def list_response(
+    listing: KeysetQuery, asked: PageRequest, item: Item = _fields, **parameters: Any
+) -> Response:
+    """Read a page of a list and return it, with links to the pages before and after it.
+
+    Args:
+        listing: The list.
+        asked: The part of it.
+        item: Makes the JSON of a row; its columns as they are if left out.
+        parameters: Those of the list's query.
+    """
+    with reading() as connection:
+        page = listing.read(connection, asked, **parameters)
+    return page_response(page, asked, item)
+
+
+def page_response(page: Page, asked: PageRequest, item: Item = _fields) -> Response:
+    """Return a page that was read already, as `list_response` does."""
+    return json_response([item(row) for row in page.rows], headers=link_header(page, asked))
 
 
 def link_header(page: Page, asked: PageRequest) -> dict[str, str]:

@@ -7,14 +7,20 @@ from flask_babel import lazy_gettext as _
 
 from app.accounts.services import UserNotFound
 from app.accounts.tokens import current_user, login_required
-from app.database.keyset import KeysetQuery, PageRequest
-from app.database.transactions import reading
+from app.database.keyset import PageRequest
 from app.http.annotations import documents_error, documents_path, documents_response, returns
 from app.http.conditional import conditional
 from app.http.errors import BadInput, Overloaded
 from app.http.fields import whole_number
 from app.http.json import json_response
-from app.http.pagination import DEFAULT_ITEMS, ITEMS_MAX, ROOMS_MAX, link_header, paged
+from app.http.pagination import (
+    DEFAULT_ITEMS,
+    ITEMS_MAX,
+    ROOMS_MAX,
+    list_response,
+    page_response,
+    paged,
+)
 from app.http.validation import RetryIn, takes
 from app.limits.rules import consume_message, limited
 from app.limits.status import may_throttle
@@ -73,7 +79,8 @@ def list_rooms(window: PageRequest) -> Response:
 
     Ascending by id. `chats/` shows the same rooms with what a list of chats needs.
     """
-    return _room_page(window, rooms.ALL_ROOMS if current_user.is_admin else rooms.OWN_ROOMS)
+    listing = rooms.ALL_ROOMS if current_user.is_admin else rooms.OWN_ROOMS
+    return list_response(listing, window, rooms.room_out, user_id=current_user.id)
 
 
 @bp.get("/user/chatrooms/")
@@ -86,15 +93,7 @@ def list_own_rooms(window: PageRequest) -> Response:
 
     Also for an administrator only those that the caller is in.
     """
-    return _room_page(window, rooms.OWN_ROOMS)
-
-
-def _room_page(window: PageRequest, listing: KeysetQuery) -> Response:
-    with reading() as connection:
-        page = listing.read(connection, window, user_id=current_user.id)
-    return json_response(
-        [rooms.room_out(room) for room in page.rows], headers=link_header(page, window)
-    )
+    return list_response(rooms.OWN_ROOMS, window, rooms.room_out, user_id=current_user.id)
 
 
 @bp.get("/chatrooms/<room_name>/messages/")
@@ -121,7 +120,7 @@ def list_messages(window: PageRequest, room_name: str, query: HistoryIn) -> Resp
             raise BadInput({"around": [_("Not together with before or after.")]})
         member = require_member(room_name, user_id, username)
         page = messages.read_around(member, query.around, window.limit, with_deleted=query.deleted)
-    return json_response([history_out(row) for row in page.rows], headers=link_header(page, window))
+    return page_response(page, window, history_out)
 
 
 @bp.post("/chatrooms/<room_name>/messages/")

@@ -8,13 +8,12 @@ from app.accounts.schemas import UsernameIn
 from app.accounts.services import UserNotFound, get_user_by_name
 from app.accounts.tokens import current_user, login_required
 from app.database.keyset import PageRequest
-from app.database.transactions import reading
 from app.http.annotations import documents_error, documents_path, documents_response, returns
 from app.http.conditional import conditional
 from app.http.errors import Overloaded
 from app.http.fields import whole_number
 from app.http.json import json_response
-from app.http.pagination import DEFAULT_ITEMS, ITEMS_MAX, link_header, paged
+from app.http.pagination import DEFAULT_ITEMS, ITEMS_MAX, list_response, paged
 from app.http.validation import RetryIn, takes
 from app.limits.rules import consume_text, limited
 from app.media.avatar_uploads import UPLOAD_BYTES, StorageUnavailable
@@ -114,10 +113,8 @@ def list_posts(window: PageRequest) -> Response:
 
     Without a cursor the newest ones, oldest first.
     """
-    with reading() as connection:
-        page = services.ALL_POSTS.read(connection, window)
-    return json_response(
-        [services.post_out(row, row.author) for row in page.rows], headers=link_header(page, window)
+    return list_response(
+        services.ALL_POSTS, window, item=lambda row: services.post_out(row, row.author)
     )
 
 

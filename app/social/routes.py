@@ -7,11 +7,10 @@ from app.accounts.schemas import UsernameIn
 from app.accounts.services import UserNotFound
 from app.accounts.tokens import current_user, login_required
 from app.database.keyset import PageRequest
-from app.database.transactions import reading
 from app.http.annotations import documents_error, documents_path, returns
 from app.http.conditional import conditional
 from app.http.json import json_response
-from app.http.pagination import USERS_MAX, link_header, paged
+from app.http.pagination import USERS_MAX, list_response, paged
 from app.http.validation import takes
 from app.limits.rules import limited
 from app.social import blocks, friends
@@ -62,9 +61,7 @@ def list_blocks(window: PageRequest) -> Response:
 
     Only those of the caller. Nobody is told who has blocked them.
     """
-    with reading() as connection:
-        page = blocks.OWN_BLOCKS.read(connection, window, partition=current_user.id)
-    return json_response([row._asdict() for row in page.rows], headers=link_header(page, window))
+    return list_response(blocks.OWN_BLOCKS, window, partition=current_user.id)
 
 
 @bp.post("/blocks/")

@@ -80,7 +80,7 @@ class SearchIn(Body):
 
 
 class HitOut(MessageOut):
-    room: str = Field(examples=["user1_user2"], description="The `name` of its room.")
+    room: Annotated[str, Field(examples=["user1_user2"], description="The `name` of its room.")]
 
 
 @bp.get("/search/")
