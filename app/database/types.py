@@ -3,7 +3,16 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Integer, MetaData, TypeDecorator
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    MetaData,
+    TypeDecorator,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
 
@@ -20,6 +29,19 @@ class Base(DeclarativeBase):
             "fk": "fk_%(table_name)s_%(column_0_name)s",
         }
     )
+
+
+def unique_client_id(table: str, *owner: str) -> Index:
+    """Return the index by which no two rows of one owner have the same `client_id`.
+
+    Args:
+        table: The name of the table.
+        owner: The columns of the owner.
+    """
+    columns = (*owner, "client_id")
+    has_one = text("client_id IS NOT NULL")
+    name = "_".join(("uq", table, *columns))
+    return Index(name, *columns, unique=True, sqlite_where=has_one, postgresql_where=has_one)
 
 
 class UtcDateTime(TypeDecorator[datetime]):

@@ -9,9 +9,8 @@ from datetime import timedelta
 from typing import Any
 
 from flask_babel import lazy_gettext as _
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, update
 
-from app.accounts.models import User
 from app.clock import utcnow
 from app.database.sequence import write_changes
 from app.database.transactions import reading, writing
@@ -20,6 +19,7 @@ from app.http.errors import ApiError
 from app.messenger.announcements import announce
 from app.messenger.files.models import Upload
 from app.messenger.files.removal import expire, remove
+from app.messenger.history import MESSAGES
 from app.messenger.members import Membership, is_blocked_in, lock_membership
 from app.messenger.models import Message
 from app.messenger.schemas import message_out
@@ -148,25 +148,10 @@ def delete_message(member: Membership, message_id: int) -> None:
 
 
 def _found(member: Membership, message_id: int) -> Any:
-    return (
-        select(
-            Message.id,
-            User.username,
-            Message.content,
-            Message.timestamp,
-            Message.client_id,
-            Message.edited_at,
-            Message.reply_to_id,
-            Message.attachments,
-            Message.user_id,
-            Message.deleted_at,
-        )
-        .join(User, User.id == Message.user_id)
-        .where(
-            Message.id == min(message_id, LARGEST_ID),
-            Message.room_id == member.room_id,
-            Message.id > member.visible_from,
-        )
+    return MESSAGES.add_columns(Message.user_id, Message.deleted_at).where(
+        Message.id == min(message_id, LARGEST_ID),
+        Message.room_id == member.room_id,
+        Message.id > member.visible_from,
     )
 
 

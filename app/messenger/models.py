@@ -19,12 +19,19 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.accounts.models import USERNAME_CHARS
 from app.clock import utcnow
-from app.database.types import CLIENT_ID_CHARS, NEVER_REUSED, Base, Id, IdColumn, UtcDateTime
+from app.database.types import (
+    CLIENT_ID_CHARS,
+    NEVER_REUSED,
+    Base,
+    Id,
+    IdColumn,
+    UtcDateTime,
+    unique_client_id,
+)
 
 MESSAGE_CHARS = 10_000
 TITLE_CHARS = 100
 
-_HAS_CLIENT_ID = text("client_id IS NOT NULL")
 _IS_CHANGED = text("changed_id IS NOT NULL")
 
 
@@ -40,14 +47,7 @@ class Room(Base):
             " OR (kind = 'group' AND low_user_id IS NULL AND high_user_id IS NULL)",
             name="kind",
         ),
-        Index(
-            "uq_chat_rooms_creator_id_client_id",
-            "creator_id",
-            "client_id",
-            unique=True,
-            sqlite_where=_HAS_CLIENT_ID,
-            postgresql_where=_HAS_CLIENT_ID,
-        ),
+        unique_client_id("chat_rooms", "creator_id"),
         NEVER_REUSED,
     )
 
@@ -111,15 +111,7 @@ class Message(Base):
         # Serves a window of one room. On room_id alone PostgreSQL would walk the primary key
         # through everybody's newer messages to find an old room's last ones.
         Index(None, "room_id", "id"),
-        Index(
-            "uq_messages_room_id_user_id_client_id",
-            "room_id",
-            "user_id",
-            "client_id",
-            unique=True,
-            sqlite_where=_HAS_CLIENT_ID,
-            postgresql_where=_HAS_CLIENT_ID,
-        ),
+        unique_client_id("messages", "room_id", "user_id"),
         Index(None, "changed_id", sqlite_where=_IS_CHANGED, postgresql_where=_IS_CHANGED),
         NEVER_REUSED,
     )

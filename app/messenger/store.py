@@ -15,10 +15,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from flask_babel import lazy_gettext as _
-from sqlalchemy import Engine, select, tuple_
+from sqlalchemy import Engine, tuple_
 from sqlalchemy.exc import DBAPIError
 
-from app.accounts.models import User
 from app.accounts.tokens import TokenNotValid
 from app.database.transactions import reading, writing
 from app.http.errors import ApiError, BadInput
@@ -26,6 +25,7 @@ from app.messenger import store_postgresql, store_sqlite
 from app.messenger.drafts import Added, Draft, Key, OutcomeUnknownError, Stored
 from app.messenger.files.attachments import attach, lock_files
 from app.messenger.files.shown import attachments_of, fallback_of
+from app.messenger.history import MESSAGES
 from app.messenger.members import find_writers
 from app.messenger.models import Message
 from app.messenger.schemas import message_bytes
@@ -149,29 +149,14 @@ def _find(engine: Engine, keys: Iterable[Key]) -> Mapping[Key, Stored | MessageD
     with_id = [key for key in keys if key[2] is not None]
     if not with_id:
         return {}
-    query = (
-        select(
-            Message.room_id,
-            Message.user_id,
-            Message.client_id.label("key"),
-            Message.deleted_at,
-            Message.id,
-            User.username,
-            Message.content,
-            Message.timestamp,
-            Message.client_id,
-            Message.edited_at,
-            Message.reply_to_id,
-            Message.attachments,
-        )
-        .join(User, User.id == Message.user_id)
-        .where(tuple_(Message.room_id, Message.user_id, Message.client_id).in_(with_id))
-    )
+    query = MESSAGES.add_columns(
+        Message.room_id, Message.user_id, Message.client_id.label("key"), Message.deleted_at
+    ).where(tuple_(Message.room_id, Message.user_id, Message.client_id).in_(with_id))
     with reading(engine) as connection:
         rows = connection.execute(query).all()
     return {
         (room_id, user_id, client_id): MessageDeleted()
         if deleted_at
         else Stored(room_id, message[0], message_bytes(*message), None)
-        for room_id, user_id, client_id, deleted_at, *message in rows
+        for *message, room_id, user_id, client_id, deleted_at in rows
     }

@@ -2,17 +2,22 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, String, Text, text
+from sqlalchemy import ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.clock import utcnow
-from app.database.types import CLIENT_ID_CHARS, NEVER_REUSED, Base, IdColumn, UtcDateTime
+from app.database.types import (
+    CLIENT_ID_CHARS,
+    NEVER_REUSED,
+    Base,
+    IdColumn,
+    UtcDateTime,
+    unique_client_id,
+)
 
 BIO_CHARS = 2_000
 TITLE_CHARS = 200
 POST_CHARS = 20_000
-
-_HAS_CLIENT_ID = text("client_id IS NOT NULL")
 
 
 class Profile(Base):
@@ -31,14 +36,7 @@ class Post(Base):
     __tablename__ = "posts"
     __table_args__ = (
         Index(None, "author_id", "id"),  # serves: the newest posts of one author
-        Index(
-            "uq_posts_author_id_client_id",
-            "author_id",
-            "client_id",
-            unique=True,
-            sqlite_where=_HAS_CLIENT_ID,
-            postgresql_where=_HAS_CLIENT_ID,
-        ),
+        unique_client_id("posts", "author_id"),
         NEVER_REUSED,
     )
 
