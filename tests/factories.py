@@ -8,6 +8,8 @@ from typing import Any
 
 import httpx
 
+from app.clock import utcnow
+
 PASSWORD = "correct horse battery"
 _count = itertools.count(1)
 _clients: list[httpx.Client] = []
@@ -16,6 +18,19 @@ _clients: list[httpx.Client] = []
 def new_name(stem: str = "user") -> str:
     """Return a user name that no other test has."""
     return f"{stem}.{next(_count)}.{secrets.token_hex(3)}"
+
+
+def user_row(name: str) -> dict[str, Any]:
+    """Return the columns of a user who cannot log in, for tests that write into the table."""
+    email = f"{name}@example.com"
+    return {
+        "username": name,
+        "username_key": name,
+        "email": email,
+        "email_key": email,
+        "password_hash": "none",
+        "created_at": utcnow(),
+    }
 
 
 @dataclass

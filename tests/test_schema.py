@@ -22,7 +22,7 @@ from app.messenger.models import Message, Room, RoomMember
 from app.profiles.models import Post, Profile
 from app.services import services
 from app.social.models import Friendship
-from tests.factories import PASSWORD, new_name
+from tests.factories import PASSWORD, new_name, user_row
 
 ON_SQLITE = pytest.mark.parametrize("app", ["sqlite"], indirect=True)
 
@@ -171,15 +171,7 @@ def room(engine: Engine, people: tuple[int, int, int]) -> int:
 
 
 def add_user(connection: Connection, **values: Any) -> int:
-    name = new_name()
-    user = {
-        "username": name,
-        "username_key": name,
-        "email": f"{name}@example.com",
-        "email_key": f"{name}@example.com",
-        "password_hash": "none",
-    }
-    return added(connection, User, **user | values)
+    return added(connection, User, **user_row(new_name()) | values)
 
 
 def add_room(connection: Connection, low: int, high: int, **values: Any) -> int:

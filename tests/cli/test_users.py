@@ -10,10 +10,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from click.testing import Result
@@ -243,17 +243,7 @@ def test_password_is_no_argument(operate: Callable[..., Result]) -> None:
 
 def test_password_that_is_typed_is_not_shown(server: Server) -> None:
     ann = make_person(server.url)
-    mine, theirs = pty.openpty()
-    process = processes.start(
-        [*COMMAND, "set-password", ann.username],
-        cwd=ROOT,
-        env=server.env,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    with closing(os.fdopen(mine, "r+b", buffering=0)) as terminal:
+    with on_terminal(server, "set-password", ann.username) as (process, terminal):
         said = b""
         for prompt in (b"Password: ", b"Repeat for confirmation: "):
             said += read_until(terminal.fileno(), prompt)
@@ -263,6 +253,20 @@ def test_password_that_is_typed_is_not_shown(server: Server) -> None:
 
     assert NEW_PASSWORD.encode() not in said
     assert ann.get("/profiles/api/profile/").status_code == 401
+
+
+@contextmanager
+def on_terminal(
+    server: Server, *arguments: str
+) -> Iterator[tuple[subprocess.Popen[bytes], BinaryIO]]:
+    """Run a command on a terminal, whose other end is ours."""
+    ours, its = pty.openpty()
+    process = processes.start(
+        [*COMMAND, *arguments], cwd=ROOT, env=server.env, stdin=its, stdout=its, stderr=its
+    )
+    os.close(its)
+    with closing(os.fdopen(ours, "r+b", buffering=0)) as terminal:
+        yield process, terminal
 
 
 def read_until(descriptor: int, expected: bytes) -> bytes:
@@ -308,17 +312,7 @@ def test_who_is_deleted_is_asked_about_on_a_terminal(
     server: Server, answer: str, is_gone: bool
 ) -> None:
     ann = make_person(server.url)
-    mine, theirs = pty.openpty()
-    process = processes.start(
-        [*COMMAND, "delete", ann.username],
-        cwd=ROOT,
-        env=server.env,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    with closing(os.fdopen(mine, "r+b", buffering=0)) as terminal:
+    with on_terminal(server, "delete", ann.username) as (process, terminal):
         read_until(terminal.fileno(), b"for ever? [y/N]: ")
         terminal.write(f"{answer}\n".encode())
         read_until(terminal.fileno(), b"is erased" if is_gone else b"Aborted")

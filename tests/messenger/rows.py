@@ -13,6 +13,7 @@ from app.clock import utcnow
 from app.database.transactions import reading, writing
 from app.messenger.drafts import Draft
 from app.messenger.models import Message, Room
+from tests.factories import user_row
 
 NOW = datetime(2024, 12, 12, 10, tzinfo=UTC)
 _count = itertools.count(1)
@@ -36,18 +37,7 @@ def make_room(engine: Engine) -> RoomRow:
     names = tuple(f"{stem}.{next(_count)}" for stem in ("ann", "bob"))
     with writing(engine) as connection:
         ids = tuple(
-            connection.scalar(
-                insert(User)
-                .values(
-                    username=name,
-                    username_key=name,
-                    email=f"{name}@example.com",
-                    email_key=f"{name}@example.com",
-                    password_hash="none",
-                    created_at=utcnow(),
-                )
-                .returning(User.id)
-            )
+            connection.scalar(insert(User).values(user_row(name)).returning(User.id))
             for name in names
         )
         room_id = connection.scalar(

@@ -8,7 +8,6 @@ from flask import Flask
 from sqlalchemy import insert
 
 from app.accounts.models import User
-from app.clock import utcnow
 from app.database.transactions import reading, writing
 from app.messenger import chats, groups
 from app.messenger.drafts import Stored
@@ -17,7 +16,7 @@ from app.messenger.members import Membership, require_member
 from app.messenger.messages import post_message
 from app.messenger.rooms import open_room
 from app.services import services
-from tests.factories import new_name
+from tests.factories import new_name, user_row
 
 
 @dataclass(frozen=True)
@@ -87,16 +86,8 @@ class Team:
     def person(self, stem: str = "user") -> Person:
         """Return somebody new."""
         name = new_name(stem)
-        user = {
-            "username": name,
-            "username_key": name,
-            "email": f"{name}@example.com",
-            "email_key": f"{name}@example.com",
-            "password_hash": "none",
-            "created_at": utcnow(),
-        }
         with writing(self.engine) as connection:
-            user_id = connection.scalar(insert(User).values(user).returning(User.id))
+            user_id = connection.scalar(insert(User).values(user_row(name)).returning(User.id))
         assert user_id is not None
         return Person(self, user_id, name)
 

@@ -2,35 +2,18 @@
 
 import threading
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import httpx
 import pytest
 
 from app.realtime.polls import POLLS_PER_USER
-from tests.factories import Person, make_person
-from tests.servers import Server
+from tests.factories import Person
 from tests.talk import messages_path
 
 pytestmark = pytest.mark.server
 
 EVENTS = "/messenger/api/events/"
-
-
-@pytest.fixture
-def ann(server: Server) -> Person:
-    return make_person(server.url)
-
-
-@pytest.fixture
-def bob(server: Server) -> Person:
-    return make_person(server.url)
-
-
-@pytest.fixture
-def room(ann: Person, bob: Person) -> Mapping[str, Any]:
-    return ann.open_room(bob)
 
 
 def ask(person: Person, **query: object) -> tuple[list[dict[str, Any]], int]:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 
@@ -51,21 +51,6 @@ def ask(ws: ClientConnection, **frame: Any) -> Frame:
     while (answer := hear(ws)).get("ref") != frame["ref"]:
         pass
     return answer
-
-
-@pytest.fixture
-def ann(server: Server) -> Person:
-    return make_person(server.url)
-
-
-@pytest.fixture
-def bob(server: Server) -> Person:
-    return make_person(server.url)
-
-
-@pytest.fixture
-def room(ann: Person, bob: Person) -> Mapping[str, Any]:
-    return ann.open_room(bob)
 
 
 def test_stream_says_where_it_begins_and_when_it_is_live(ann, room) -> None:

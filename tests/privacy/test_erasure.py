@@ -53,7 +53,7 @@ from app.profiles import services as profiles
 from app.profiles.models import Post, Profile
 from app.services import services as services_of
 from app.social import friends
-from tests.factories import PASSWORD, make_person, new_name
+from tests.factories import PASSWORD, make_person, new_name, user_row
 from tests.problems import check_problem
 from tests.servers import Server
 from tests.talk import close_code, hear, join, messages_path, send_text
@@ -725,18 +725,7 @@ def test_no_room_keeps_the_name_of_who_was_erased_while_it_was_opened(
 def make_users(engine: Engine, names: list[str]) -> list[int]:
     with writing(engine) as connection:
         return [
-            connection.execute(
-                insert(User)
-                .values(
-                    username=name,
-                    username_key=name,
-                    email=f"{name}@example.com",
-                    email_key=f"{name}@example.com",
-                    password_hash="none",
-                    created_at=utcnow(),
-                )
-                .returning(User.id)
-            ).scalar_one()
+            connection.execute(insert(User).values(user_row(name)).returning(User.id)).scalar_one()
             for name in names
         ]
 

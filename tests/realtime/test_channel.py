@@ -11,20 +11,11 @@ from app.realtime import Connection, HistoryUnavailableError, Subscription
 from app.realtime.channel import EARLY_MAX, EARLY_SECONDS, PAGE, PART_BYTES, REPLAY_BYTES, Channel
 from app.realtime.connection import OUTBOX_BYTES
 from app.realtime.stats import Stats
-from tests.fakes import FakeHistory, FakeListener, FakeSocket, Peer, faultless_loop, settle, until
+from tests.fakes import FakeListener, FakeSocket, Peer, settle, until
+
+pytestmark = pytest.mark.usefixtures("loop")
 
 ROOM = 7
-
-
-@pytest.fixture(autouse=True)
-def _loop():
-    with faultless_loop():
-        yield
-
-
-@pytest.fixture
-def history():
-    return FakeHistory()
 
 
 @pytest.fixture

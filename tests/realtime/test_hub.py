@@ -27,10 +27,11 @@ from tests.fakes import (
     FakeListener,
     FakeSocket,
     Peer,
-    faultless_loop,
     settle,
     until,
 )
+
+pytestmark = pytest.mark.usefixtures("loop")
 
 ROOM, OTHER_ROOM = 7, 8
 
@@ -56,17 +57,6 @@ class WrittenBus(MemoryBus):
 
     def stop(self):
         self.stopped += 1
-
-
-@pytest.fixture(autouse=True)
-def _loop():
-    with faultless_loop():
-        yield
-
-
-@pytest.fixture
-def history():
-    return FakeHistory()
 
 
 @pytest.fixture
