@@ -405,6 +405,7 @@ def test_no_import_hides_inside_a_function(module: str) -> None:
 # the tests of the whole application go through: test_contract, test_bad_input, test_strangers.
 TESTED_IN = {
     "accounts/admin_routes.py": "accounts/test_administration.py",
+    "accounts/admin_schemas.py": "accounts/test_administration.py",
     "accounts/links.py": "cli/test_users.py",
     "accounts/bulk_import.py": "cli/test_import_users.py",
     "accounts/credentials.py": "accounts/test_sessions.py",

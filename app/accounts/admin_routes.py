@@ -8,14 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from app.accounts import administration
-from app.accounts.administration import (
-    InvitationNotFound,
-    LastAdmin,
-    NotAdmin,
-    UserDeactivated,
-)
-from app.accounts.links import link_to, reset_link
-from app.accounts.schemas import (
+from app.accounts.admin_schemas import (
     AdminUserIn,
     AdminUserOut,
     AdminUsersIn,
@@ -24,8 +17,15 @@ from app.accounts.schemas import (
     InvitationOut,
     LinkOut,
     SetupIn,
-    UserOut,
 )
+from app.accounts.administration import (
+    InvitationNotFound,
+    LastAdmin,
+    NotAdmin,
+    UserDeactivated,
+)
+from app.accounts.links import link_to, reset_link
+from app.accounts.schemas import UserOut
 from app.accounts.services import UserNotFound
 from app.accounts.setup import create_first_administrator
 from app.accounts.tokens import current_user, login_required
@@ -35,7 +35,7 @@ from app.http.conditional import conditional
 from app.http.errors import Overloaded
 from app.http.fields import whole_number
 from app.http.json import json_response
-from app.http.pagination import DEFAULT_ITEMS, ITEMS_MAX, USERS_MAX, link_header, paged
+from app.http.pagination import DEFAULT_ITEMS, ITEMS_MAX, USERS_MAX, page_response, paged
 from app.http.validation import takes
 from app.limits.rules import limited
 
@@ -82,8 +82,7 @@ def list_all_users(window: PageRequest, query: AdminUsersIn) -> Response:
     Deactivated users are among them, erased ones are not. `last_used_at` is that of the newest
     session.
     """
-    page = administration.list_users(window, query.q)
-    return json_response([row._asdict() for row in page.rows], headers=link_header(page, window))
+    return page_response(administration.list_users(window, query.q), window)
 
 
 @bp.patch("/admin/users/<user_id>/")
@@ -129,8 +128,7 @@ def list_invitations(window: PageRequest) -> Response:
 
     Codes are shown only once, when they are made; here are their times and who used them.
     """
-    page = administration.list_invitations(window)
-    return json_response([row._asdict() for row in page.rows], headers=link_header(page, window))
+    return page_response(administration.list_invitations(window), window)
 
 
 @bp.post("/admin/invitations/")

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
+from typing_extensions import TypedDict
 
 from app.accounts.devices import Kind
 from app.accounts.models import EMAIL_CHARS, USERNAME_CHARS
@@ -12,10 +13,9 @@ from app.accounts.passwords import PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, stron
 from app.accounts.registration import find_uninvited
 from app.accounts.resets import find_token_errors
 from app.accounts.services import find_taken
-from app.accounts.setup import find_code_errors
 from app.accounts.usernames import normal_email, normal_username
 from app.http.errors import BadInput, FieldErrors
-from app.http.fields import InSchema, NameText, Text, TrimmedText, trimmed
+from app.http.fields import Flag, InSchema, NameText, Text, TrimmedText, trimmed
 from app.http.validation import Body
 
 Username = Annotated[
@@ -98,18 +98,6 @@ class RegistrationIn(AccountIn):
         return find_uninvited(invitation if isinstance(invitation, str) else None)
 
 
-class SetupIn(AccountIn):
-    """The account of the first administrator."""
-
-    code: TrimmedText = Field(examples=["0f1e2d3c4b5a69788796a5b4c3d2e1f0"])
-
-    @classmethod
-    def find_forbidden(cls, data: Mapping[str, Any]) -> FieldErrors:
-        """Return that the code is wrong, or nothing."""
-        code = data.get("code")
-        return find_code_errors(code if isinstance(code, str) else "")
-
-
 class UsernameIn(Body):
     username: NameText = Field(examples=["jane_doe"], description="A login; its case is ignored.")
 
@@ -123,7 +111,7 @@ _IN_COOKIE = (
 class CredentialsIn(Body):
     username: NameText = Field(examples=["yourusername"])
     password: Annotated[Text, Field(min_length=1, examples=["yourpassword"])]
-    cookie: bool = Field(False, description=_IN_COOKIE)
+    cookie: Flag = Field(False, description=_IN_COOKIE)
 
 
 class RefreshIn(Body):
@@ -139,7 +127,7 @@ class TokenIn(Body):
 class PasswordChangeIn(Body):
     old_password: Annotated[Text, Field(min_length=1, examples=["yourpassword"])]
     new_password: NewPassword = Field(examples=["correct horse battery"])
-    cookie: bool = Field(False, description=_IN_COOKIE)
+    cookie: Flag = Field(False, description=_IN_COOKIE)
 
 
 class NewPasswordIn(Body):
@@ -176,22 +164,24 @@ class EmailChangeIn(Body):
     password: Annotated[Text, Field(min_length=1, examples=["yourpassword"])]
 
 
-class DeviceOut(BaseModel):
+class DeviceOut(TypedDict):
     """What `client` tells about the device; null where it does not tell."""
 
-    kind: Kind = Field(examples=["computer"])
-    browser: str | None = Field(examples=["Firefox"])
-    system: str | None = Field(examples=["Linux"])
+    kind: Annotated[Kind, Field(examples=["computer"])]
+    browser: Annotated[str | None, Field(examples=["Firefox"])]
+    system: Annotated[str | None, Field(examples=["Linux"])]
 
 
-class SessionOut(BaseModel):
-    id: int = Field(examples=[1])
-    created_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
-    last_used_at: datetime = Field(examples=["2024-12-12T12:00:00Z"])
-    address: str = Field(examples=["192.0.2.7"])
-    client: str = Field(examples=["Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Firefox/140.0"])
+class SessionOut(TypedDict):
+    id: Annotated[int, Field(examples=[1])]
+    created_at: Annotated[datetime, Field(examples=["2024-12-12T10:00:00Z"])]
+    last_used_at: Annotated[datetime, Field(examples=["2024-12-12T12:00:00Z"])]
+    address: Annotated[str, Field(examples=["192.0.2.7"])]
+    client: Annotated[
+        str, Field(examples=["Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Firefox/140.0"])
+    ]
     device: DeviceOut
-    current: bool = Field(examples=[True])
+    current: Annotated[bool, Field(examples=[True])]
 
 
 class SettingsIn(Body):
@@ -202,11 +192,11 @@ class SettingsIn(Body):
         description="Of sentences, if a request has no `Accept-Language`; null: the server's.",
         examples=["ru"],
     )
-    show_presence: bool = Field(
+    show_presence: Flag = Field(
         True,
         description="Others see when the caller is online; if not, the caller sees nobody.",
     )
-    show_read: bool = Field(
+    show_read: Flag = Field(
         True,
         description="Others see what the caller has read; if not, the caller sees no marks.",
     )
@@ -215,82 +205,35 @@ class SettingsIn(Body):
     )
 
 
-class SettingsOut(BaseModel):
-    language: Literal["ru", "en"] | None = Field(examples=["ru"])
-    show_presence: bool = Field(examples=[True])
-    show_read: bool = Field(examples=[True])
-    push_text: Literal["full", "none"] = Field(examples=["full"])
+class SettingsOut(TypedDict):
+    language: Annotated[Literal["ru", "en"] | None, Field(examples=["ru"])]
+    show_presence: Annotated[bool, Field(examples=[True])]
+    show_read: Annotated[bool, Field(examples=[True])]
+    push_text: Annotated[Literal["full", "none"], Field(examples=["full"])]
 
 
-class UserOut(BaseModel):
-    id: int = Field(examples=[1, 2])
-    username: str = Field(examples=["user1", "user2"])
-    email: str = Field(examples=["user1@example.com", "user2@example.com"])
+class UserOut(TypedDict):
+    id: Annotated[int, Field(examples=[1, 2])]
+    username: Annotated[str, Field(examples=["user1", "user2"])]
+    email: Annotated[str, Field(examples=["user1@example.com", "user2@example.com"])]
 
 
 class OwnUserOut(UserOut):
-    is_admin: bool = Field(examples=[False])
+    is_admin: Annotated[bool, Field(examples=[False])]
 
 
-class AdminUsersIn(Body):
-    """The search in the list of users."""
-
-    q: Annotated[Text, Field(max_length=EMAIL_CHARS)] = Field(
-        "", description="A part of the name or the address.", examples=["jane"]
-    )
+class DetailOut(TypedDict):
+    detail: Annotated[str, Field(examples=["Пароль изменён."])]
 
 
-class AdminUserIn(Body):
-    """Changes of a user. A field that is left out stays as it is."""
-
-    is_active: bool = Field(True, description="Whether the user can log in.")
-    is_admin: bool = Field(False, description="Whether the user is an administrator.")
-
-
-class AdminUserOut(OwnUserOut):
-    is_active: bool = Field(examples=[True])
-    created_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
-    last_used_at: datetime | None = Field(
-        examples=["2024-12-12T12:00:00Z"], description="Of the newest session; null: there is none."
-    )
-
-
-class LinkOut(BaseModel):
-    link: str = Field(examples=["https://chat.example.com/reset#0f1e2d3c4b5a69788796a5b4c3d2e1f0"])
-    expires_at: datetime = Field(examples=["2024-12-12T13:00:00Z"])
-
-
-class InvitationIn(Body):
-    days: Annotated[
-        int, Field(ge=1, le=365, strict=False, description="Days until it expires.")
-    ] = 7
-
-
-class InvitationOut(BaseModel):
-    id: int = Field(examples=[1])
-    created_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
-    expires_at: datetime = Field(examples=["2024-12-19T10:00:00Z"])
-    used_by: str | None = Field(
-        examples=["jane_doe"], description="The user who registered with it; null: nobody yet."
-    )
-
-
-class InvitationMadeOut(InvitationOut):
-    link: str = Field(examples=["https://chat.example.com/invite#0f1e2d3c4b5a69788796a5b4c3d2e1f0"])
-
-
-class DetailOut(BaseModel):
-    detail: str = Field(examples=["Пароль изменён."])
-
-
-class NothingOut(BaseModel):
+class NothingOut(TypedDict):
     """An empty object, as SimpleJWT responds."""
 
 
-class TokensOut(BaseModel):
-    refresh: str = Field(examples=["refresh_token"])
-    access: str = Field(examples=["access_token"])
+class TokensOut(TypedDict):
+    refresh: Annotated[str, Field(examples=["refresh_token"])]
+    access: Annotated[str, Field(examples=["access_token"])]
 
 
-class AccessOut(BaseModel):
-    access: str = Field(examples=["new_access_token"])
+class AccessOut(TypedDict):
+    access: Annotated[str, Field(examples=["new_access_token"])]

@@ -93,6 +93,17 @@ ClientId = Annotated[
 ]
 
 
+def _no_number(value: Any) -> Any:
+    # A form has only texts, of which pydantic reads "true", "1", "on" and their opposites. JSON has
+    # true and false, so a number there is a mistake.
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise PydanticCustomError("bool_type", "a number")
+    return value
+
+
+Flag = Annotated[bool, BeforeValidator(_no_number)]
+
+
 def whole_number(text: str) -> int | None:
     """Return the number in a text of ASCII digits, at most the largest id; None for other texts."""
     if not (text.isascii() and text.isdigit()):

@@ -6,6 +6,7 @@ id, or refused.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from flask_babel import lazy_gettext as _
@@ -29,6 +30,7 @@ from app.messenger.groups import (
 )
 from app.messenger.members import Membership, lock_membership
 from app.messenger.models import Room, RoomMember
+from app.messenger.schemas import MemberOut
 from app.social.blocks import Blocked, is_blocked
 
 
@@ -61,7 +63,7 @@ def list_members(room_id: int) -> Sequence[Mapping[str, Any]]:
     return [member_out(*row) for row in rows]
 
 
-def member_out(user_id: int, username: str, role: str, joined_at: Any) -> Mapping[str, Any]:
+def member_out(user_id: int, username: str, role: Any, joined_at: datetime) -> MemberOut:
     """Return a member as the API shows one."""
     return {"id": user_id, "username": username, "role": role, "joined_at": joined_at}
 

@@ -28,6 +28,7 @@ from app.database.sequence import draw
 from app.database.transactions import insert_once, reading, writing
 from app.http.errors import BadInput
 from app.messenger.models import Room, RoomMember
+from app.messenger.schemas import RoomOut
 from app.social.blocks import Blocked, is_blocked
 
 
@@ -114,7 +115,7 @@ _OF_PAIR = Prepared(
 )
 
 
-def room_out(room: AnyRow) -> Mapping[str, Any]:
+def room_out(room: AnyRow) -> RoomOut:
     """Return a row of a list of rooms as the API shows it."""
     members = [room.low_user_id, room.high_user_id]
     if room.low_user_id is None:

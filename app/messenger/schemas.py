@@ -1,24 +1,24 @@
 """The shapes of the wire: rooms, messages, and the frames of the chat socket."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, NotRequired, TypeAlias
 
 from flask_babel import lazy_gettext as _
 from pydantic import (
     AfterValidator,
-    BaseModel,
     ConfigDict,
     Field,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
     WrapValidator,
 )
-from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
 
 from app.database.types import LARGEST_ID
 from app.http.fields import (
     ClientId,
+    Flag,
     InSchema,
     NameText,
     RefusedField,
@@ -45,27 +45,28 @@ Role: TypeAlias = Literal["admin", "member"]
 
 
 def _whole(value: Any) -> int:
-    # A form has only texts.
+    # A form has only texts, and 1.0 is a whole number in JSON, which knows one kind of numbers.
     number = whole_number(value) if isinstance(value, str) else value
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)
     if not isinstance(number, int) or isinstance(number, bool) or number < 0:
         raise RefusedField(_("A whole number from %(minimum)d on is expected.", minimum=0))
     return min(number, LARGEST_ID)
 
 
-MessageId = Annotated[
-    Any, AfterValidator(_whole), InSchema(type="integer", minimum=0, maximum=LARGEST_ID)
-]
+# A number beyond all ids stands for the largest, so the schema has no maximum.
+MessageId = Annotated[Any, AfterValidator(_whole), InSchema(type="integer", minimum=0)]
 
 
 class RoomIn(Body):
     recipient: NameText = Field(examples=["username"])
 
 
-class RoomOut(BaseModel):
-    id: int = Field(examples=[1])
-    name: str = Field(examples=["user1_user2"])
-    members: list[int] = Field(examples=[[1, 2]])
-    display_name: str = Field(examples=["user2"])
+class RoomOut(TypedDict):
+    id: Annotated[int, Field(examples=[1])]
+    name: Annotated[str, Field(examples=["user1_user2"])]
+    members: Annotated[list[int], Field(examples=[[1, 2]])]
+    display_name: Annotated[str, Field(examples=["user2"])]
 
 
 def _files(upload_ids: list[str]) -> list[str]:
@@ -103,7 +104,7 @@ class HistoryIn(Body):
     around: MessageId | None = Field(
         None, description="A message that stands in the middle. Not together with a cursor."
     )
-    deleted: bool = Field(False, description="Whether deleted messages are shown as such.")
+    deleted: Flag = Field(False, description="Whether deleted messages are shown as such.")
 
 
 class EditIn(Body):
@@ -130,9 +131,9 @@ class ReadManyIn(Body):
     __pydantic_extra__: dict[str, MessageId]
 
 
-class ReadMarkOut(BaseModel):
-    read_id: int = Field(examples=[9001])
-    unread: int = Field(examples=[0], description="1,000 stands for that and more.")
+class ReadMarkOut(TypedDict):
+    read_id: Annotated[int, Field(examples=[9001])]
+    unread: Annotated[int, Field(examples=[0], description="1,000 stands for that and more.")]
 
 
 class GroupIn(Body):
@@ -147,7 +148,7 @@ class RoomChangeIn(Body):
 
     title: Title = ""
     history: History = "all"
-    muted: bool = Field(False, description="Of the caller's own, in any room.")
+    muted: Flag = Field(False, description="Of the caller's own, in any room.")
     image: PictureField = None
 
 
@@ -155,11 +156,11 @@ class RoleIn(Body):
     role: Role = Field(examples=["admin"])
 
 
-class MemberOut(BaseModel):
-    id: int = Field(examples=[2])
-    username: str = Field(examples=["user2"])
-    role: Role = Field(examples=["member"])
-    joined_at: datetime = Field(examples=["2026-12-01T10:00:00Z"])
+class MemberOut(TypedDict):
+    id: Annotated[int, Field(examples=[2])]
+    username: Annotated[str, Field(examples=["user2"])]
+    role: Annotated[Role, Field(examples=["member"])]
+    joined_at: Annotated[datetime, Field(examples=["2026-12-01T10:00:00Z"])]
 
 
 class ChatIn(Body):
@@ -169,37 +170,37 @@ class ChatIn(Body):
     client_id: ClientId | None = None
 
 
-class MessageOut(BaseModel):
-    id: int = Field(examples=[1])
-    user: str = Field(examples=["user1"])
-    content: str | SkipJsonSchema[None] = Field(None, examples=["Привет!"])
-    timestamp: datetime = Field(examples=["2023-12-01T10:00:00Z"])
-    client_id: str | SkipJsonSchema[None] = None  # only where its sender gave one
-    edited_at: datetime | SkipJsonSchema[None] = None  # only where it was edited
-    reply_to: int | SkipJsonSchema[None] = None  # only in a reply: the id of that message
-    attachments: list[FileOut] | SkipJsonSchema[None] = None  # only where it has files
-    fallback: bool | SkipJsonSchema[None] = None  # only if the text is the names of the files
-    deleted_at: datetime | SkipJsonSchema[None] = None  # only with `deleted`, in place of the text
+class MessageOut(TypedDict):
+    id: Annotated[int, Field(examples=[1])]
+    user: Annotated[str, Field(examples=["user1"])]
+    content: NotRequired[Annotated[str, Field(examples=["Привет!"])]]
+    timestamp: Annotated[datetime, Field(examples=["2023-12-01T10:00:00Z"])]
+    client_id: NotRequired[str]  # only where its sender gave one
+    edited_at: NotRequired[datetime]  # only where it was edited
+    reply_to: NotRequired[int]  # only in a reply: the id of that message
+    attachments: NotRequired[list[FileOut]]  # only where it has files
+    fallback: NotRequired[bool]  # only if the text is the names of the files
+    deleted_at: NotRequired[datetime]  # only with `deleted`, in place of the text
 
 
-class ChatOut(BaseModel):
+class ChatOut(TypedDict):
     """A room as the caller sees it."""
 
-    id: int = Field(examples=[17])
-    name: str = Field(examples=["g~17"])
-    members: list[int] | SkipJsonSchema[None] = Field(None, examples=[[1, 2, 5]])  # up to 100
-    display_name: str = Field(examples=["Команда"])
-    kind: Literal["pair", "group"] = Field(examples=["group"])
-    members_count: int = Field(examples=[3])
-    role: Role | SkipJsonSchema[None] = Field(None, examples=["admin"])  # in groups
-    image: str | None = Field(examples=[None])
-    history: History | SkipJsonSchema[None] = Field(None, examples=["all"])  # of groups
-    joined_id: int = Field(examples=[8800])
-    muted: bool = Field(examples=[False])
-    read_id: int = Field(examples=[9001])
-    peer_read_id: int | SkipJsonSchema[None] = None  # in rooms of two, if the other one shows it
-    unread: int = Field(examples=[3], description="1,000 stands for that and more.")
-    event_id: int = Field(examples=[9044], description="To sort by.")
+    id: Annotated[int, Field(examples=[17])]
+    name: Annotated[str, Field(examples=["g~17"])]
+    members: NotRequired[Annotated[list[int], Field(examples=[[1, 2, 5]])]]  # up to 100
+    display_name: Annotated[str, Field(examples=["Команда"])]
+    kind: Annotated[Literal["pair", "group"], Field(examples=["group"])]
+    members_count: Annotated[int, Field(examples=[3])]
+    role: NotRequired[Annotated[Role, Field(examples=["admin"])]]  # in groups
+    image: Annotated[str | None, Field(examples=[None])]
+    history: NotRequired[Annotated[History, Field(examples=["all"])]]  # of groups
+    joined_id: Annotated[int, Field(examples=[8800])]
+    muted: Annotated[bool, Field(examples=[False])]
+    read_id: Annotated[int, Field(examples=[9001])]
+    peer_read_id: NotRequired[int]  # in rooms of two, if the other one shows it
+    unread: Annotated[int, Field(examples=[3], description="1,000 stands for that and more.")]
+    event_id: Annotated[int, Field(examples=[9044], description="To sort by.")]
     last_message: MessageOut | None
 
 

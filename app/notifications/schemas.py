@@ -5,7 +5,8 @@ from typing import Annotated
 from cryptography.hazmat.primitives.asymmetric import ec
 from flask_babel import LazyString
 from flask_babel import lazy_gettext as _
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, Field
+from typing_extensions import TypedDict
 
 from app.http.fields import InSchema, RefusedField, TrimmedText
 from app.http.validation import Body
@@ -88,11 +89,14 @@ class SubscriptionIn(EndpointIn):
         return Browser(self.endpoint, self.keys.p256dh, self.keys.auth)
 
 
-class PushKeyOut(BaseModel):
-    key: str = Field(
-        description="The public key of this server, for `pushManager.subscribe`.",
-        examples=[
-            "BP4z9KsN6nGRTbVYI_c7VJSPQTBtkgcy27mlmlMoZIIg"
-            "Dll6e3vCYLocInmYWAmS6TlzAC8wEqKK6PBru3jl7A8"
-        ],
-    )
+class PushKeyOut(TypedDict):
+    key: Annotated[
+        str,
+        Field(
+            description="The public key of this server, for `pushManager.subscribe`.",
+            examples=[
+                "BP4z9KsN6nGRTbVYI_c7VJSPQTBtkgcy27mlmlMoZIIg"
+                "Dll6e3vCYLocInmYWAmS6TlzAC8wEqKK6PBru3jl7A8"
+            ],
+        ),
+    ]

@@ -1,11 +1,12 @@
 """`/healthz`: the process runs. `/readyz`: it can serve requests."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from flask import Blueprint, Response
 from flask_babel import lazy_gettext as _
-from pydantic import BaseModel, Field
+from pydantic import Field
 from sqlalchemy.exc import SQLAlchemyError
+from typing_extensions import TypedDict
 
 from app.database import revisions
 from app.database.errors import UnsupportedEncoding, is_unavailable
@@ -44,8 +45,8 @@ class Draining(TemporarilyUnavailable):
     detail = _("The server is stopping.")
 
 
-class StatusOut(BaseModel):
-    status: Literal["ok", "degraded"] = Field(examples=["ok"])
+class StatusOut(TypedDict):
+    status: Annotated[Literal["ok", "degraded"], Field(examples=["ok"])]
 
 
 def check_tables() -> None:

@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from app.accounts.schemas import SettingsOut
 from app.http.fields import Text
@@ -20,51 +21,51 @@ class ErasureIn(Body):
     password: Annotated[Text, Field(min_length=1, examples=["yourpassword"])]
 
 
-class OwnAccountOut(BaseModel):
-    id: int = Field(examples=[1])
-    username: str = Field(examples=["user1"])
-    email: str = Field(examples=["user1@example.com"])
-    is_admin: bool = Field(examples=[False])
-    created_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
+class OwnAccountOut(TypedDict):
+    id: Annotated[int, Field(examples=[1])]
+    username: Annotated[str, Field(examples=["user1"])]
+    email: Annotated[str, Field(examples=["user1@example.com"])]
+    is_admin: Annotated[bool, Field(examples=[False])]
+    created_at: Annotated[datetime, Field(examples=["2024-12-12T10:00:00Z"])]
 
 
-class PictureOut(BaseModel):
+class PictureOut(TypedDict):
     """A picture with its bytes, so that it can be seen without this server."""
 
-    content_type: str = Field(examples=["image/jpeg"])
-    base64: str = Field(examples=["/9j/4AAQSkZJRg=="])
+    content_type: Annotated[str, Field(examples=["image/jpeg"])]
+    base64: Annotated[str, Field(examples=["/9j/4AAQSkZJRg=="])]
 
 
-class FriendOut(BaseModel):
-    id: int = Field(examples=[2])
-    username: str = Field(examples=["user2"])
+class FriendOut(TypedDict):
+    id: Annotated[int, Field(examples=[2])]
+    username: Annotated[str, Field(examples=["user2"])]
 
 
-class OwnProfileOut(BaseModel):
-    bio: str = Field(examples=["Био"])
+class OwnProfileOut(TypedDict):
+    bio: Annotated[str, Field(examples=["Био"])]
     image: PictureOut | None  # null: the default one
     friends: list[FriendOut]
 
 
-class OwnSessionOut(BaseModel):
+class OwnSessionOut(TypedDict):
     """A session. Ended sessions are kept for some time."""
 
-    id: int = Field(examples=[1])
-    created_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
-    last_used_at: datetime = Field(examples=["2024-12-12T12:00:00Z"])
-    expires_at: datetime = Field(examples=["2025-01-11T10:00:00Z"])
+    id: Annotated[int, Field(examples=[1])]
+    created_at: Annotated[datetime, Field(examples=["2024-12-12T10:00:00Z"])]
+    last_used_at: Annotated[datetime, Field(examples=["2024-12-12T12:00:00Z"])]
+    expires_at: Annotated[datetime, Field(examples=["2025-01-11T10:00:00Z"])]
     revoked_at: datetime | None
-    address: str = Field(examples=["192.0.2.7"])
-    client: str = Field(examples=["Mozilla/5.0"])
+    address: Annotated[str, Field(examples=["192.0.2.7"])]
+    client: Annotated[str, Field(examples=["Mozilla/5.0"])]
 
 
-class OwnBrowserOut(BaseModel):
+class OwnBrowserOut(TypedDict):
     """A browser that is notified, as long as its session lasts."""
 
-    id: int = Field(examples=[1])
-    session_id: int = Field(examples=[1])
-    endpoint: str = Field(examples=["https://push.example.com/send/0b9c"])
-    created_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
+    id: Annotated[int, Field(examples=[1])]
+    session_id: Annotated[int, Field(examples=[1])]
+    endpoint: Annotated[str, Field(examples=["https://push.example.com/send/0b9c"])]
+    created_at: Annotated[datetime, Field(examples=["2024-12-12T10:00:00Z"])]
 
 
 class OwnPostOut(PostOut):
@@ -74,48 +75,50 @@ class OwnPostOut(PostOut):
 class OwnBlockOut(BlockedOut):
     """Whom somebody has blocked; who has blocked them is not theirs to know."""
 
-    created_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
+    created_at: Annotated[datetime, Field(examples=["2024-12-12T10:00:00Z"])]
 
 
 class OwnRoomOut(RoomOut):
-    created_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
+    created_at: Annotated[datetime, Field(examples=["2024-12-12T10:00:00Z"])]
 
 
-class OwnMembershipOut(BaseModel):
+class OwnMembershipOut(TypedDict):
     """A place in a room, also in one that was left."""
 
-    room_id: int = Field(examples=[1])
-    room: str = Field(examples=["user1_user2"])
-    role: Role = Field(examples=["member"])
-    joined_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
-    is_member: bool = Field(examples=[True], description="False: the room was left.")
-    muted: bool = Field(examples=[False])
-    read_id: int = Field(examples=[1], description="The message up to which all is read.")
+    room_id: Annotated[int, Field(examples=[1])]
+    room: Annotated[str, Field(examples=["user1_user2"])]
+    role: Annotated[Role, Field(examples=["member"])]
+    joined_at: Annotated[datetime, Field(examples=["2024-12-12T10:00:00Z"])]
+    is_member: Annotated[bool, Field(examples=[True], description="False: the room was left.")]
+    muted: Annotated[bool, Field(examples=[False])]
+    read_id: Annotated[int, Field(examples=[1], description="The message up to which all is read.")]
 
 
-class OwnMessageOut(BaseModel):
-    id: int = Field(examples=[1])
-    room: str = Field(examples=["user1_user2"])
-    content: str = Field(examples=["Привет!"])
-    timestamp: datetime = Field(examples=["2024-12-12T10:00:00Z"])
+class OwnMessageOut(TypedDict):
+    id: Annotated[int, Field(examples=[1])]
+    room: Annotated[str, Field(examples=["user1_user2"])]
+    content: Annotated[str, Field(examples=["Привет!"])]
+    timestamp: Annotated[datetime, Field(examples=["2024-12-12T10:00:00Z"])]
     client_id: str | None
     reply_to: int | None
     edited_at: datetime | None
 
 
 class OwnFileOut(FileOut):
-    created_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
-    message_id: int | None = Field(examples=[1], description="null: no message has it yet.")
+    created_at: Annotated[datetime, Field(examples=["2024-12-12T10:00:00Z"])]
+    message_id: Annotated[
+        int | None, Field(examples=[1], description="null: no message has it yet.")
+    ]
 
 
-class ExportOut(BaseModel):
+class ExportOut(TypedDict):
     """All data of a person, and of others only their names.
 
     It is sent while it is read from the database. An error in the middle, or a client that reads
     too slowly, cuts it off: then it is not valid JSON, and over HTTP/1.1 its last chunk is missing.
     """
 
-    exported_at: datetime = Field(examples=["2024-12-12T10:00:00Z"])
+    exported_at: Annotated[datetime, Field(examples=["2024-12-12T10:00:00Z"])]
     account: OwnAccountOut
     settings: SettingsOut
     profile: OwnProfileOut
@@ -125,5 +128,9 @@ class ExportOut(BaseModel):
     blocks: list[OwnBlockOut]
     rooms: list[OwnRoomOut]
     memberships: list[OwnMembershipOut]
-    messages: list[OwnMessageOut] = Field(description="By room; within one, oldest first.")
-    files: list[OwnFileOut] = Field(description="As a list; each can be fetched by its `url`.")
+    messages: Annotated[
+        list[OwnMessageOut], Field(description="By room; within one, oldest first.")
+    ]
+    files: Annotated[
+        list[OwnFileOut], Field(description="As a list; each can be fetched by its `url`.")
+    ]

@@ -1,10 +1,11 @@
 """The shapes of the wire: profiles and posts."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from flask_babel import lazy_gettext as _
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
+from typing_extensions import TypedDict
 
 from app.accounts.models import USERNAME_CHARS
 from app.http.fields import (
@@ -79,33 +80,38 @@ class PeopleIn(Body):
     ] = USERS_MAX
 
 
-class PersonOut(BaseModel):
-    id: int = Field(examples=[2])
-    username: str = Field(examples=["jane_doe"])
-    image: str = Field(examples=["/media/user_images/default.jpg"])
-    online: Literal[True] | None = Field(
-        None, description="Present, and true, only if the caller may see that the person is online."
-    )
+class PersonOut(TypedDict):
+    id: Annotated[int, Field(examples=[2])]
+    username: Annotated[str, Field(examples=["jane_doe"])]
+    image: Annotated[str, Field(examples=["/media/user_images/default.jpg"])]
+    online: NotRequired[
+        Annotated[
+            Literal[True] | None,
+            Field(description="Only if the caller may see that the person is online."),
+        ]
+    ]
 
 
-class PostOut(BaseModel):
-    id: int = Field(examples=[1, 2])
-    title: str = Field(examples=["Пост 1", "Пост 2"])
-    content: str = Field(examples=["Текст"])
-    created_at: datetime = Field(examples=["2024-12-12T10:00:00Z", "2024-12-12T12:00:00Z"])
-    author: str = Field(examples=["example_user"])
+class PostOut(TypedDict):
+    id: Annotated[int, Field(examples=[1, 2])]
+    title: Annotated[str, Field(examples=["Пост 1", "Пост 2"])]
+    content: Annotated[str, Field(examples=["Текст"])]
+    created_at: Annotated[
+        datetime, Field(examples=["2024-12-12T10:00:00Z", "2024-12-12T12:00:00Z"])
+    ]
+    author: Annotated[str, Field(examples=["example_user"])]
 
 
-class ProfilePartOut(BaseModel):
-    image: str = Field(examples=["/media/user_images/default.jpg"])
-    bio: str = Field(examples=["Био"])
-    friends: list[int] = Field(examples=[[2]])
+class ProfilePartOut(TypedDict):
+    image: Annotated[str, Field(examples=["/media/user_images/default.jpg"])]
+    bio: Annotated[str, Field(examples=["Био"])]
+    friends: Annotated[list[int], Field(examples=[[2]])]
 
 
-class ProfileOut(BaseModel):
-    id: int = Field(examples=[1])
-    username: str = Field(examples=["example_user"])
-    email: str = Field(examples=["example@example.com"])
+class ProfileOut(TypedDict):
+    id: Annotated[int, Field(examples=[1])]
+    username: Annotated[str, Field(examples=["example_user"])]
+    email: Annotated[str, Field(examples=["example@example.com"])]
     profile: ProfilePartOut
     posts: list[PostOut]
 

@@ -1,12 +1,15 @@
 """The shapes of the wire: friends and blocks."""
 
-from pydantic import BaseModel, Field
+from typing import Annotated
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 
-class SentenceOut(BaseModel):
-    message: str = Field(examples=["jane_doe добавлен в друзья."])
+class SentenceOut(TypedDict):
+    message: Annotated[str, Field(examples=["jane_doe добавлен в друзья."])]
 
 
-class BlockedOut(BaseModel):
-    id: int = Field(examples=[2])
-    username: str = Field(examples=["jane_doe"])
+class BlockedOut(TypedDict):
+    id: Annotated[int, Field(examples=[2])]
+    username: Annotated[str, Field(examples=["jane_doe"])]

@@ -1,9 +1,9 @@
 """The shapes of the wire: files."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import BaseModel, Field
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from app.http.fields import InSchema
 from app.http.validation import Body
@@ -24,14 +24,14 @@ class SizeIn(Body):
     )
 
 
-class FileOut(BaseModel):
+class FileOut(TypedDict):
     """A file as an upload returns it and messages show it."""
 
-    id: str = Field(examples=[_ID])
-    name: str = Field(examples=["схема.png"])
-    type: str = Field(examples=["image/png"], description="By its content.")
-    size: int = Field(examples=[48213], description="In bytes.")
-    width: int | SkipJsonSchema[None] = Field(None, examples=[800])  # of pictures
-    height: int | SkipJsonSchema[None] = Field(None, examples=[600])
-    url: str = Field(examples=[_URL])
-    small: str | SkipJsonSchema[None] = Field(None, examples=[f"{_URL}?size=small"])
+    id: Annotated[str, Field(examples=[_ID])]
+    name: Annotated[str, Field(examples=["схема.png"])]
+    type: Annotated[str, Field(examples=["image/png"], description="By its content.")]
+    size: Annotated[int, Field(examples=[48213], description="In bytes.")]
+    width: NotRequired[Annotated[int, Field(examples=[800])]]  # of pictures
+    height: NotRequired[Annotated[int, Field(examples=[600])]]
+    url: Annotated[str, Field(examples=[_URL])]
+    small: NotRequired[Annotated[str, Field(examples=[f"{_URL}?size=small"])]]

@@ -6,26 +6,27 @@ from typing import Any
 import orjson
 
 from app.http.json import encode
+from app.messenger.files.schemas import FileOut
 
 FILES_URL = "/messenger/api/files/"
 
 
-def file_out(upload: Mapping[str, Any]) -> dict[str, Any]:
+def file_out(upload: Mapping[str, Any]) -> FileOut:
     """Return a file as the API shows it.
 
     Args:
         upload: The columns of its row that are shown.
     """
     url = f"{FILES_URL}{upload['id']}/"
-    shown = {
+    shown: FileOut = {
         "id": upload["id"],
         "name": upload["name"],
         "type": upload["type"],
         "size": upload["bytes"],
+        "url": url,
     }
     if upload["width"] is not None:
         shown |= {"width": upload["width"], "height": upload["height"]}
-    shown["url"] = url
     if upload["small_bytes"]:
         shown["small"] = f"{url}?size=small"
     return shown

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic, sleep
-from typing import IO, Any
+from typing import IO
 
 from flask_babel import lazy_gettext as _
 from sqlalchemy import func, insert, select, update
@@ -25,6 +25,7 @@ from app.media.signatures import HEAD_BYTES, PICTURES, type_of
 from app.messenger.files.models import Upload
 from app.messenger.files.names import safe_name
 from app.messenger.files.removal import expire, remove
+from app.messenger.files.schemas import FileOut
 from app.messenger.files.shown import file_out
 from app.services import services
 from app.threads import TooBusy
@@ -118,7 +119,7 @@ def room_for_file(user_id: int, length: int | None) -> Iterator[str]:
         raise
 
 
-def store_file(upload_id: str, name: str, pieces: Iterable[bytes]) -> dict[str, Any]:
+def store_file(upload_id: str, name: str, pieces: Iterable[bytes]) -> FileOut:
     """Store a file for which there is room, and return it as the API shows it.
 
     Args:
