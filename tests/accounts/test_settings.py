@@ -33,6 +33,7 @@ def test_what_is_given_changes_and_the_rest_stays(
         ({"language": "fr", "push_text": "half"}, {"language", "push_text"}),
         ({"show_read": None}, {"show_read"}),
         ({"show_presence": "perhaps"}, {"show_presence"}),
+        ({"show_presence": 1, "show_read": 0.0}, {"show_presence", "show_read"}),
         ([], {"non_field_errors"}),
     ],
 )
@@ -46,6 +47,15 @@ def test_bad_values_are_named_and_change_nothing(
     assert answer.status_code == 400
     assert set(answer.json["errors"]) == fields
     assert ann.get(SETTINGS).json == DEFAULTS
+
+
+@pytest.mark.parametrize(("text", "value"), [("0", False), ("false", False), ("on", True)])
+def test_form_has_words_for_true_and_false(client: FlaskClient, text: str, value: bool) -> None:
+    ann = register(client)
+
+    answer = client.patch(SETTINGS, data={"show_read": text}, headers=ann.headers)
+
+    assert answer.json == DEFAULTS | {"show_read": value}
 
 
 def test_settings_are_their_owners(client: FlaskClient) -> None:

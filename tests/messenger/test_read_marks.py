@@ -38,8 +38,9 @@ def test_messages_of_others_are_unread_until_they_are_marked(people: tuple[Calle
     assert bob.do("POST", f"{room}read/", {"read_id": ids[1]}) == {"read_id": ids[1], "unread": 2}
     assert unread(bob) == [2]
     assert bob.do("POST", f"{room}read/", {"read_id": ids[0]}) == {"read_id": ids[1], "unread": 2}
-    beyond = bob.do("POST", f"{room}read/", {"read_id": 2**62})
-    assert beyond == {"read_id": ids[3], "unread": 0}
+    for number in (float(ids[3]), 2**62, 2.0**70):  # for JSON 9.0 is a whole number
+        beyond = bob.do("POST", f"{room}read/", {"read_id": number})
+        assert beyond == {"read_id": ids[3], "unread": 0}
     ann.say(room, "new")
     assert unread(bob) == [1]
 
