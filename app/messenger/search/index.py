@@ -28,7 +28,6 @@ from app.database.transactions import reading, writing
 from app.database.types import UtcDateTime
 from app.http.json import encode
 from app.messenger.search.words import words_of
-from app.threads import give_way
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +39,12 @@ REST_SHARE = 9
 BATCH_MESSAGES = 100
 BATCH_CHARS = 32 * 1024
 REBUILD_TIMES = 10  # … in a process that has no loop; writers wait for each batch on SQLite
-MERGED_PAGES = 500  # of the index, at a time
+MERGED_PAGES = 100  # of the index, at a time: 20 ms
+# Parts of SQLite's index, each of which a question looks through. A batch makes one, and SQLite
+# merges four of a size; among a million messages there are a dozen. One large part and what came
+# after it take a third of the time; to make it takes 6 s, so it is not made often.
+SEGMENTS_MAX = 8
+BATCHES_BETWEEN_MERGES = 10_000
 PART_IDS = 16_384  # of the sequence; read marks and other events have ids as well
 
 # One indexer works, whichever comes first ("beseda", 3).
@@ -64,6 +68,7 @@ _NEXT = text("""
 _INDEXED_TO = text("SELECT indexed_to FROM search_state")
 _CHANGES = text("SELECT total_changes()")
 _MERGE = text("INSERT INTO message_words (message_words, rank) VALUES ('merge', :pages)")
+_SEGMENTS = text("SELECT count(DISTINCT segid) FROM message_words_idx")
 _MOVE = text("UPDATE search_state SET indexed_to = :number")
 _TRY_LOCK = text(f"SELECT pg_try_advisory_xact_lock({_LOCK})")
 
@@ -113,7 +118,18 @@ def forget_traces(engine: Engine) -> None:
             if connection.scalar(_CHANGES) - before < 2:
                 return
         pages = MERGED_PAGES
-        give_way()
+        sleep(0)
+
+
+def merge_segments(engine: Engine) -> bool:
+    """Make one part of the index of SQLite if it has many; tell whether it had."""
+    if engine.dialect.name != "sqlite":
+        return False
+    with reading(engine) as connection:
+        if connection.scalar(_SEGMENTS) <= SEGMENTS_MAX:
+            return False
+    forget_traces(engine)
+    return True
 
 
 def clear(connection: Connection) -> None:
@@ -230,6 +246,7 @@ def index_all(engine: Engine, progress: Callable[[int], Any]) -> None:
     """Put all messages into the index that are not there; `progress` is told how many each time."""
     while count := index_batch(engine, REBUILD_TIMES):
         progress(count)
+    merge_segments(engine)
 
 
 def rebuild(engine: Engine, progress: Callable[[int], Any]) -> None:

@@ -300,6 +300,22 @@ def test_no_trace_of_deleted_words_is_left_in_the_file(team: Team, find) -> None
     assert b"zanzibar" not in Path(team.engine.url.database or "").read_bytes()
 
 
+@pytest.mark.parametrize("app", ["sqlite"], indirect=True)
+def test_index_of_many_batches_becomes_one_part(
+    team: Team, find, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_index, "SEGMENTS_MAX", 2)
+    ann, bob = team.people(2)
+    room = ann.room_with(bob)
+    for number in range(7):
+        ann.say(room, f"word {number}")
+        assert search_index.index_batch(team.engine) == 1
+
+    assert search_index.merge_segments(team.engine)
+    assert not search_index.merge_segments(team.engine)
+    assert find(bob, "word") == [f"word {number}" for number in range(7)]
+
+
 def test_rebuild_finds_everything_again(team: Team, find) -> None:
     ann, bob = team.people(2)
     ann.say(ann.room_with(bob), "word")
