@@ -34,7 +34,7 @@ from tests.servers import Server
 SEARCH = "/messenger/api/search/"
 PASSWORD = "a good password 1"
 BATCH = 10_000
-QUESTIONS = 25  # of each kind, by each person
+QUESTIONS = 12  # of each kind, by each person
 
 # The rooms of the database, and the share of all messages in each.
 GROUPS = ("everybody", 0.2), *((f"team {number}", 0.01) for number in range(20))

@@ -12,7 +12,7 @@ from app.messenger.search.index import PART_IDS, author_term, part_of, part_term
 from app.messenger.search.words import Question
 
 HITS_MAX = 1_000  # ids that the index is asked for at a time
-NEWEST_PARTS = 4  # of the sequence, in which PostgreSQL looks first
+NEWEST_PARTS = 2  # of the sequence, in which PostgreSQL looks first
 
 
 @dataclass(frozen=True, slots=True)
