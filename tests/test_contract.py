@@ -1319,7 +1319,7 @@ def test_ten_thousand_escaped_emoji_fit_into_a_frame(old_chat: Chat) -> None:
         assert hear(socket_of_ann)["content"] == text
 
 
-def test_a_goodbye_is_answered_with_its_own_code(old_chat: Chat) -> None:
+def test_a_close_frame_is_answered_with_its_own_code(old_chat: Chat) -> None:
     with join(old_chat.ann, old_chat.room) as socket_of_ann:
         socket_of_ann.close(4999, "bye")
 
@@ -1427,7 +1427,7 @@ def test_a_bad_frame_is_answered_in_the_language_of_the_handshake(
         assert bool(CYRILLIC.search(hear(socket_of_ann)["content"])) == is_russian
 
 
-def test_every_socket_of_both_members_hears_all_that_is_said(chat: Chat) -> None:
+def test_every_socket_of_both_members_gets_every_message(chat: Chat) -> None:
     members = (chat.ann, chat.ann, chat.bob, chat.bob)
     with ExitStack() as stack:
         sockets = [stack.enter_context(join(member, chat.room)) for member in members]
@@ -1525,7 +1525,7 @@ def test_a_socket_goes_on_where_it_was_left(chat: Chat) -> None:
     assert heard_after(after=10**30) == []
 
 
-def test_a_socket_that_begins_at_nought_hears_everything_and_goes_on(chat: Chat) -> None:
+def test_socket_that_begins_at_zero_gets_everything_and_what_follows(chat: Chat) -> None:
     said = [chat.ann.post(chat.path, {"content": f"{number}"}).json() for number in range(5)]
 
     with join(chat.bob, chat.room, after=0) as socket_of_bob:

@@ -221,7 +221,7 @@ def test_gevent_watches_descriptors():
     assert called == [b"x", b"y"]
 
 
-def test_psycopg_notices_a_server_that_hung_up(postgresql_url):
+def test_psycopg_notices_that_the_server_closed_the_connection(postgresql_url):
     with psycopg.connect(postgresql_url, autocommit=True) as other:
         connection = psycopg.connect(postgresql_url)
         connection.pgconn.consume_input()  # nothing to complain about

@@ -172,7 +172,7 @@ def test_no_password_goes_over_a_connection_that_others_can_read() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["smtp", "smtps"])
-def test_nothing_is_sent_to_a_server_that_is_not_who_it_should_be(
+def test_nothing_is_sent_to_a_server_with_an_untrusted_certificate(
     tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scheme: str
 ) -> None:
     trustme.CA().cert_pem.write_to_path(tmp_path / "another.pem")

@@ -77,7 +77,7 @@ def is_free(path: Path) -> bool:
     return False
 
 
-def test_test_that_wants_to_be_alone_waits_for_the_others_and_they_for_it() -> None:
+def test_test_marked_alone_and_the_others_wait_for_each_other() -> None:
     one, other = Turns("a-run-of-this-test"), Turns("a-run-of-this-test")
     seen: list[str] = []
 

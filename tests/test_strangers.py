@@ -159,7 +159,7 @@ def test_the_id_of_a_room_is_not_its_name(place: Place) -> None:
 
 @pytest.mark.parametrize("path", ["/messenger/api/chatrooms/", "/messenger/api/user/chatrooms/"])
 @pytest.mark.parametrize("query", ["", "?after=0", "?before=9223372036854775807", "?limit=1000"])
-def test_lists_show_only_ones_own_rooms(place: Place, path: str, query: str) -> None:
+def test_lists_show_only_own_rooms(place: Place, path: str, query: str) -> None:
     own = place.eve.open_room(make_person(place.server.url))
 
     rooms = place.eve.get(path + query).json()
@@ -388,7 +388,7 @@ BAD_TOKENS: dict[str, Callable[[Place, str], str]] = {
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_a_good_token_opens_its_door(place: Place, door: str) -> None:
+def test_good_token_is_accepted_where_it_belongs(place: Place, door: str) -> None:
     assert DOORS[door].knock(place, forged(place, DOORS[door].token_type))
 
 

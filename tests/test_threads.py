@@ -201,7 +201,7 @@ def test_others_go_on_while_passwords_are_hashed_and_checked() -> None:
 
 
 @in_worker
-def test_each_lane_is_one_thread_of_its_own() -> None:
+def test_each_pool_is_one_thread_of_its_own() -> None:
     with ThreadPoolExecutor(10) as crowd:
         jobs = {
             lane: [crowd.submit(threads.run, lane, thread_id) for _ in range(20)]
@@ -214,7 +214,7 @@ def test_each_lane_is_one_thread_of_its_own() -> None:
 
 
 @in_worker
-def test_lane_goes_on_while_the_other_is_busy() -> None:
+def test_pool_goes_on_while_the_other_is_busy() -> None:
     gate = Gate()
     with ThreadPoolExecutor(1) as crowd:
         picture = crowd.submit(threads.run, "pictures", gate.wait)
@@ -225,7 +225,7 @@ def test_lane_goes_on_while_the_other_is_busy() -> None:
 
 
 @in_worker
-def test_thread_of_a_lane_has_a_low_priority_and_the_loop_has_not() -> None:
+def test_thread_of_a_pool_has_a_low_priority_and_the_loop_has_not() -> None:
     usual = niceness()
     for lane in threads.WAITING_MAX:
         assert threads.run(lane, niceness) == threads.NICENESS > usual
@@ -233,7 +233,7 @@ def test_thread_of_a_lane_has_a_low_priority_and_the_loop_has_not() -> None:
 
 
 @in_worker
-def test_lane_refuses_more_than_may_wait_and_recovers() -> None:
+def test_pool_refuses_more_than_may_wait_and_recovers() -> None:
     bounded = {lane: most for lane, most in threads.WAITING_MAX.items() if lane != "disk"}
     for lane, most in bounded.items():
         gate = Gate()
@@ -251,14 +251,14 @@ def test_lane_refuses_more_than_may_wait_and_recovers() -> None:
 
 
 @in_worker
-def test_failures_do_not_use_up_the_lane() -> None:
+def test_failures_do_not_use_up_the_pool() -> None:
     for _ in range(threads.WAITING_MAX["pictures"] + 1):
         with pytest.raises(Failure):
             threads.run("pictures", fail)
 
 
 @in_worker
-def test_process_that_was_forked_has_a_lane_of_its_own() -> None:
+def test_process_that_was_forked_has_a_pool_of_its_own() -> None:
     mine = threads.run("passwords", thread_id)
     child = os.fork()
     if child == 0:

@@ -168,7 +168,7 @@ def test_links_lead_to_this_server_or_where_the_operator_says(
     assert links() == ["https://other.example/new", "https://chat.example/invite"]
 
 
-def test_nobody_has_a_reset_link_who_cannot_log_in(
+def test_deactivated_user_gets_no_reset_link(
     client: FlaskClient, admin: Visitor, ann: Visitor
 ) -> None:
     set_flags(client, ann, is_active=False)

@@ -170,7 +170,7 @@ def test_who_has_a_code_is_told_of_all_that_is_wrong_and_keeps_it(
     assert register(client, person(invitation=code)).status_code == 201
 
 
-def test_of_many_who_have_one_code_one_gets_in(app: Flask, mode: str) -> None:
+def test_one_of_many_with_the_same_code_gets_in(app: Flask, mode: str) -> None:
     code = invite(app)
 
     answers = all_at_once(
@@ -216,7 +216,7 @@ def test_code_is_good_for_a_week_unless_it_is_said_otherwise(app: Flask) -> None
     assert day.expires_at <= utcnow() + timedelta(days=1)
 
 
-def test_codes_that_have_expired_are_swept_away_but_for_those_that_were_used(
+def test_expired_codes_are_deleted_unless_they_were_used(
     app: Flask, client: FlaskClient, mode: str
 ) -> None:
     used, good = invite(app), invite(app)

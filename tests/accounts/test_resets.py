@@ -211,7 +211,7 @@ def test_what_is_wrong_is_named_at_once_and_the_token_stays_good(
     assert confirm(client, token).status_code == 200
 
 
-def test_of_many_who_have_one_token_one_sets_the_password(
+def test_one_of_many_with_the_same_token_sets_the_password(
     app: Flask, client: FlaskClient, ann: Person
 ) -> None:
     token = issue(app, ann)
@@ -283,9 +283,7 @@ def test_token_is_long_and_kept_nowhere_but_as_its_hash(app: Flask, ann: Person)
     assert all(one_time_tokens.hash_of(token) in stored(app) for token in tokens)
 
 
-def test_tokens_that_have_expired_are_swept_away(
-    app: Flask, client: FlaskClient, ann: Person
-) -> None:
+def test_expired_tokens_are_deleted(app: Flask, client: FlaskClient, ann: Person) -> None:
     issue(app, join(client), timedelta(0))
     issue(app, ann, timedelta(0))
 
@@ -314,7 +312,7 @@ def test_email_brings_a_token(
 @pytest.mark.parametrize(
     ("language", "sentence"), [("ru", "Здравствуйте, "), ("en-GB,en;q=0.9", "Hello, ")]
 )
-def test_email_is_in_the_language_of_who_asks(
+def test_email_is_in_the_language_of_the_request(
     client: FlaskClient, post: MailServer, ann: Person, language: str, sentence: str
 ) -> None:
     ask(client, ann.email, **{"Accept-Language": language})

@@ -335,7 +335,7 @@ def test_no_login_with_the_old_password_outlives_its_change(
         assert alive(engine) == 1  # the one that changing the password has begun
 
 
-def test_sessions_that_are_long_over_are_swept_at_the_next_login(
+def test_sessions_that_ended_long_ago_are_deleted_at_the_next_login(
     app: Flask, engine: Engine, user_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with app.app_context():

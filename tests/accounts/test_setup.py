@@ -136,7 +136,7 @@ def test_all_that_is_wrong_is_named_at_once(app: Flask, client: FlaskClient) -> 
     assert client.post(SETUP, json=ADA | {"code": code_of(app)}).status_code == 201
 
 
-def test_of_two_who_race_one_becomes_administrator(app: Flask) -> None:
+def test_one_of_two_at_once_becomes_administrator(app: Flask) -> None:
     code = code_of(app)
     barrier = threading.Barrier(4)
     outcomes: list[Mapping[str, Any] | BadInput] = []
@@ -172,7 +172,7 @@ def links_in(server: Server) -> list[str]:
 
 
 @pytest.mark.server
-def test_of_many_who_race_on_two_machines_one_becomes_administrator(
+def test_one_of_many_on_two_machines_becomes_administrator(
     postgresql_url: str, tmp_path: Path
 ) -> None:
     settings = {"DATABASE_URL": postgresql_url}

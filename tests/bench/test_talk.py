@@ -109,7 +109,7 @@ def test_what_is_stored_although_nobody_said_it_is_found(talk: Talk) -> None:
     assert talk.faults()[str(Rule.STORED_UNSAID)] == 1
 
 
-def test_refusals_and_goodbyes_are_found(talk: Talk) -> None:
+def test_refusals_and_closed_sockets_are_found(talk: Talk) -> None:
     socket = talk.chatters[0].socket
     socket.frames.append((socket.frames[-1][0], b'{"id": null, "error": {"code": "overloaded"}}'))
     socket.is_open = False

@@ -85,7 +85,7 @@ def test_people_log_in_with_the_passwords_they_had(
     }
 
 
-def test_one_who_is_refused_keeps_everybody_out(
+def test_import_makes_nobody_if_one_row_is_refused(
     app: Flask, client: FlaskClient, tmp_path: Path
 ) -> None:
     registered = {"username": "Bob", "email": "x@example.com", "password": PASSWORD}

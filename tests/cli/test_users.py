@@ -143,7 +143,7 @@ def test_create_without_a_password_prints_a_link_to_one(
     assert "ann" in result.stderr
 
 
-def test_create_with_a_password_makes_who_can_log_in(
+def test_user_created_with_a_password_can_log_in(
     client: FlaskClient, operate: Callable[..., Result]
 ) -> None:
     result = operate(
@@ -308,7 +308,7 @@ def test_nobody_is_deleted_unasked(client: FlaskClient, operate: Callable[..., R
 
 
 @pytest.mark.parametrize(("answer", "is_gone"), [("n", False), ("y", True)])
-def test_who_is_deleted_is_asked_about_on_a_terminal(
+def test_delete_asks_for_confirmation_on_a_terminal(
     server: Server, answer: str, is_gone: bool
 ) -> None:
     ann = make_person(server.url)

@@ -108,7 +108,7 @@ async def wait_gone(pids: list[int], seconds: float) -> None:
     await asyncio.to_thread(wait_for, partial(none_lives, pids), seconds, "the processes are gone")
 
 
-def test_sigterm_says_goodbye_to_every_socket(own_server: Server) -> None:
+def test_sigterm_sends_a_close_frame_to_every_socket(own_server: Server) -> None:
     person, room = make_pair(own_server.url)
     pids = [master(own_server), *workers(own_server)]
 
@@ -123,7 +123,7 @@ def test_sigterm_says_goodbye_to_every_socket(own_server: Server) -> None:
     assert "Traceback" not in own_server.log.read_text()
 
 
-def test_sigterm_under_load_says_goodbye_to_every_socket_of_all_workers(
+def test_sigterm_under_load_sends_a_close_frame_to_every_socket_of_all_workers(
     postgres: PostgresServer, tmp_path: Path
 ) -> None:
     with postgresql_stage(tmp_path, postgres, workers=3) as stage, Load(stage.urls) as load:
@@ -157,7 +157,7 @@ def test_sigterm_under_load_says_goodbye_to_every_socket_of_all_workers(
     assert '"traceback"' not in server.log.read_text()
 
 
-def test_worker_whose_master_was_killed_says_goodbye_and_leaves(own_server: Server) -> None:
+def test_worker_whose_master_was_killed_sends_close_frames_and_ends(own_server: Server) -> None:
     person, room = make_pair(own_server.url)
     orphans = workers(own_server)
 

@@ -405,7 +405,7 @@ def test_strangers_do_not_lock_the_owner_out(limited, somebody) -> None:
     assert guess(limited, owner.username, new_address(), PASSWORD) == 429
 
 
-def test_finished_reset_opens_the_door_for_its_network(tmp_path: Path) -> None:
+def test_network_of_a_finished_reset_may_log_in(tmp_path: Path) -> None:
     app = make_app(tmp_path, RATELIMIT_LOGIN_ACCOUNT="2/hour", PROXY_HOPS="1")
     client = app.test_client()
     client.post(USERS, json=credentials("Ann") | {"email": "ann@example.com"})

@@ -148,7 +148,7 @@ def test_unknown_picture_is_not_found(store: BucketStore) -> None:
     assert (response.status_code, response.json["code"]) == (404, "not_found")
 
 
-def test_picture_is_read_for_who_takes_it_along(store: BucketStore) -> None:
+def test_picture_is_read_from_the_bucket(store: BucketStore) -> None:
     name = store.save(JPEG)
 
     assert read_picture(store, name) == JPEG
@@ -158,7 +158,7 @@ def test_picture_is_read_for_who_takes_it_along(store: BucketStore) -> None:
 # A storage that is away
 
 
-def test_who_asks_to_read_or_remove_a_picture_is_told() -> None:
+def test_failure_to_read_or_remove_a_picture_is_reported() -> None:
     store = store_at("http://127.0.0.1:1")
 
     with pytest.raises(PicturesUnavailable):

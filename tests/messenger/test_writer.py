@@ -125,7 +125,7 @@ def storing(writer, engine, room, *drafts):
 # Storing
 
 
-def test_lone_message_is_stored_and_rung(writer, ears, engine, room):
+def test_single_message_is_stored_and_published(writer, ears, engine, room):
     (sender,) = submit(writer, room.draft("hello"))
     wait_for(sender)
 
@@ -158,7 +158,7 @@ def test_what_arrives_while_one_is_stored_goes_together(writer, ears, engine, ro
     assert contents_of(engine, room) == ["first", *map(str, range(20))]
 
 
-def test_message_is_rung_before_its_sender_is_told(writer, ears, engine, room):
+def test_message_is_published_before_its_sender_gets_the_outcome(writer, ears, engine, room):
     with storing(writer, engine, room, room.draft("first")):
         senders = submit(writer, room.draft("a"), room.draft("b"), ears=ears)
     wait_for(*senders)
@@ -166,7 +166,7 @@ def test_message_is_rung_before_its_sender_is_told(writer, ears, engine, room):
     assert ears.said == ["publish", "publish", *senders]
 
 
-def test_rings_chain(writer, ears, engine, room):
+def test_publications_chain(writer, ears, engine, room):
     other = make_room(engine)
     drafts = [each.draft(str(n)) for n in range(10) for each in (room, other)]
     wait_for(*submit(writer, *drafts))
@@ -179,7 +179,7 @@ def test_rings_chain(writer, ears, engine, room):
         assert [r.id for r in publications] == [id_ for id_, _ in messages_of(engine, each)]
 
 
-def test_repeat_is_answered_and_not_rung(writer, ears, engine, room):
+def test_repeat_is_answered_and_not_published(writer, ears, engine, room):
     with storing(writer, engine, room, room.draft("first", "c1")) as (first,):
         senders = submit(writer, room.draft("again", "c1"), room.draft("new"))
     wait_for(first, *senders)
@@ -247,7 +247,7 @@ def test_finish_does_not_wait_for_ever(writer, engine, room, impatient):
         writer.finish()
 
 
-def test_nobody_waits_for_the_ring_of_a_broken_bell(engine, room):
+def test_nobody_waits_for_publications_of_a_broken_bus(engine, room):
     def publish(publications):
         raise RuntimeError("a defect")
 

@@ -907,7 +907,7 @@ def test_has_no_schema_that_nothing_refers_to(document: Document) -> None:
         assert f'"#/components/schemas/{name}"' in text, name
 
 
-def test_is_not_sent_again_to_who_has_it(routes: Flask) -> None:
+def test_unchanged_response_is_not_sent_again(routes: Flask) -> None:
     client = routes.test_client()
     tag = client.get("/api/openapi.json").headers["ETag"]
 

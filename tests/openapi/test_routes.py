@@ -89,7 +89,7 @@ def test_nothing_on_it_runs_that_is_not_ours(server: Server, part: str) -> None:
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_is_not_sent_again_to_who_has_it(server: Server, part: str) -> None:
+def test_unchanged_response_is_not_sent_again(server: Server, part: str) -> None:
     tag = httpx.get(server.url + PAGE + part).headers["ETag"]
 
     again = httpx.get(server.url + PAGE + part, headers={"If-None-Match": tag})

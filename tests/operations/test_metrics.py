@@ -263,7 +263,7 @@ def test_server_that_ends_leaves_no_files(tmp_path: Path, end: signal.Signals) -
 # What is counted
 
 
-def test_end_of_a_socket_is_counted_by_its_code_and_by_who_said_it(
+def test_end_of_a_socket_is_counted_by_its_code_and_its_side(
     two_workers: Server, ann: Person, room: dict[str, Any]
 ) -> None:
     before = scrape(two_workers)
@@ -370,7 +370,7 @@ def test_bus_that_is_away_is_seen(tmp_path: Path) -> None:
     services(app).engine.dispose()
 
 
-def test_lonely_worker_has_a_bus_that_is_well(counting: Flask) -> None:
+def test_single_worker_has_a_healthy_bus(counting: Flask) -> None:
     assert numbers_of(counting)("bus_healthy") == 1
 
 

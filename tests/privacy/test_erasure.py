@@ -693,7 +693,7 @@ def test_no_profile_outlives_its_owner(
         assert site.files() == set()
 
 
-def test_no_room_keeps_the_name_of_who_was_erased_while_it_was_opened(
+def test_room_opened_during_an_erasure_does_not_keep_the_name(
     app: Flask, site: InProcess, engine: Engine
 ) -> None:
     for _ in range(ROUNDS):
@@ -829,7 +829,7 @@ def test_new_address_and_new_password_do_not_bring_anybody_back(
             connection.execute(update(User).values(password_hash=""))
 
 
-def test_friends_who_talk_are_erased_at_once_without_waiting_crosswise(
+def test_friends_who_chat_are_erased_at_once_without_a_deadlock(
     app: Flask, site: InProcess, engine: Engine
 ) -> None:
     crowd = [sign_up(site, new_name("crowd")) for _ in range(6)]
@@ -878,7 +878,7 @@ def test_friends_who_talk_are_erased_at_once_without_waiting_crosswise(
 
 
 @pytest.mark.parametrize("app", ["postgresql"], indirect=True)
-def test_room_that_is_opened_during_an_erasure_is_not_waited_for_crosswise(
+def test_room_that_is_opened_during_an_erasure_makes_no_deadlock(
     app: Flask, site: InProcess, engine: Engine
 ) -> None:
     ann, bob = sign_up(site, new_name("ann")), sign_up(site, new_name("bob"))

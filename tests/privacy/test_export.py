@@ -231,7 +231,7 @@ def test_document_of_a_reader_who_is_too_slow_ends_in_the_middle(
         json.loads(begun)
 
 
-def test_reader_who_takes_nothing_is_hung_up_on(client: FlaskClient, app: Flask) -> None:
+def test_reader_who_takes_nothing_is_disconnected(client: FlaskClient, app: Flask) -> None:
     token = sign_up_in_process(client)
     ours, theirs = socket.socketpair()
     with ours, theirs:

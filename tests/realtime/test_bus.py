@@ -84,7 +84,7 @@ def publish_crowd(bus: Bus) -> float:
 # Any bus, alone
 
 
-def test_bus_becomes_well_and_says_nothing_twice(new_bus: Callable[[], Bus]) -> None:
+def test_bus_recovers_and_reports_nothing_twice(new_bus: Callable[[], Bus]) -> None:
     ear = Ear(new_bus())
 
     until(ear.bus.is_healthy)
@@ -136,7 +136,9 @@ def test_stopped_bus_leaves_nothing_running(new_bus: Callable[[], Bus]) -> None:
 
 
 @among_others
-def test_rings_reach_the_others_in_order_and_not_oneself(new_bus: Callable[[], Bus]) -> None:
+def test_publications_reach_the_other_workers_in_order_and_not_the_sender(
+    new_bus: Callable[[], Bus],
+) -> None:
     one, two, three = (Ear(new_bus()) for _ in range(3))
     until(lambda: all(ear.bus.is_healthy() for ear in (one, two, three)))
 
@@ -149,7 +151,7 @@ def test_rings_reach_the_others_in_order_and_not_oneself(new_bus: Callable[[], B
 
 
 @among_others
-def test_whoever_is_alone_sends_no_rings_until_somebody_comes(
+def test_single_worker_publishes_nothing_until_another_one_comes(
     new_bus: Callable[[], Bus], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.realtime.bus.ALONE_SECONDS", 1.5)  # more than a beat
@@ -171,7 +173,7 @@ def test_whoever_is_alone_sends_no_rings_until_somebody_comes(
 
 
 @among_others
-def test_becoming_well_is_told_once(new_bus: Callable[[], Bus]) -> None:
+def test_recovery_is_reported_once(new_bus: Callable[[], Bus]) -> None:
     ear = Ear(new_bus())
     assert not ear.bus.is_healthy()
 
@@ -208,7 +210,7 @@ def test_any_text_arrives_unchanged(new_bus: Callable[[], Bus]) -> None:
 
 
 @among_others
-def test_message_too_large_for_the_bus_still_rings(new_bus: Callable[[], Bus]) -> None:
+def test_message_too_large_for_the_bus_is_still_published(new_bus: Callable[[], Bus]) -> None:
     one, two = Ear(new_bus()), Ear(new_bus())
     until(lambda: one.bus.is_healthy() and two.bus.is_healthy())
     payload = b'{"content":"' + b"x" * 60_000 + b'"}'

@@ -50,7 +50,7 @@ def subscribe(channel, ear, cursor=0):
 # Rings
 
 
-def test_ring_that_follows_the_cursor_is_delivered_without_a_question(history):
+def test_publication_that_follows_the_cursor_is_delivered_without_a_question(history):
     talk(history, 3)
     channel = open_channel(history)
     ears = [join(channel), join(channel)]
@@ -124,7 +124,7 @@ def test_gap_is_read_from_the_database(history, on_text, at_once):
 
 
 @pytest.mark.parametrize("order", [[2, 1, 0], [1, 0, 2], [1, 2, 0], [2, 0, 1], [1, 1, 0, 0, 2]])
-def test_rings_that_overtake_each_other_wait_for_each_other(history, order):
+def test_publications_that_overtake_each_other_wait_for_each_other(history, order):
     channel = open_channel(history)
     ear = join(channel)
     publications = talk(history, 3)
@@ -137,7 +137,7 @@ def test_rings_that_overtake_each_other_wait_for_each_other(history, order):
     assert history.questions == 0
 
 
-def test_ring_that_waits_in_vain_is_read_from_the_database(history):
+def test_publication_that_waits_in_vain_is_read_from_the_database(history):
     channel = open_channel(history)
     ear = join(channel)
 
@@ -148,7 +148,7 @@ def test_ring_that_waits_in_vain_is_read_from_the_database(history):
     assert history.questions == 1
 
 
-def test_ring_that_came_while_a_gap_was_read_follows_it(history):
+def test_publication_that_came_while_a_gap_was_read_follows_it(history):
     channel = open_channel(history)
     ear = join(channel)
     talk(history, 2)
@@ -163,7 +163,7 @@ def test_ring_that_came_while_a_gap_was_read_follows_it(history):
     assert history.questions == 1
 
 
-def test_ring_waits_for_nobody_when_all_have_left(history):
+def test_publication_waits_for_nobody_when_all_have_left(history):
     channel = open_channel(history)
     ear = join(channel)
     channel.publish(talk(history, 2)[1:])
@@ -176,7 +176,7 @@ def test_ring_waits_for_nobody_when_all_have_left(history):
     assert history.questions == 0
 
 
-def test_only_so_many_rings_wait(history):
+def test_only_so_many_publications_wait(history):
     channel = open_channel(history)
     ear = join(channel)
 
@@ -186,7 +186,7 @@ def test_only_so_many_rings_wait(history):
     assert len(ear.texts) == EARLY_MAX + 2
 
 
-def test_ring_without_its_payload_is_read_from_the_database(history):
+def test_publication_without_its_payload_is_read_from_the_database(history):
     channel = open_channel(history)
     ear = join(channel)
     (publication,) = talk(history, 1)
@@ -208,7 +208,7 @@ def test_gap_of_many_pages_is_filled(history):
     assert ear.texts == history.ids(ROOM)
 
 
-def test_rings_while_a_gap_is_read_are_neither_lost_nor_doubled(history):
+def test_publications_while_a_gap_is_read_are_neither_lost_nor_doubled(history):
     channel = open_channel(history)
     ear = join(channel)
     publications = talk(history, 3)
@@ -225,7 +225,7 @@ def test_rings_while_a_gap_is_read_are_neither_lost_nor_doubled(history):
     assert ear.texts == ["1", "2", "3", "4"]
 
 
-def test_ring_in_the_middle_of_a_long_fill_waits_its_turn(history):
+def test_publication_during_a_long_backfill_waits_its_turn(history):
     class Echoing(FakeSocket):
         def offer(self, frame):
             super().offer(frame)
@@ -242,7 +242,7 @@ def test_ring_in_the_middle_of_a_long_fill_waits_its_turn(history):
     assert ear.texts == history.ids(ROOM)
 
 
-def test_first_look_finds_what_was_said_before_it(history):
+def test_first_query_finds_what_was_sent_before_it(history):
     channel = open_channel(history)
     talk(history, 2)  # published before anybody here could receive it
     ear = join(channel)
@@ -253,7 +253,7 @@ def test_first_look_finds_what_was_said_before_it(history):
     assert ear.texts == ["1", "2"]
 
 
-def test_first_look_that_finds_nothing_asks_once(history):
+def test_first_query_that_finds_nothing_is_not_repeated(history):
     channel = open_channel(history)
     join(channel)
 
@@ -264,7 +264,7 @@ def test_first_look_that_finds_nothing_asks_once(history):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_ring_while_the_first_look_runs_is_delivered(history, count):
+def test_publication_during_the_first_query_is_delivered(history, count):
     channel = open_channel(history)
     ear = join(channel)
     history.hang()
@@ -280,7 +280,7 @@ def test_ring_while_the_first_look_runs_is_delivered(history, count):
     assert ear.texts == history.ids(ROOM)
 
 
-def test_ring_while_a_look_fails_comes_with_the_next(history):
+def test_publication_during_a_failed_query_comes_with_the_next(history):
     channel = open_channel(history)
     ear = join(channel)
     history.hang()
@@ -297,7 +297,7 @@ def test_ring_while_a_look_fails_comes_with_the_next(history):
     assert ear.texts == ["1", "2"]
 
 
-def test_one_gap_is_read_once_however_often_it_is_rung(history):
+def test_one_gap_is_read_once_however_often_it_is_published(history):
     channel = open_channel(history)
     join(channel)
     publications = talk(history, 50)
@@ -324,7 +324,7 @@ def test_gap_that_cannot_be_read_is_found_by_the_next_fill(history):
     assert ear.texts == ["1", "2"]
 
 
-def test_nobody_is_left_so_nothing_more_is_read(history):
+def test_nothing_is_read_when_nobody_is_left(history):
     channel = open_channel(history)
     ear = join(channel)
     publications = talk(history, 3 * PAGE)

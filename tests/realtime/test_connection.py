@@ -186,7 +186,7 @@ def test_reader_that_has_no_half_frame_is_closed_as_well(dial):
     assert peer.code == closing.SLOW_READER.code
 
 
-def test_nothing_is_said_after_the_goodbye(dial):
+def test_nothing_is_sent_after_the_close_frame(dial):
     connection, _, peer = dial()
 
     connection.close(closing.RESTARTING)
@@ -198,7 +198,7 @@ def test_nothing_is_said_after_the_goodbye(dial):
     assert peer.texts == []
 
 
-def test_close_says_goodbye_after_what_was_offered(dial):
+def test_close_sends_its_frame_after_what_was_offered(dial):
     connection, listener, peer = dial()
     text = stall(connection)
 
@@ -372,7 +372,7 @@ def test_client_that_answers_no_ping_is_found_out(dial, clock):
     assert connection.unanswered_seconds == 0
 
 
-def test_texts_after_our_goodbye_are_not_heard(dial):
+def test_texts_after_our_close_frame_are_ignored(dial):
     connection, listener, peer = dial()
 
     connection.close(closing.TOO_MANY)
@@ -384,7 +384,7 @@ def test_texts_after_our_goodbye_are_not_heard(dial):
     assert listener.codes == [4429]
 
 
-def test_texts_after_the_clients_goodbye_are_not_heard(dial):
+def test_texts_after_the_close_frame_of_the_client_are_ignored(dial):
     _, listener, peer = dial()
     text = peer.protocol.send(TextMessage(data="and another thing"))
 
@@ -395,7 +395,7 @@ def test_texts_after_the_clients_goodbye_are_not_heard(dial):
     assert listener.texts == ["before"]
 
 
-def test_listener_that_closes_hears_nothing_more_of_what_was_read_with_it(dial):
+def test_listener_that_closes_gets_nothing_more_of_the_same_read(dial):
     class Strict(FakeListener):
         def on_text(self, text):
             super().on_text(text)
@@ -415,7 +415,7 @@ def test_listener_that_closes_hears_nothing_more_of_what_was_read_with_it(dial):
 
 
 @pytest.mark.parametrize("code", [None, 1000, 1001, 3000, 4999])
-def test_clients_goodbye_is_answered_with_its_code_and_then_we_hang_up(dial, code):
+def test_close_frame_of_a_client_is_answered_with_its_code_and_the_connection_closed(dial, code):
     connection, listener, peer = dial()
 
     peer.say_goodbye(code)
@@ -426,7 +426,7 @@ def test_clients_goodbye_is_answered_with_its_code_and_then_we_hang_up(dial, cod
     assert connection.is_gone
 
 
-def test_goodbye_of_a_client_that_has_much_to_read_is_answered_after_that(dial):
+def test_close_frame_of_a_client_that_has_much_to_read_is_answered_after_that(dial):
     connection, listener, peer = dial()
     text = stall(connection)
 
@@ -684,7 +684,7 @@ def test_held_client_is_not_given_up_because_we_do_not_listen(dial, clock):
     assert peer.pings == []
 
 
-def test_held_client_that_we_close_is_heard_saying_goodbye(dial):
+def test_held_client_that_we_close_may_send_its_close_frame(dial):
     connection, listener, peer = dial()
     connection.pause_reading()
 
@@ -835,7 +835,7 @@ def test_idle_connection_costs_little_memory():
 # Defects of ours
 
 
-def test_defect_while_a_text_is_heard_closes_that_socket_and_says_so_once(dial, caplog):
+def test_defect_while_a_text_is_received_closes_that_socket_and_is_logged_once(dial, caplog):
     _, listener, peer = dial()
 
     def stumble(text):

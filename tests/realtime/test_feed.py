@@ -328,7 +328,7 @@ def test_replay_and_filling_go_on_when_the_database_is_back(feed, events, monkey
     until(lambda: ann.texts == events.texts(ANN))
 
 
-def test_quiet_stream_gets_a_beat_with_the_cursor_of_the_worker(feed, events):
+def test_quiet_stream_gets_a_heartbeat_with_the_cursor_of_the_worker(feed, events):
     ann, bob, eve = open_live(feed, ANN, BOB, EVE)
     warm(feed, events)
 

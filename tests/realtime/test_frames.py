@@ -427,7 +427,7 @@ def test_what_was_said_before_an_error_is_heard_before_it():
     assert refusal.value.close is PROTOCOL_ERROR
 
 
-def test_nothing_is_heard_after_an_error():
+def test_nothing_is_received_after_an_error():
     reader = FrameReader()
 
     assert hear(frame(3), reader=reader) == [PROTOCOL_ERROR]

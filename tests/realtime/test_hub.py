@@ -117,7 +117,7 @@ def test_what_sockets_see_is_counted(hub, history):
     assert hub.stats.closes == {(1000, False): 1}
 
 
-def test_rings_reach_the_sockets_of_their_room_only(hub, history):
+def test_publications_reach_the_sockets_of_their_room_only(hub, history):
     ear, other = join(hub, history), join(hub, history, OTHER_ROOM)
     settle()
 
@@ -217,7 +217,7 @@ def test_room_that_was_left_amid_its_first_look_starts_afresh(hub, history):
 # Reconciliation
 
 
-def test_reconciled_rooms_what_was_never_rung(hub, history):
+def test_reconciliation_delivers_what_was_never_published(hub, history):
     ear, other = join(hub, history), join(hub, history, OTHER_ROOM)
     settle()
     for room_id in (ROOM, OTHER_ROOM, ROOM):
@@ -232,13 +232,13 @@ def test_reconciled_rooms_what_was_never_rung(hub, history):
     assert other.texts == ["2"]
 
 
-def test_sweep_of_no_rooms_asks_nothing(hub, history):
+def test_reconciliation_of_no_rooms_asks_nothing(hub, history):
     hub.reconcile()
 
     assert history.questions == 0
 
 
-def test_sweep_that_fails_harms_nothing(hub, history):
+def test_reconciliation_that_fails_harms_nothing(hub, history):
     ear = join(hub, history)
     settle()
     history.commit(ROOM)
@@ -251,7 +251,7 @@ def test_sweep_that_fails_harms_nothing(hub, history):
     assert ear.texts == ["1"]
 
 
-def test_sweep_that_took_long_repeats_nothing(hub, history):
+def test_reconciliation_that_took_long_repeats_nothing(hub, history):
     ear = join(hub, history)
     settle()
     publications = [history.commit(ROOM)]
@@ -471,7 +471,7 @@ def test_there_is_no_room_before_the_start(history, bus):
     assert not realtime.reserve()
 
 
-def test_ring_is_delivered_here_and_published(realtime, pair, history, bus):
+def test_publication_is_delivered_here_and_published(realtime, pair, history, bus):
     publication = history.commit(ROOM)
 
     realtime.publish([publication])
@@ -490,7 +490,7 @@ def test_repeat_to_a_room_that_is_closed_is_forgotten(realtime, pair):
     assert not pair[0].peer.take()
 
 
-def test_stop_finishes_then_says_goodbye(realtime, pair, history, bus):
+def test_stop_finishes_and_then_sends_close_frames(realtime, pair, history, bus):
     def finish():
         assert not realtime.has_room()
         gevent.sleep(0.01)
@@ -508,7 +508,7 @@ def test_stop_finishes_then_says_goodbye(realtime, pair, history, bus):
     assert bus.stopped
 
 
-def test_socket_that_comes_while_the_worker_stops_hears_goodbye(realtime):
+def test_socket_that_comes_while_the_worker_stops_gets_a_close_frame(realtime):
     realtime.stop(nothing)
 
     with Client(realtime) as client:
@@ -517,7 +517,7 @@ def test_socket_that_comes_while_the_worker_stops_hears_goodbye(realtime):
     assert client.peer.code == 1012
 
 
-def test_socket_that_is_gone_before_its_goodbye_is_forgotten(realtime, caplog):
+def test_socket_that_is_gone_before_its_close_frame_is_forgotten(realtime, caplog):
     realtime.stop(nothing)
 
     with Client(realtime, is_there=False):
@@ -573,7 +573,7 @@ def test_second_stop_waits_for_the_first(realtime, pair, monkeypatch):
         assert client.peer.code == 1012
 
 
-def test_socket_that_opens_while_we_leave_hears_goodbye(realtime, pair, monkeypatch):
+def test_socket_that_opens_while_the_worker_stops_gets_a_close_frame(realtime, pair, monkeypatch):
     """Its handshake began when there was room, and took until now."""
     monkeypatch.setattr("app.realtime.STOP_SECONDS", 1)
     stop = gevent.spawn(realtime.stop, nothing)

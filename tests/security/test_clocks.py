@@ -163,7 +163,7 @@ def test_message_is_edited_on_the_other_machine_at_once(way: tuple[Server, Serve
 
 @pytest.mark.parametrize("seconds", [1, AHEAD])
 @pytest.mark.parametrize("door", DOORS)
-def test_token_that_was_issued_some_seconds_ahead_opens_its_door(
+def test_token_that_was_issued_some_seconds_ahead_is_accepted(
     server: Server, door: str, seconds: int
 ) -> None:
     ann = make_person(server.url)

@@ -62,7 +62,7 @@ def work_of_lanes(server: Server) -> float:
     return seconds
 
 
-def test_every_failed_login_is_a_hash_in_the_lane_for_passwords(
+def test_every_failed_login_is_a_hash_in_the_pool_for_passwords(
     server: Server, people: dict[str, Person]
 ) -> None:
     log_in(server, *attempts(people)["an unknown name"])  # the thread is there

@@ -199,7 +199,7 @@ def test_session_of_somebody_else_is_no_session(place: Place, door: str) -> None
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_deactivated_user_is_nobody_until_activated(place: Place, door: str) -> None:
+def test_deactivated_user_is_unknown_until_activated(place: Place, door: str) -> None:
     token = forged(place, DOORS[door].token_type)
 
     activate(place, False)

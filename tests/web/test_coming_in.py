@@ -108,7 +108,7 @@ def test_page_of_a_lost_password_says_when_there_is_no_mail(visit: Any) -> None:
     door.complaints.clear()
 
 
-def test_session_that_was_ended_elsewhere_leads_to_the_door(visit: Any, ann: Person) -> None:
+def test_session_that_was_ended_elsewhere_leads_to_the_login(visit: Any, ann: Person) -> None:
     desk = visit(ann)
     page = desk.go("/")
     expect(page.get_by_role("heading", name=CHATS)).to_be_visible()

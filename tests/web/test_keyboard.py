@@ -77,7 +77,7 @@ def test_somebody_logs_in_writes_replies_and_finds_the_way(
     ("locale", "write", "sent", "is_streamed"),
     [("ru-RU", "Сообщение", "отправлено", True), ("en-GB", "Message", "sent", False)],
 )
-def test_focus_stays_on_ones_own_message_while_the_server_takes_it(
+def test_focus_stays_on_the_own_message_while_the_server_takes_it(
     visit: Any, ann: Person, bob: Person, locale: str, write: str, sent: str, is_streamed: bool
 ) -> None:
     room = ann.open_room(bob)

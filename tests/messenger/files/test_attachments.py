@@ -332,7 +332,7 @@ def test_erased_user_leaves_no_file(app: Flask, ann: Caller, bob: Caller) -> Non
     assert "attachments" not in edited
 
 
-def test_export_lists_ones_own_files(ann: Caller, bob: Caller) -> None:
+def test_export_lists_own_files(ann: Caller, bob: Caller) -> None:
     room = ann.room_with(bob)
     used, waiting = sent(ann, picture(), "a.jpg"), sent(ann, PDF, "b.pdf")
     message = post(ann, room, used)
