@@ -285,7 +285,7 @@ def test_form_can_be_set(form: str, configured: Any, capsys: pytest.CaptureFixtu
         assert said.endswith(" INFO app.somewhere: said room_id=7\n")
 
 
-def test_libraries_are_heard_from_warnings_on(
+def test_libraries_log_warnings_and_errors_only(
     configured: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configured("DEBUG", "json")

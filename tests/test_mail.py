@@ -261,7 +261,7 @@ def test_server_that_is_away_for_a_moment_costs_no_email(monkeypatch: pytest.Mon
         assert len(post.wait(1)) == 1
 
 
-def test_server_that_hangs_holds_nobody_up_for_ever(
+def test_server_that_hangs_delays_nobody_without_end(
     post: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mail, "SMTP_SECONDS", 0.2)

@@ -49,5 +49,5 @@ from app.accounts.devices import kinds_of
         ("💥" * 200, ("unknown", None, None)),
     ],
 )
-def test_devices_are_told_apart(client: str, kinds: tuple[str, str | None, str | None]) -> None:
+def test_devices_are_distinguished(client: str, kinds: tuple[str, str | None, str | None]) -> None:
     assert kinds_of(client) == kinds

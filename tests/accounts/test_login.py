@@ -103,7 +103,7 @@ def test_password_is_the_same_however_its_letters_are_composed(
 
 
 @pytest.mark.parametrize("typed_as", ["NFC", "NFD"])
-def test_password_that_was_hashed_decomposed_is_hashed_anew_at_the_next_login(
+def test_hash_of_a_decomposed_password_is_replaced_at_the_next_login(
     app: Flask, client: FlaskClient, typed_as: str
 ) -> None:
     ann = register(client)

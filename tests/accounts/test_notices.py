@@ -31,7 +31,7 @@ def ann(client: FlaskClient) -> Visitor:
     return register(client, "ann")
 
 
-def test_owner_is_told_of_a_new_password(post: MailServer, ann: Visitor) -> None:
+def test_new_password_is_mailed_to_the_owner(post: MailServer, ann: Visitor) -> None:
     body = {"old_password": PASSWORD, "new_password": PASSWORD + "!"}
     ann.headers["Accept-Language"] = "en"
 
@@ -43,7 +43,7 @@ def test_owner_is_told_of_a_new_password(post: MailServer, ann: Visitor) -> None
     assert PASSWORD not in mail.text
 
 
-def test_owner_is_told_of_a_reset(app: Flask, post: MailServer, ann: Visitor) -> None:
+def test_reset_is_mailed_to_the_owner(app: Flask, post: MailServer, ann: Visitor) -> None:
     with app.app_context():
         token = resets.issue(ann.id)
     assert token
@@ -57,7 +57,7 @@ def test_owner_is_told_of_a_reset(app: Flask, post: MailServer, ann: Visitor) ->
     assert token.secret not in mail.text
 
 
-def test_old_address_is_told_of_a_new_one(post: MailServer, ann: Visitor) -> None:
+def test_change_of_address_is_mailed_to_the_old_one(post: MailServer, ann: Visitor) -> None:
     changed = {"email": "new@example.com", "password": PASSWORD}
     same = {"email": ann.email.upper(), "password": PASSWORD}
 
@@ -69,7 +69,7 @@ def test_old_address_is_told_of_a_new_one(post: MailServer, ann: Visitor) -> Non
     assert "new@example.com" not in mail.text  # whoever reads the old mailbox need not know it
 
 
-def test_nothing_is_said_of_what_was_refused(post: MailServer, ann: Visitor) -> None:
+def test_refused_change_is_not_mailed(post: MailServer, ann: Visitor) -> None:
     wrong = {"old_password": "wrong password", "new_password": PASSWORD + "!"}
     right = {"old_password": PASSWORD, "new_password": PASSWORD + "!"}
 

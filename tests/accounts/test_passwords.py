@@ -96,11 +96,11 @@ def test_other_password_is_wrong(typed: str) -> None:
 
 @pytest.mark.parametrize("typed", ["yourpassword", "", "\0" * 32])
 @pytest.mark.parametrize("stored", [None, ""])
-def test_no_password_is_that_of_nobody(typed: str, stored: str | None) -> None:
+def test_no_password_fits_an_unknown_user(typed: str, stored: str | None) -> None:
     assert check_password(typed, stored) == WRONG
 
 
-def test_password_of_nobody_is_as_much_work() -> None:
+def test_password_of_an_unknown_user_takes_as_long() -> None:
     nobodys = extract_parameters(_NOBODYS_HASH)
     somebodys = extract_parameters(hash_password("yourpassword"))
 

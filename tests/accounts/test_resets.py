@@ -406,7 +406,7 @@ def test_email_goes_to_the_address_of_the_account_and_not_to_one_that_looks_like
     assert mail.message["To"] == ann.email
 
 
-def test_nobodys_mailbox_is_filled(
+def test_few_emails_go_to_one_mailbox(
     app: Flask, client: FlaskClient, post: MailServer, ann: Person
 ) -> None:
     answers = [ask(client, ann.email) for _ in range(resets.OPEN_MAX + 3)]

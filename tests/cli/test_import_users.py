@@ -176,7 +176,7 @@ def test_file_without_users_is_an_error(
     assert reason in done.output
 
 
-def test_database_that_is_not_migrated_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_missing_migration_is_reported_in_a_sentence(tmp_path: Path) -> None:
     # From the outside, as an operator sees it; the file comes through a pipe.
     content = Path(csv(tmp_path, row("ann"))).read_bytes()
 

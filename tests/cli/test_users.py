@@ -297,7 +297,9 @@ def test_deleted_user_is_gone(client: FlaskClient, operate: Callable[..., Result
     assert operate("delete", f"deleted~{ann['id']}", "--yes").exit_code == 1
 
 
-def test_nobody_is_deleted_unasked(client: FlaskClient, operate: Callable[..., Result]) -> None:
+def test_delete_without_a_terminal_needs_yes(
+    client: FlaskClient, operate: Callable[..., Result]
+) -> None:
     register(client, "ann")
 
     result = operate("delete", "ann", stdin="y\n")
@@ -526,7 +528,7 @@ def test_command_waits_for_a_server_that_writes_much(
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_database_that_is_away_is_told_in_a_sentence(tmp_path: Path, as_json: bool) -> None:
+def test_unavailable_database_is_reported_in_a_sentence(tmp_path: Path, as_json: bool) -> None:
     url = f"postgresql://beseda:hidden@127.0.0.1:{free_port()}/beseda"
     app = create_app(make_config(tmp_path, url))
 
@@ -542,7 +544,7 @@ def test_database_that_is_away_is_told_in_a_sentence(tmp_path: Path, as_json: bo
         assert "refused" in result.stderr  # what the driver says
 
 
-def test_database_that_is_not_migrated_is_told_with_what_to_do(tmp_path: Path) -> None:
+def test_missing_migration_is_reported_with_what_to_do(tmp_path: Path) -> None:
     app = create_app(make_config(tmp_path, sqlite_url(tmp_path)))
 
     result = app.test_cli_runner().invoke(args=["users", "create", "ann", "ann@example.com"])

@@ -88,7 +88,7 @@ def test_error_names_no_parameter(engine: Engine) -> None:
     assert "secret" not in str(caught.value).partition("DETAIL")[0]
 
 
-def test_connection_that_died_is_told_and_not_lent_again(postgresql_app: Flask) -> None:
+def test_dead_connection_is_reported_and_not_lent_again(postgresql_app: Flask) -> None:
     engine = services(postgresql_app).engine
     own = select(func.pg_backend_pid().label("pid"))
     with reading(engine) as connection:

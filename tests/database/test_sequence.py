@@ -51,7 +51,7 @@ def test_numbers_are_consecutive_and_shared_with_messages(engine: Engine) -> Non
     assert list(none) == []
 
 
-def test_nobody_draws_before_the_one_who_drew_is_committed(engine: Engine) -> None:
+def test_next_id_is_drawn_after_the_commit_of_the_one_before(engine: Engine) -> None:
     room = make_room(engine)
     drawn: list[int] = []
 

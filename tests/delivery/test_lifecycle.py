@@ -333,7 +333,7 @@ def stand_still(stage: Stage) -> Callable[[], None]:
         (stand_still, LIVE_SECONDS),
     ],
 )
-def test_database_away_is_said_in_time_and_closes_nothing(
+def test_unavailable_database_is_reported_in_time_and_closes_nothing(
     stage: Stage, go_away: Callable[[Stage], Callable[[], None]], live_seconds: float
 ) -> None:
     person, room = make_pair(stage.urls[0])

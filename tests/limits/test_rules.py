@@ -244,7 +244,7 @@ def test_whoever_waits_as_long_as_told_is_granted(limited, somebody) -> None:
         ("en", "That was too often. Please try again a little later."),
     ],
 )
-def test_refusal_is_said_in_the_language_asked_for(default_app, language, sentence) -> None:
+def test_refusal_is_in_the_language_asked_for(default_app, language, sentence) -> None:
     client = default_app.test_client()
     services(default_app).limits.rates["registration"] = Rate.parse("1/hour")
 
@@ -508,7 +508,7 @@ def hear_all(socket: Any) -> tuple[list[dict[str, Any]], int | None]:
     return frames, socket.close_code
 
 
-def test_flooder_is_told_then_closed_and_nobody_else_is_harmed(limited, somebody) -> None:
+def test_flooder_is_refused_then_closed_and_others_are_not_harmed(limited, somebody) -> None:
     ann, bob, eve = somebody(), somebody(), somebody()
     room, other_room = ann.open_room(bob), bob.open_room(eve)
     with join(ann, room) as flood, join(bob, room) as ear, join(eve, other_room) as quiet:

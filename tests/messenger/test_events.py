@@ -76,7 +76,7 @@ def test_who_left_hears_so_and_nothing_more(team: Team) -> None:
     assert eve.frames()[2]["chat"]["members"] == sorted([ann.id, eve.id])
 
 
-def test_a_chat_is_told_as_it_was_at_its_number(team: Team) -> None:
+def test_chat_of_an_event_is_as_it_was_at_its_number(team: Team) -> None:
     # What comes later on the same stream must not be counted twice.
     ann, bob = team.people(2)
     room = ann.room_with(bob)

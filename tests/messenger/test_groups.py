@@ -283,7 +283,7 @@ def test_a_group_is_made_once_by_all_who_repeat_it(team: Team) -> None:
         assert connection.scalar(select(func.count()).select_from(Room)) == 1
 
 
-def test_of_two_last_administrators_who_leave_one_hands_over(team: Team) -> None:
+def test_one_of_the_last_two_administrators_who_leave_hands_over(team: Team) -> None:
     for _ in range(ROUNDS):
         ann, bob, eve = team.people(3)
         group = ann.group(bob, eve)

@@ -516,9 +516,7 @@ def test_sockets_of_a_room_close_where_ever_they_are_when_their_user_is_removed(
     assert hear(hers)["content"] == hear(back)["content"] == "and writes"
 
 
-def test_an_erasure_is_told_with_the_old_names_and_later_without(
-    site: Site, stack: ExitStack
-) -> None:
+def test_event_of_an_erasure_has_the_old_names_and_later_none(site: Site, stack: ExitStack) -> None:
     ann, bob, eve = (make_person(site.here.url) for _ in range(3))
     room = ann.open_room(bob)
     group = ann.post(f"{API}groups/", {"title": "Team", "members": [eve.username]}).json()

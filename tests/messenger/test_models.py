@@ -77,7 +77,7 @@ def rows(connection: Connection, query: str) -> Sequence[Mapping[str, Any]]:
     return [dict(row) for row in connection.execute(text(query)).mappings()]
 
 
-def test_rooms_of_before_have_members_who_have_read_everything(
+def test_members_of_older_rooms_have_read_everything(
     app: Flask, engine: Engine, before: None
 ) -> None:
     with writing(engine) as connection:

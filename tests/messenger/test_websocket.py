@@ -112,7 +112,7 @@ def test_worker_with_all_its_sockets_refuses_one_more_and_serves_rest(pair) -> N
             assert hear(admitted)["content"] == "here"
 
 
-def test_socket_hears_what_is_said_from_the_moment_it_is_open_and_nothing_older(pair) -> None:
+def test_socket_receives_messages_from_its_opening_on_and_none_older(pair) -> None:
     ann, bob = pair
     room = ann.open_room(bob)
 

@@ -515,7 +515,7 @@ def test_too_many_messages_are_refused_at_once(engine, ears, room, monkeypatch):
 # Many threads
 
 
-def test_every_sender_is_told_once_whoever_submits(writer, ears, engine, room):
+def test_every_sender_gets_one_outcome_whoever_submits(writer, ears, engine, room):
     senders = []
     ready = threading.Barrier(4)
 

@@ -311,7 +311,7 @@ def test_picture_that_is_replaced_during_the_backup_is_there_as_one_of_both(
     assert manifest.missing == []
 
 
-def test_picture_that_has_long_been_missing_is_told(
+def test_picture_that_has_long_been_missing_is_reported(
     start: Callable[..., Flask], tmp_path: Path
 ) -> None:
     app, file = start("old"), tmp_path / "backup.tar"

@@ -222,7 +222,7 @@ def test_message_too_large_for_the_bus_is_still_published(new_bus: Callable[[], 
     assert two.publications[0].payload in (payload, None)  # None: look into the database
 
 
-def test_publishing_to_a_bus_that_is_not_there_holds_nobody_back() -> None:
+def test_publishing_to_a_missing_bus_delays_nobody() -> None:
     bus = PubSubBus(RedisPubSub("redis://127.0.0.1:1/0", "nobody"))
     ear = Ear(bus)
 
@@ -324,7 +324,7 @@ def behind_proxy(request: pytest.FixtureRequest) -> Iterator[tuple[Proxy, Callab
             bus.stop()
 
 
-def test_bus_that_hangs_holds_nobody_back_and_recovers(
+def test_bus_that_hangs_delays_nobody_and_recovers(
     behind_proxy: tuple[Proxy, Callable[[], Bus]],
 ) -> None:
     proxy, make = behind_proxy

@@ -358,7 +358,7 @@ def test_socket_behind_gets_the_old_ones_first(history):
     assert ear.texts == ["3", "4", "5", "6", "7", "8"]
 
 
-def test_socket_ahead_of_the_channel_hears_nothing_twice(history):
+def test_socket_ahead_of_the_channel_receives_nothing_twice(history):
     talk(history, 2)
     channel = open_channel(history)
     early = join(channel)
@@ -371,7 +371,7 @@ def test_socket_ahead_of_the_channel_hears_nothing_twice(history):
     assert ear.texts == ["5"]
 
 
-def test_socket_far_ahead_of_the_channel_hears_what_is_after_its_cursor(history):
+def test_socket_far_ahead_of_the_channel_receives_what_is_after_its_cursor(history):
     channel = open_channel(history)
     publications = talk(history, 3)
     ear = join(channel, 3)

@@ -460,7 +460,7 @@ def huge(peer):
 @pytest.mark.parametrize(
     ("rudeness", "code"), [(unmasked, 1002), (binary, 1003), (broken_text, 1007), (huge, 1009)]
 )
-def test_client_that_breaks_the_protocol_is_told_how(dial, rudeness, code):
+def test_close_code_names_the_broken_rule_of_the_protocol(dial, rudeness, code):
     connection, listener, peer = dial()
 
     peer.send_text("polite")
@@ -570,7 +570,7 @@ ENDS = [
 
 
 @pytest.mark.parametrize(("end", "code"), ENDS)
-def test_listener_is_told_once_how_it_ended(dial, clock, end, code):
+def test_listener_gets_one_close_code(dial, clock, end, code):
     connection, listener, peer = dial(tcp_pair() if end is client_is_reset else None)
 
     end(connection, peer, clock)
@@ -660,7 +660,7 @@ def test_held_client_is_not_read_until_it_is_resumed(dial):
     assert listener.texts == [*texts, "more"]
 
 
-def test_held_client_still_hears(dial):
+def test_client_that_is_not_read_still_receives(dial):
     connection, _, peer = dial()
     connection.pause_reading()
     text = stall(connection)

@@ -739,7 +739,9 @@ EVENTS = [
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-def test_every_socket_hears_everything_once_and_in_order_whatever_happens(monkeypatch, happenings):
+def test_every_socket_receives_everything_once_and_in_order_whatever_happens(
+    monkeypatch, happenings
+):
     monkeypatch.setattr("app.realtime.channel.sleep", lambda _seconds: gevent.sleep(0))
     world = World()
     for event, number in [(World.shake_hands, 0), (World.join, 0), *happenings]:

@@ -140,7 +140,7 @@ ODD: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_odd_picture_is_drawn_anew_or_refused_and_soon(
+def test_odd_picture_is_encoded_again_or_refused_quickly(
     server: Server, ann: Person, odd: str
 ) -> None:
     data = ODD[odd]()

@@ -129,7 +129,7 @@ def test_flood_of_pings_is_refused_and_hardly_answered(server: Server) -> None:
 
 
 @pytest.mark.server
-def test_flooder_is_not_read_while_what_was_said_is_not_stored(
+def test_flooder_is_not_read_while_its_messages_are_not_stored(
     postgresql_url: str, tmp_path: Path
 ) -> None:
     with Server(tmp_path, {"DATABASE_URL": postgresql_url}) as server:

@@ -131,7 +131,7 @@ def test_device_that_says_not_now_is_not_asked_again(visit: Any, ann: Person, bo
     expect(page.get_by_role("group", name="Уведомления")).to_have_count(0)
 
 
-def test_iphone_is_told_to_add_the_page_to_its_home_screen(
+def test_iphone_gets_the_hint_to_add_the_page_to_its_home_screen(
     visit: Any, ann: Person, bob: Person
 ) -> None:
     ann.open_room(bob)

@@ -42,7 +42,7 @@ def parts_of(page: TestResponse) -> list[str]:
     return re.findall(r'(?:href|src)="(/static/[^"]+)"', page.text)
 
 
-def test_programs_are_told_what_this_is(client: FlaskClient) -> None:
+def test_programs_get_the_name_of_the_service(client: FlaskClient) -> None:
     answer = client.get("/", headers={"Accept": "*/*"})
 
     assert answer.json is not None

@@ -109,7 +109,7 @@ def test_file_of_many_pieces_comes_back_as_it_was(ann: Caller) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_picture_is_encoded_anew_upright_and_knows_no_place(ann: Caller, kind: str) -> None:
+def test_picture_is_encoded_again_upright_and_without_its_place(ann: Caller, kind: str) -> None:
     upload = sent(ann, photograph((800, 600), kind), "photo")
 
     assert (upload["type"], upload["width"], upload["height"]) == (
@@ -303,7 +303,7 @@ def test_erased_account_sends_nothing(app: Flask, ann: Caller) -> None:
     assert (files_of(app), rows_of(app)) == ({}, [])
 
 
-def test_a_store_that_takes_nothing_is_told(app: Flask, ann: Caller) -> None:
+def test_failure_of_the_store_is_reported(app: Flask, ann: Caller) -> None:
     upload = sent(ann, b"before")
     put_out_of_order(app)
     answer = send(ann, b"x")
