@@ -22,13 +22,16 @@ from app.database.keyset import KeysetQuery, Page, PageRequest
 from app.database.transactions import reading, writing
 from app.http.errors import ApiError
 
-_USERS = select(
+USER_COLUMNS = (
     User.id,
     User.username,
     User.email,
     User.is_active,
     User.is_admin,
     User.created_at,
+)
+_USERS = select(
+    *USER_COLUMNS,
     select(func.max(Session.last_used_at))
     .where(Session.user_id == User.id)
     .scalar_subquery()

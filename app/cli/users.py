@@ -13,7 +13,7 @@ from flask.cli import AppGroup
 from sqlalchemy import Row, select
 
 from app.accounts import invitations, links, operators, registration, resets
-from app.accounts.administration import UserDeactivated
+from app.accounts.administration import USER_COLUMNS, UserDeactivated
 from app.accounts.models import User
 from app.accounts.one_time_tokens import OneTimeToken
 from app.accounts.schemas import AccountIn, NewPasswordIn
@@ -26,15 +26,6 @@ from app.services import services
 
 users = AppGroup("users", help="Help people with their accounts.")
 _command = partial(command, users)
-
-_SHOWN = (
-    User.id,
-    User.username,
-    User.email,
-    User.is_active,
-    User.is_admin,
-    User.created_at,
-)
 
 
 class _NoSuchUser(UserNotFound):
@@ -57,7 +48,7 @@ class _UserDeactivated(UserDeactivated):
 @_command("list")
 def list_users() -> CommandResult:
     """List all users."""
-    query = select(*_SHOWN).where(User.deleted_at.is_(None)).order_by(User.id)
+    query = select(*USER_COLUMNS).where(User.deleted_at.is_(None)).order_by(User.id)
     with reading() as connection:
         rows = connection.execute(query).all()
     table = [("id", "username", "email", "created", "")]
@@ -256,7 +247,7 @@ def _find(name: str) -> Row[int, str, str]:
 
 def _shown(user_id: int) -> dict[str, Any]:
     with reading() as connection:
-        return connection.execute(select(*_SHOWN).where(User.id == user_id)).one()._asdict()
+        return connection.execute(select(*USER_COLUMNS).where(User.id == user_id)).one()._asdict()
 
 
 def _read_password(from_stdin: bool) -> str:

@@ -19,14 +19,8 @@ from app.limits.status import RateLimitStatus, Throttled, View, may_throttle, st
 from app.services import services
 from config import Config
 
-Rule = Literal[
-    "login",
-    "login_account",
-    "registration",
-    "refreshes",
+UserRule = Literal[
     "passwords",
-    "reset",
-    "reset_account",
     "search",
     "people",
     "message_search",
@@ -37,25 +31,20 @@ Rule = Literal[
     "push",
     "messages",
     "changes",
+]
+Rule = Literal[
+    UserRule,
+    "login",
+    "login_account",
+    "registration",
+    "refreshes",
+    "reset",
+    "reset_account",
     "text",
     "handshakes",
 ]
 
-BY_USER: frozenset[Rule] = frozenset(
-    (
-        "passwords",
-        "search",
-        "people",
-        "message_search",
-        "posts",
-        "uploads",
-        "files",
-        "groups",
-        "push",
-        "messages",
-        "changes",
-    )
-)
+BY_USER: frozenset[Rule] = frozenset(get_args(UserRule))
 
 # Refusals sent to one user per minute. A client that keeps sending after that is closed.
 REFUSALS_MAX = 60

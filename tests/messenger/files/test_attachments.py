@@ -123,18 +123,18 @@ def test_a_file_is_ones_own_and_of_one_message(ann: Caller, bob: Caller) -> None
     post(bob, room, of_bob)
 
 
+def check_attaches_to_nothing(owner: Caller, other: Caller, upload: dict[str, Any]) -> None:
+    body = {"content": "x", "attachments": [upload["id"]]}
+    answer = owner.ask("POST", f"{owner.room_with(other)}messages/", body)
+    check_problem(answer, 400, "invalid", fields=["attachments"])
+
+
 def test_a_file_that_is_not_whole_is_none(app: Flask, ann: Caller, bob: Caller) -> None:
     upload = sent(ann, PDF)
     with writing(services(app).engine) as connection:
         connection.execute(update(Upload).values(type=None))
     assert status_for(ann, upload) == 404
-    body = {"content": "x", "attachments": [upload["id"]]}
-    check_problem(
-        ann.ask("POST", f"{ann.room_with(bob)}messages/", body),
-        400,
-        "invalid",
-        fields=["attachments"],
-    )
+    check_attaches_to_nothing(ann, bob, upload)
 
 
 def test_repeated_message_is_the_stored_one(ann: Caller, bob: Caller) -> None:
@@ -240,13 +240,7 @@ def test_file_without_a_message_can_be_deleted(app: Flask, ann: Caller, bob: Cal
     ann.do("DELETE", path_of(upload), status=204)
     assert (files_of(app), rows_of(app)) == ({}, [])
     assert ann.refused("DELETE", path_of(upload)) == (404, "file_not_found")
-    body = {"content": "x", "attachments": [upload["id"]]}
-    check_problem(
-        ann.ask("POST", f"{ann.room_with(bob)}messages/", body),
-        400,
-        "invalid",
-        fields=["attachments"],
-    )
+    check_attaches_to_nothing(ann, bob, upload)
 
 
 # What is left over
