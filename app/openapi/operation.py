@@ -63,6 +63,7 @@ class Operation:
                         "name": name,
                         "in": "header" if source == "headers" else source,
                         "required": name in schema.get("required", ()),
+                        "description": value.get("description", schema.get("description")),
                         "schema": without(value, is_null),
                     }
                     | ({"example": value["examples"][0]} if "examples" in value else {})
@@ -134,7 +135,10 @@ class Operation:
 
     def _errors(self) -> Iterable[ApiError]:
         inputs = self._notes.inputs
-        yield from map(_refused, inputs.values())
+        # The body first: of several examples for a 400 the first one is shown.
+        yield from map(
+            _refused, sorted(inputs.values(), key=lambda each: each != inputs.get("body"))
+        )
         if "body" in inputs:
             yield as_api_error(RequestEntityTooLarge())
             yield as_api_error(UnsupportedMediaType())

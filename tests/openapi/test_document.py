@@ -900,6 +900,16 @@ def test_says_once_what_holds_for_all_operations(document: Document) -> None:
     assert all(name.removeprefix("X-RateLimit") in about for name in said_once)
 
 
+def test_example_of_a_bad_request_is_of_its_body(document: Document) -> None:
+    """Some have headers or a query besides."""
+    for name in ("create_message", "create_post", "create_group"):
+        bad = document.operations[name].said["responses"]["400"]["content"]
+        (example, *_) = bad["application/problem+json"]["examples"].values()
+        body = document.operations[name].said["requestBody"]["content"]["application/json"]
+
+        assert example["value"]["errors"].keys() & body["example"].keys(), name
+
+
 def test_has_no_schema_that_nothing_refers_to(document: Document) -> None:
     text = json.dumps(document.body)
 
