@@ -13,13 +13,7 @@ from flask import Flask, Response, current_app, request
 from flask_babel import LazyString
 from flask_babel import lazy_gettext as _
 from gunicorn.http.errors import ParseException
-from werkzeug.exceptions import (
-    BadRequest,
-    HTTPException,
-    MethodNotAllowed,
-    NotFound,
-    PreconditionFailed,
-)
+from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed, NotFound
 
 from app.clock import utcnow
 from app.database.errors import is_unavailable
@@ -200,12 +194,4 @@ def init_app(app: Flask) -> None:
             error = MethodNotAllowed(methods)
         return as_api_error(error).response()
 
-    def render_unmet(response: Response) -> Response:
-        # If a file's `If-Match` fails, Werkzeug responds with an empty file.
-        if response.status_code == 412 and response.mimetype != PROBLEM:
-            response.close()
-            return render(PreconditionFailed())
-        return response
-
     app.register_error_handler(Exception, render)
-    app.after_request(render_unmet)

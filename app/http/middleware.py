@@ -8,11 +8,11 @@ from time import perf_counter
 from typing import Any
 
 from flask import Flask, Response, g, has_request_context, request
-from werkzeug.exceptions import InternalServerError, default_exceptions
+from werkzeug.exceptions import InternalServerError, PreconditionFailed, default_exceptions
 
 from app import threads
 from app.http.addresses import client_network
-from app.http.errors import as_api_error
+from app.http.errors import PROBLEM, as_api_error
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +90,8 @@ def _begin() -> None:
 
 
 def _finish(response: Response) -> Response:
+    if response.status_code == 412 and response.mimetype != PROBLEM:
+        response = _unmet(response)
     response.headers[REQUEST_ID] = g.request_id
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
@@ -98,6 +100,12 @@ def _finish(response: Response) -> Response:
         del response.headers["Content-Type"]  # Flask's default for an empty body
     _log(response)
     return response
+
+
+def _unmet(response: Response) -> Response:
+    # If a file's `If-Match` fails, Werkzeug responds with an empty file.
+    response.close()
+    return as_api_error(PreconditionFailed()).response()
 
 
 def _log(response: Response) -> None:

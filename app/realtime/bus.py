@@ -55,7 +55,11 @@ class Bus(Protocol):
 
 
 class MemoryBus:
-    """The bus of a single worker: there are no others, so nothing can be lost."""
+    """The bus of a single worker, with no other to tell.
+
+    What is stored beside it, by a worker that ends after a reload or by a command, is found when
+    the hub reconciles.
+    """
 
     has_others = False
 
