@@ -115,6 +115,8 @@ class BoundedWorker(GeventWorker):
     def handle_request(self, listener_name, req, sock, addr):
         if sum(len(name) + len(value) for name, value in req.headers) > HEAD_BYTES:
             raise LimitRequestHeaders("the headers are too large")
+        # gunicorn would hold a megabyte of each body, and copy it for each piece.
+        req.unreader.max_body_chunk = PIECE_BYTES
         exchange = _Exchange(req, sock)
         token = _current.set(exchange)
         try:
@@ -310,7 +312,7 @@ class _Input:
             self._left -= len(piece)
             size -= len(piece) if size > 0 else 0
             pieces.append(piece)
-            if self._is_chunked:
+            if self._is_chunked or self._left > 0:  # the kernel may have more of it already
                 gevent.sleep(_MOMENT_SECONDS)
         return b"".join(pieces)
 

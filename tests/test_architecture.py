@@ -363,10 +363,10 @@ UNDOCUMENTED = {
         "test_prometheus_takes_its_class_for_values_from_a_variable",
     ),
     "worker": (
-        "gunicorn: Request.unreader",
-        ["unreader"],
-        "a pipelined request is in the buffer and not in the socket",
-        "gunicorn has a time-out of its own for idle connections",
+        "gunicorn: Request.unreader, and its max_body_chunk",
+        ["unreader", "max_body_chunk"],
+        "a pipelined request is in the buffer and not in the socket; a body is held by the megabyte",
+        "gunicorn has a time-out of its own for idle connections, and a setting for what it holds",
         "test_gunicorn_keeps_pipelined_requests_in_its_unreader",
     ),
 }

@@ -304,3 +304,17 @@ def test_gunicorn_keeps_pipelined_requests_in_its_unreader():
         assert request.unreader.take_buffered() == b""
         request.unreader.unread(second)
         assert next(parser).path == "/b"
+
+
+def test_gunicorn_holds_as_much_of_a_body_as_its_unreader_says():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        theirs.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
+        parser = RequestParser(GunicornConfig(), ours, ("127.0.0.1", 1))
+        request = next(parser)
+        request.unreader.max_body_chunk = 10_000
+        theirs.sendall(b"x" * 100_000)
+
+        assert len(request.body.read(10_000)) == 10_000
+        assert request.unreader.take_buffered() == b""

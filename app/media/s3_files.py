@@ -2,11 +2,11 @@
 
 import tempfile
 from collections.abc import Iterator
-from time import sleep
 from typing import IO, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from app import threads
 from app.media.files import FOLDER, PIECE_BYTES, FileStats, is_file_name
 from app.media.s3 import code_of, connect, unavailable
 from config_urls import Bucket
@@ -72,7 +72,7 @@ class _Shared:
         self.seek, self.tell = draft.seek, draft.tell
 
     def read(self, size: int = -1) -> bytes:
-        sleep(0)
+        threads.give_way()
         return self._draft.read(min(size, PIECE_BYTES) if size > 0 else size)
 
 
