@@ -183,7 +183,7 @@ class Fault:
 
 
 def bus_of(stage: Stage) -> str:
-    """Return by what the workers ring each other: notify, redis, or neither for all of them."""
+    """Return by what the workers publish to each other: notify, redis, or neither for all of them."""
     count = sum(len(workers(server)) for server in stage.servers)
     with psycopg.connect(stage.admin_url, autocommit=True) as connection:
         ((listeners,),) = connection.execute(

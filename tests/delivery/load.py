@@ -188,7 +188,7 @@ class Load:
         self._call(self._begin(device))
 
     def redial(self, *, resets: bool = False) -> None:
-        """Let everybody leave without a goodbye and come back."""
+        """Let everybody leave without a close frame and come back."""
         for device in self.ears:
             self._loop.call_soon_threadsafe(device.hang_up, resets)
 
@@ -549,7 +549,7 @@ class Ear(Device):
         return socket_url(self.url, self.room, self.after)
 
     def hang_up(self, resets: bool = False) -> None:
-        """Leave without a goodbye; `run` comes back.
+        """Leave without a close frame; `run` comes back.
 
         Args:
             resets: With an RST, as a host does that went down and came back.
@@ -593,7 +593,7 @@ class Ear(Device):
 
 
 class FickleEar(Ear):
-    """Leaves every now and then without a goodbye, and comes back to where it was."""
+    """Leaves every now and then without a close frame, and comes back to where it was."""
 
     async def _live(self, ws: ClientConnection, view: Socket) -> None:
         while len(view.received) < FICKLE_MESSAGES or self._load.is_ending:
@@ -739,7 +739,7 @@ class StreamEar(Ear):
 
 
 class FickleStreamEar(StreamEar):
-    """Leaves every now and then without a goodbye, and comes back to where it was."""
+    """Leaves every now and then without a close frame, and comes back to where it was."""
 
     async def _live(self, ws: ClientConnection, view: Socket) -> None:
         while len(view.received) < FICKLE_MESSAGES or self._load.is_ending:

@@ -146,7 +146,7 @@ def say_long(load: Load, room: str) -> float:
 
 
 def is_told_to_be_slow(connection: socket.socket) -> bool:
-    """Read a connection to its goodbye; tell whether it is that to a slow reader."""
+    """Read a connection to its close frame; tell whether it has the code for a slow reader."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)  # enough of being slow
     end = b""
     with suppress(TimeoutError):

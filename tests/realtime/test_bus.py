@@ -1,4 +1,4 @@
-"""What holds for one bus holds for all: rings reach the others, and nobody is held back."""
+"""What holds for one bus holds for all: publications reach the others, and delay nobody."""
 
 import secrets
 import threading
@@ -74,7 +74,7 @@ def publication(message_id: int, payload: bytes = b'{"id":1}') -> Publication:
 
 
 def publish_crowd(bus: Bus) -> float:
-    """Publish many rings, each by itself; return how many seconds it took."""
+    """Publish many messages, each by itself; return how many seconds it took."""
     began = time.monotonic()
     for message_id in range(1, CROWD + 1):
         bus.publish([publication(message_id)])

@@ -1,4 +1,4 @@
-"""One room: what rings say, what they leave out, and what a socket makes of both."""
+"""One room: what publications bring, what they leave out, and what a socket makes of both."""
 
 import socket
 
@@ -25,7 +25,7 @@ def impatient(monkeypatch):
 
 
 def talk(history, count, size=None):
-    """Commit messages; return their rings."""
+    """Commit messages; return their publications."""
     return [history.commit(ROOM, size and b"x" * size) for _ in range(count)]
 
 

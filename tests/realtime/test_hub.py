@@ -594,7 +594,7 @@ def test_socket_that_opens_while_the_worker_stops_gets_a_close_frame(realtime, p
 
 @dataclass
 class World:
-    """Rooms, sockets and rings, and what each socket has to have heard."""
+    """Rooms, sockets and publications, and what each socket has to receive."""
 
     history: FakeHistory = field(default_factory=FakeHistory)
     publications: list[Publication] = field(default_factory=list)  # not published yet

@@ -358,7 +358,7 @@ pieces = st.one_of(
 
 
 def frames_until(connection: Any, last: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield what a server says until it says goodbye, hangs up, or has said a certain thing."""
+    """Yield the frames of a server until it closes, or a certain frame comes."""
     rest = b""
     has_ended = False
     connection.settimeout(2)
@@ -398,7 +398,7 @@ def frames_until(connection: Any, last: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def check_frame(head: int, payload: bytes) -> None:
-    """Check that a frame is one that the contract knows; a goodbye is judged by others."""
+    """Check that a frame is one that the contract knows; a close frame is checked elsewhere."""
     if head == 0x81:
         said = json.loads(payload)
         assert KEYS <= said.keys() <= KEYS | {"client_id", "error"}, said
