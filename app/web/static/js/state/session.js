@@ -25,7 +25,13 @@ export function resume() {
   const known = JSON.parse(localStorage.getItem(KNOWN) ?? "null");
   if (known) me.value = known;
   status.value = known ? "in" : "out";
+  addEventListener("storage", followOthers);
   if (!known) askService().catch(() => {}); // what is usual stands until the server says otherwise
+}
+
+// Another tab of this browser logged out, or somebody else in: this one begins anew with what is true now.
+function followOthers({ key, newValue }) {
+  if (key === KNOWN && JSON.parse(newValue)?.id !== me.peek()?.id) location.reload();
 }
 
 /** Logs in. @throws {http.Problem | http.Unreachable} */
