@@ -20,6 +20,15 @@ window.WebSocket = class {
 };
 """
 
+FULL_DISK = """
+window.isFull = true;
+const put = IDBObjectStore.prototype.put;
+IDBObjectStore.prototype.put = function (...values) {
+    if (window.isFull && this.name === "outbox") throw new DOMException("", "QuotaExceededError");
+    return put.apply(this, values);
+};
+"""
+
 
 @pytest.fixture
 def room(ann: Person, bob: Person) -> Mapping[str, Any]:
@@ -136,3 +145,21 @@ def test_long_poll_carries_everything_where_no_socket_is_let_through(
 
     desk.wait_for_text("Опрос 2")
     assert desk.shown() == ["Опрос 0", "Опрос 1", "Опрос 2"]
+
+
+def test_message_that_this_device_cannot_keep_stays_in_its_field(
+    visit: Any, ann: Person, bob: Person, room: Mapping[str, Any]
+) -> None:
+    desk = visit(ann)
+    desk.context.add_init_script(FULL_DISK)
+    page = desk.open_chat(room["name"])
+
+    desk.write("Не пропало")
+    expect(page.get_by_role("status").filter(has_text="нет места")).to_be_visible()
+    expect(page.locator(".composer__text")).to_have_value("Не пропало")
+    expect(page.locator("article")).to_have_count(0)
+    page.evaluate("isFull = false")
+    page.keyboard.press("Enter")
+
+    expect(page.locator("article")).to_contain_text("отправлено")
+    assert stored(bob, room) == ["Не пропало"]

@@ -45,7 +45,7 @@ export default {
   delete_message: "Delete the message for everybody?", delete_message_text: "The text is gone for good; “Message deleted” stays in its place.",
   edited: "edited", is_read: "read", is_sent: "sent", is_waiting: "sending", is_refused: "not sent",
   // Writing
-  write: "Message", send: "Send", emoji: "Emoji", edit_message: "Edit message", do_not_edit: "Do not edit", do_not_reply: "Do not reply",
+  write: "Message", not_kept: "Not sent: this device has no room to keep the message.", send: "Send", emoji: "Emoji", edit_message: "Edit message", do_not_edit: "Do not edit", do_not_reply: "Do not reply",
   emoji_find: "For example: fire, thanks", emoji_recent: "Recent", emoji_found: "Found", emoji_faces: "Faces", emoji_gestures: "Gestures",
   emoji_nature: "Nature", emoji_places: "Places and food", emoji_things: "Things", emoji_signs: "Signs",
   attach: "Attach", attachments: "Attachments", too_many_files: "At most {n} files in one message.", too_large: "Over {size}", remove_file: "Remove {name}", cancel_file: "Do not send {name}",

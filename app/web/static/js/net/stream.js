@@ -2,7 +2,6 @@
 import { signal } from "@preact/signals";
 
 import { Problem, token } from "./http.js";
-import { poll } from "./poll.js";
 import { openSocket } from "./socket.js";
 
 const BACKOFF_MS = 500;
@@ -128,6 +127,7 @@ async function listenByPoll(mine) {
     connect();
   }, SOCKET_AGAIN_MS);
   try {
+    const { poll } = await import("./poll.js"); // few networks need it
     await poll(mine.cursor(), (frames, id) => {
       if (mineToo.signal.aborted) return;
       frames.forEach((frame) => mine.onFrame(frame));

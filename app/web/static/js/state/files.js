@@ -40,6 +40,11 @@ export function takeFiles(/** @type {string} */ room) {
   return files.filter((file) => !isTooLarge(file));
 }
 
+/** Puts files back into a tray, before what was chosen meanwhile. */
+export function putBack(/** @type {string} */ room, /** @type {LocalFile[]} */ files) {
+  trays.value = { ...trays.peek(), [room]: [...files, ...(trays.peek()[room] ?? [])] };
+}
+
 /** How many bytes of a file are there, by its key, while it is sent. */
 export const progress = signal(/** @type {Record<string, number>} */ ({}));
 const running = new Map();

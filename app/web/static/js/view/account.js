@@ -5,7 +5,7 @@ import { t } from "../i18n/index.js";
 import * as http from "../net/http.js";
 import { forget, identify, me } from "../state/session.js";
 import { moment } from "../text/time.js";
-import { ask } from "./dialog.js";
+import { ask } from "./ask.js";
 import { attempt } from "./failure.js";
 import { Field, Note, useForm } from "./form.js";
 import { html } from "./html.js";

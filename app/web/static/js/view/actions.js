@@ -4,7 +4,7 @@ import { keepUnread, markUnread, remove } from "../state/messages.js";
 import { chatPath, go } from "../state/route.js";
 import { service } from "../state/session.js";
 import { copy } from "../text/clipboard.js";
-import { ask } from "./dialog.js";
+import { ask } from "./ask.js";
 import { attempt } from "./failure.js";
 import { toast } from "./toast.js";
 

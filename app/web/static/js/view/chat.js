@@ -14,10 +14,10 @@ import { me, service } from "../state/session.js";
 import { chatNamed, online, people, typing, windowOf, world } from "../state/world.js";
 import { bytes } from "../text/sizes.js";
 import { useAnnouncements } from "./announce.js";
+import { ask } from "./ask.js";
 import { ChatAvatar } from "./avatar.js";
 import { title, useReading } from "./attention.js";
 import { Composer } from "./composer.js";
-import { ask } from "./dialog.js";
 import { attempt } from "./failure.js";
 import { classes, html } from "./html.js";
 import { Icon, IconButton } from "./icons.js";
@@ -78,7 +78,7 @@ function OpenChat({ chat, target }) {
       ${isBlocked
         ? html`<div class="composer"><div class="composer__box composer__note">${t("you_blocked")} <button class="link" type="button"
             onClick=${() => attempt(() => setBlocked(chat.display_name, false))}>${t("unblock")}</button></div></div>`
-        : html`<${Composer} instance=${composer} chat=${chat} me=${me.value.username} onSent=${() => timeline.current?.toEnd()} />`}
+        : html`<${Composer} instance=${composer} chat=${chat} isFocused=${!target} me=${me.value.username} onSent=${() => timeline.current?.toEnd()} />`}
     </section>`;
 }
 

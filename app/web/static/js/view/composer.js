@@ -6,7 +6,7 @@ import { sendFrame } from "../net/stream.js";
 import { drafts, setDraft } from "../state/drafts.js";
 import { edit, quoteOf } from "../state/messages.js";
 import { write } from "../state/outbox.js";
-import { isTooLarge, mayAttach, takeFiles, trayOf } from "../state/files.js";
+import { isTooLarge, mayAttach, putBack, takeFiles, trayOf } from "../state/files.js";
 import { takeShared } from "../state/share.js";
 import { enterSends, showTyping } from "../state/settings.js";
 import { windowOf } from "../state/world.js";
@@ -16,6 +16,7 @@ import { attempt } from "./failure.js";
 import { html } from "./html.js";
 import { Icon, IconButton } from "./icons.js";
 import { lazy } from "./lazy.js";
+import { toast } from "./toast.js";
 import { Tray, attach } from "./tray.js";
 
 const CHARS_MAX = 10_000;
@@ -25,7 +26,10 @@ const LINE_MAX_PX = 200;
 
 const EmojiPanel = lazy(async () => (await import("./emoji.js")).EmojiPanel);
 
-/** @param {{chat: any, me: string, onSent: () => void, instance: {current?: Composer}}} props `instance` is told of this. */
+/**
+ * @param {{chat: any, me: string, isFocused: boolean, onSent: () => void, instance: {current?: Composer}}} props
+ *   `isFocused`: whether writing begins at once, where there is a keyboard. `instance` is told of this.
+ */
 export class Composer extends Component {
   field = createRef();
   picker = createRef();
@@ -38,7 +42,7 @@ export class Composer extends Component {
     if (draft) this.setState({ text: draft.text, replyTo: draft.reply_to });
     const text = takeShared();
     if (text) this.setState({ text: [draft?.text, text].filter(Boolean).join("\n") }, () => this.keep(this.state.text));
-    if (matchMedia("(hover: hover)").matches) this.focus();
+    if (this.props.isFocused && matchMedia("(hover: hover)").matches) this.focus();
   }
 
   focus = () => this.field.current?.focus();
@@ -110,9 +114,21 @@ export class Composer extends Component {
     this.setState({ text: "", replyTo: undefined, hasEmoji: false });
     setDraft(chat.name, "");
     this.typedAt = 0;
-    await write(chat.name, text, replyTo, takeFiles(chat.name));
+    const files = takeFiles(chat.name);
+    try {
+      await write(chat.name, text, replyTo, files);
+    } catch {
+      return this.putBack(text, replyTo, files);
+    }
     onSent();
   };
+
+  // This device could not keep it, as when its disk is full: it is still there to be sent.
+  putBack(text, replyTo, files) {
+    toast(t("not_kept"));
+    putBack(this.props.chat.name, files);
+    this.setState({ text: [text, this.state.text].filter(Boolean).join("\n"), replyTo }, () => this.keep(this.state.text));
+  }
 
   onKeyDown = (event) => {
     if (event.isComposing) return;

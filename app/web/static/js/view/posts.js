@@ -6,9 +6,9 @@ import { changePost, hasOlder, loadOlderPosts, loadPosts, posts, removePost, wri
 import { back, go } from "../state/route.js";
 import { me } from "../state/session.js";
 import { moment } from "../text/time.js";
+import { ask } from "./ask.js";
 import { title as tabTitle } from "./attention.js";
 import { PersonAvatar } from "./avatar.js";
-import { ask } from "./dialog.js";
 import { attempt } from "./failure.js";
 import { Note, useForm } from "./form.js";
 import { html } from "./html.js";

@@ -4,7 +4,7 @@ import { blocked, setBlocked } from "../state/people.js";
 import { logOut } from "../state/session.js";
 import { account, changeSettings, enterSends, setEnterSends, setShowTyping, setTheme, showTyping, theme } from "../state/settings.js";
 import { outbox } from "../state/outbox.js";
-import { ask } from "./dialog.js";
+import { ask } from "./ask.js";
 import { attempt } from "./failure.js";
 import { Choice } from "./form.js";
 import { html } from "./html.js";
