@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.factories import PASSWORD, Person
+from tests.web.conftest import PHONE
 
 NAME = """() => {
     const at = document.activeElement;
@@ -122,6 +123,19 @@ def test_tab_leads_from_the_skip_link_through_the_sections_to_the_chat(
     assert names[7].startswith("Найти беседу")
     assert names[8:10] == ["Включить", "Не сейчас"]  # notifications
     assert bob.username in names[10]
+
+
+def test_focus_goes_with_the_pane_on_a_phone(visit: Any, ann: Person, bob: Person) -> None:
+    ann.open_room(bob)
+    phone = visit(ann, viewport=PHONE, is_mobile=True, has_touch=True)
+    page = phone.go("/")
+    page.locator("a.row").focus()
+
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+    page.get_by_role("button", name="Назад").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".list")).to_be_focused()
 
 
 def test_everything_that_can_be_pressed_has_a_name(visit: Any, ann: Person, bob: Person) -> None:

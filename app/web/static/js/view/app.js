@@ -1,9 +1,9 @@
 // Which view stands where, for each address of the page.
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 
 import { lang, t } from "../i18n/index.js";
 import { connection } from "../net/stream.js";
-import { loadRelations } from "../state/people.js";
+import { findPeople, loadRelations } from "../state/people.js";
 import { renew } from "../state/push.js";
 import { follow, route } from "../state/route.js";
 import { search } from "../state/search.js";
@@ -91,17 +91,40 @@ function Shell({ parts }) {
   const isLive = connection.value === "live";
   useEffect(() => {
     if (!isLive || account.peek()) return;
-    const loads = [identify, askService, loadRelations, loadSettings, renew, loadChatView]; // what can wait until chats are seen
+    // What can wait until chats are seen. Who presses Ctrl+K types on at once, so the switcher is there by then.
+    const loads = [identify, askService, loadRelations, loadSettings, renew, loadChatView, () => findPeople(), () => import("./switcher.js")];
     for (const load of loads) load().catch(() => {}); // the next connection asks again
   }, [isLive]);
   const place = PLACES[parts[0]] ? parts[0] : "chat";
   const { list, main, side, show, tabs } = PLACES[place](PLACES[parts[0]] ? parts : []);
+  useFocusOn(show);
   return html`
     <div class="app" data-show=${show} data-tabs=${tabs || show === "list" ? "" : undefined} data-list=${list ? undefined : "none"}>
       <${Banner} /><${Rail} place=${place} />
       <main class="contents">${list}${main}${side}<${Menus} /></main>
     </div>
     <${Announcements} />`;
+}
+
+const PANES = { list: ".list", main: "#main", side: ".side" };
+
+// On a phone what had the focus goes with its pane; it is then on the pane that has come.
+function useFocusOn(show) {
+  const before = useRef(show);
+  useEffect(() => {
+    if (before.current === show) return;
+    before.current = show;
+    let timer;
+    const look = () => {
+      const pane = document.querySelector(PANES[show]);
+      if (!pane) return (timer = setTimeout(look, 50)); // its view is being loaded
+      if (document.activeElement !== document.body && document.activeElement.getClientRects().length) return;
+      pane.tabIndex = -1;
+      pane.focus({ preventScroll: true });
+    };
+    look();
+    return () => clearTimeout(timer);
+  }, [show]);
 }
 
 const NoChat = () => html`
