@@ -16,14 +16,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+import httpx
+from PIL import Image, ImageDraw
+from playwright.sync_api import FilePayload, Page, sync_playwright
 
 from tests.servers import ROOT, Server
 
 SIZES = {360: 740, 820: 1180, 1440: 900}
 COLORS = 208  # of a picture; the screens have fewer
-LOADED_MS = 300  # until pictures and names that are asked for are there
+# Until pictures and names that were asked for are there: nothing has come for a while.
+SETTLED = """async () => {
+  const count = () => performance.getEntriesByType('resource').length;
+  let before = -1, since = 0;
+  for (;;) {
+    await new Promise(requestAnimationFrame);
+    const isLoading = [...document.images].some((each) => !each.complete);
+    if (isLoading || count() !== before) [before, since] = [count(), performance.now()];
+    else if (performance.now() - since > 150) return;
+  }
+}"""
 ME, PASSWORD = "anna", "yourpassword"
 # The system's font is another on each machine; pictures have one.
 FONTS = (
@@ -99,6 +110,58 @@ def press(*keys: str) -> Callable[[Page], None]:
     return go
 
 
+def view(color: tuple[int, int, int], size: tuple[int, int]) -> bytes:
+    """Return a picture of hills at dusk."""
+    sky = Image.linear_gradient("L").resize(size)
+    image = Image.composite(
+        Image.new("RGB", size, (246, 219, 178)), Image.new("RGB", size, color), sky
+    )
+    width, height = size
+    for step, shade in enumerate((0.75, 0.55, 0.35)):
+        y = height * (0.55 + step * 0.13)
+        hill = (-width * (0.5 - step * 0.4), y, width * (1.1 + step * 0.4), y + height)
+        ImageDraw.Draw(image).ellipse(hill, tuple(int(each * shade) for each in color))
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=85)
+    return out.getvalue()
+
+
+FILES = [
+    ("озеро.jpg", view((60, 110, 140), (1200, 800)), "image/jpeg"),
+    ("вечер.jpg", view((150, 80, 90), (800, 1000)), "image/jpeg"),
+    ("лес.jpg", view((70, 120, 80), (1000, 750)), "image/jpeg"),
+    (
+        "Смета на второй квартал, с поправками.pdf",
+        b"%PDF-1.4\n" + b"\0" * 180_000,
+        "application/pdf",
+    ),
+]
+
+
+def share_files(url: str) -> None:
+    """Let somebody of the demo's team send pictures and a document to the one who looks."""
+    with httpx.Client(base_url=url) as http:
+        token = http.post("/accounts/api/token/", json={"username": "olga", "password": PASSWORD})
+        http.headers["Authorization"] = f"Bearer {token.json()['access']}"
+        ids = []
+        for name, content, media_type in FILES:
+            made = http.post("/messenger/api/uploads/", files={"file": (name, content, media_type)})
+            ids.append(made.raise_for_status().json()["id"])
+        chats = http.get("/messenger/api/chats/").json()
+        room = next(each["name"] for each in chats if each["display_name"] == ME)
+        said = {"content": "С дачи, и смета, как обещала", "attachments": ids}
+        http.post(f"/messenger/api/chatrooms/{room}/messages/", json=said).raise_for_status()
+
+
+def fill_tray(page: Page) -> None:
+    files: list[FilePayload] = [
+        {"name": name, "mimeType": media_type, "buffer": content}
+        for name, content, media_type in FILES
+    ]
+    page.locator("input[type=file]").set_input_files(files)
+    page.locator(".chip").last.wait_for()
+
+
 def reply(page: Page) -> None:
     page.locator("article:not(.msg--own)").last.focus()
     page.keyboard.press("r")
@@ -112,11 +175,14 @@ SCREENS: dict[str, tuple[str, Callable[[Page], Any] | None]] = {
     "menu": ("/", message_menu),
     "reply": ("/", in_chat(reply, type_text("Вижу, выпускаем.\nСпасибо всем!"))),
     "emoji": ("/", in_chat(click(".composer [aria-expanded]"))),
+    "files": ("/", in_chat(title="olga")),
+    "viewer": ("/", in_chat(click(".media__item"), lambda page: page.locator(".viewer img").wait_for(), title="olga")),
+    "tray": ("/", in_chat(fill_tray, title="boris")),
     "group": ("/", in_chat(click(".bar__who"))),
     "person": ("/", in_chat(click(".bar__who"), title="olga")),
     "new-chat": ("/", click(".list .icon-button--accent")),
     "new-group": ("/", lambda page: (page.locator(".list .icon-button--accent").click(), page.locator(".dialog .rows button").first.click(), page.locator(".check").first.click())),
-    "switcher": ("/", lambda page: (page.locator(".list .search-box").click(), page.keyboard.type("b"))),
+    "switcher": ("/", lambda page: (page.locator(".list .search-box").click(), page.get_by_role("combobox").fill("b"))),
     "search": ("/chat?find=выпуск", lambda page: page.locator("a.hit").first.wait_for()),
     "search-hit": ("/chat?find=выпуск", lambda page: (page.locator("a.hit").first.click(), page.locator(".history article").first.wait_for())),
     "search-none": ("/chat?find=плитка", lambda page: page.locator(".list .empty__title").wait_for()),
@@ -184,7 +250,7 @@ def shoot(page: Page, url: str, wanted: list[str], take: Callable[[str], None]) 
         page.locator("a.row, .page, .nav-row, .editor, .filters").locator(
             "visible=true"
         ).first.wait_for()
-        page.wait_for_timeout(LOADED_MS)
+        page.evaluate(SETTLED)
         if act:
             act(page)
         take(name)
@@ -208,6 +274,7 @@ def main() -> None:
         demo = [sys.executable, "-m", "flask", "--app", "wsgi", "demo"]
         subprocess.run(demo, cwd=ROOT, env=server.env, check=True, stdout=subprocess.DEVNULL)
         with server, sync_playwright() as playwright:
+            share_files(server.url)
             browser = playwright.chromium.launch(
                 executable_path=shutil.which("chromium"),
                 args=["--no-sandbox", "--disable-gpu"],
@@ -228,7 +295,7 @@ def main() -> None:
                 page.on("console", lambda said: said.type == "error" and print(said.text))
 
                 def take(name: str, page: Page = page, job: str = job) -> None:
-                    page.wait_for_timeout(250)
+                    page.evaluate(SETTLED)
                     png = page.screenshot()
                     (options.out / f"{name}-{job}.png").write_bytes(squeeze(png))
                     if small := README.get(f"{name}-{job}"):

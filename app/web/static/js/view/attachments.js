@@ -75,9 +75,9 @@ const Ring = ({ part }) => html`
 const kind = (file) => [bytes(file.size), ending(file.name)].filter(Boolean).join(" · ");
 
 const Download = ({ file }) => html`
-  <a class="file" href=${file.url} download=${file.name} aria-label=${t("download_file", { name: file.name, size: kind(file) })}>
+  <a class="file" href=${file.url} download=${file.name}>
     <span class="file__sign"><${Icon} name="file" /></span>
-    <span class="grow"><span class="file__name">${file.name}</span><span class="file__size">${kind(file)}</span></span>
+    <span class="grow"><span class="off-screen">${t("download")} </span><span class="file__name">${file.name}</span> <span class="file__size">${kind(file)}</span></span>
   </a>`;
 
 function Waiting({ file, letter }) {

@@ -43,7 +43,7 @@ export function ChatList({ current }) {
         </button>
       </div>
       ${shared.value && html`<p class="note note--calm list__note" role="status"><${Icon} name="share" size="20" /><span>${t("share_choose")}</span></p>`}
-      ${connection.value === "live" && all.length > 0 && isUndecided() && html`<${AskForPush} />`}
+      ${!shared.value && connection.value === "live" && all.length > 0 && isUndecided() && html`<${AskForPush} />`}
       <div class="scroll" onScroll=${onScroll} tabindex="-1">
         ${isLoading
           ? html`<${Bones} />`

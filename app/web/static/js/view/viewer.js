@@ -44,7 +44,7 @@ function Viewer({ chat, pictures, first }) {
       onCancel=${(event) => (event.preventDefault(), closeDialog())}>
       <header class="viewer__bar">
         <span class="grow"><b class="one-line block-line"><bdi>${message.user}</bdi></b>
-          <span class="small" role="status">${moment(message.timestamp)} · ${t("picture_of", { at: at + 1, all: pictures.length })}</span></span>
+          <span class="small one-line block-line" role="status">${moment(message.timestamp)} · ${t("so_far", { done: at + 1, all: pictures.length })}</span></span>
         ${chat && html`<${IconButton} icon="chats" label=${t("show_in_chat")} onClick=${showInChat} />`}
         <a class="icon-button" href=${file.url} download=${file.name} aria-label=${t("download_file", { name: file.name, size: "" })} title=${t("download")}><${Icon} name="download" /></a>
         <${IconButton} icon="close" label=${t("close")} autofocus onClick=${closeDialog} />
