@@ -155,9 +155,9 @@ def measure(
     desk.page.evaluate(WATCH_FRAMES)
     for number in range(STREAM):
         due = time.monotonic() + PAUSE_SECONDS
-        bob.post(_messages(name), {"content": f"Поток {number}"})
+        bob.post(_messages(name), {"content": f"Поток {number}."})
         time.sleep(max(0, due - time.monotonic()))
-    desk.page.locator("article", has_text=f"Поток {STREAM - 1}").wait_for()
+    desk.page.locator("article", has_text=f"Поток {STREAM - 1}.").wait_for()
     frames = sorted(desk.page.evaluate("frames_"))
     note(f"{1 / PAUSE_SECONDS:.0f} messages/s: ms of the longest frame", frames[-1])
     note(
@@ -171,7 +171,7 @@ def measure(
 def scroll(desk: Desk, bob: Person, room: str) -> int:
     """Scroll through a long history up to its beginning; return the most rows that there were."""
     for number in range(LONG - MESSAGES - STREAM):
-        bob.post(_messages(room), {"content": f"Ещё {number}"})
+        bob.post(_messages(room), {"content": f"Ещё {number}."})
     desk.page.goto(f"{desk.url}/chat/{room}")
     desk.page.locator("article").first.wait_for()
     most: int = desk.page.evaluate(

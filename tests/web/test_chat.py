@@ -188,13 +188,13 @@ def test_what_comes_far_away_counts_and_does_not_move_what_is_read(
 ) -> None:
     path = f"/messenger/api/chatrooms/{room['name']}/messages/"
     for number in range(60):
-        ann.post(path, {"content": f"Строка {number}"})
+        ann.post(path, {"content": f"Строка {number}."})
     desk = visit(ann)
     page = desk.open_chat(room["name"])
-    desk.wait_for_text("Строка 59")
+    desk.wait_for_text("Строка 59.")
     page.locator(".timeline").evaluate("(box) => { box.scrollTop = -900; }")
     expect(page.locator(".jump")).to_be_visible()
-    eye = page.locator("article", has_text="Строка 40")
+    eye = page.locator("article", has_text="Строка 40.")
     before = eye.bounding_box()
 
     bob.post(path, {"content": "Новость"})

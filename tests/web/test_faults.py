@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 from tests.delivery.checker import History, Message, Said, Socket, check
 from tests.factories import Person, make_person, new_name
 from tests.servers import Server
-from tests.web.conftest import Visit
+from tests.web.conftest import PHONE, Visit
 
 PATIENCE_MS = 40_000  # the pause between attempts grows to 30 s
 DROP_SECONDS = 20
@@ -38,6 +38,11 @@ def seen_by(desk: Visit, other: Person) -> list[Message]:
     return [Message(number, names[mine], text, at, text) for number, mine, at, text in rows]
 
 
+def unread(person: Person) -> list[int]:
+    """Return the unread counts of somebody's chats as the server has them."""
+    return [chat["unread"] for chat in person.get("/messenger/api/chats/").json()]
+
+
 def stored(person: Person, room: Mapping[str, Any]) -> list[Message]:
     path = f"/messenger/api/chatrooms/{quote(room['name'], safe='')}/messages/"
     rows = person.get(path, params={"limit": 1000}).json()
@@ -53,6 +58,11 @@ def test_nothing_is_lost_doubled_or_out_of_order(visit: Any, restarting: Server)
     room = people[0].open_room(people[1])
     began = time.monotonic()
     desks = [visit(person, url=url) for person in people]
+    phone = visit(
+        people[1], url=url, viewport=PHONE
+    )  # a second device of one of them, with the list before it
+    phone.is_calm = False
+    phone.go("/")
     said: list[Said] = []
     for desk in desks:
         desk.is_calm = False
@@ -97,6 +107,19 @@ def test_nothing_is_lost_doubled_or_out_of_order(visit: Any, restarting: Server)
     verdicts = check(History(said, [], sockets, {room["name"]: stored(people[0], room)}))
 
     assert verdicts == []
-    for person, desk in zip(people, desks, strict=True):
-        expect(desk.page.locator("a.row .badge")).to_have_count(0, timeout=PATIENCE_MS)
-        assert [chat["unread"] for chat in person.get("/messenger/api/chats/").json()] == [0]
+    for person, each in ((people[0], desks[0]), (people[1], desks[1]), (people[1], phone)):
+        expect(each.page.locator("a.row .badge")).to_have_count(0, timeout=PATIENCE_MS)
+        assert unread(person) == [0]
+
+    phone.context.set_offline(True)
+    desks[1].go("/")
+    desks[1].page.locator("a.row").wait_for()
+    for number in range(3):
+        desks[0].write(f"Пока никто не смотрит {number}")
+    expect(desks[1].page.locator("a.row .badge")).to_have_text("3")
+    phone.context.set_offline(False)
+    expect(phone.page.locator("a.row .badge")).to_have_text("3", timeout=PATIENCE_MS)
+    assert unread(people[1]) == [3]
+    phone.page.locator("a.row").click()
+    expect(desks[1].page.locator("a.row .badge")).to_have_count(0, timeout=PATIENCE_MS)
+    assert unread(people[1]) == [0]

@@ -18,7 +18,7 @@ def room(ann: Person, bob: Person) -> Mapping[str, Any]:
     path = f"/messenger/api/chatrooms/{room['name']}/messages/"
     bob.post(path, {"content": "Плитку привезут в среду, нужен кто-то на приёмку"})
     for number in range(90):
-        ann.post(path, {"content": f"Строка {number}"})
+        ann.post(path, {"content": f"Строка {number}."})
     bob.post(path, {"content": "Образцы плитки забрал <b>завтра</b>"})
     return room
 
@@ -28,7 +28,7 @@ def test_message_is_found_shown_in_its_place_and_left_again(
 ) -> None:
     path = f"/messenger/api/chatrooms/{room['name']}/messages/"
     for number in range(100):
-        ann.post(path, {"content": f"Позже {number}"})
+        ann.post(path, {"content": f"Позже {number}."})
     desk = visit(ann)
     page = desk.open_chat(room["name"])
     page.keyboard.press("Control+Shift+F")
@@ -47,7 +47,7 @@ def test_message_is_found_shown_in_its_place_and_left_again(
     found = page.locator("article", has_text="Плитку привезут в среду")
     expect(found).to_be_in_viewport()
     expect(found).to_be_focused()
-    expect(page.locator("article", has_text="Позже 99")).to_have_count(0)  # it is far away
+    expect(page.locator("article", has_text="Позже 99.")).to_have_count(0)  # it is far away
     expect(hits.last).to_have_attribute("aria-current", "true")
     page.go_back()
     expect(page).to_have_url(re.compile(r"/chat/[^/]+\?find="))
