@@ -67,6 +67,7 @@ def test_log_out_forgets_everything_on_this_device(visit: Any, ann: Person, bob:
     page = desk.open_chat(room["name"])
     desk.write("Это останется на сервере")
     expect(page.locator("article .off-screen")).to_have_text("отправлено")
+    desk.wait_for_kept("kept", "Это останется")
 
     page.goto(f"{desk.url}/settings")
     with page.expect_event("load"):  # who logs in next gets a page without a memory
