@@ -682,6 +682,7 @@ class StreamEar(Ear):
         self.unread: Counter[str] = Counter()
         self.notes: dict[int, str] = {}
         self._read_id = 0  # in the group
+        self._counted_to = 0  # the event id of the number of unread messages in the group
         self._authors: dict[int, str] = {}
         self.problems: list[str] = []
 
@@ -713,14 +714,17 @@ class StreamEar(Ear):
 
     def _hear_note(self, kind: str, frame: dict[str, Any]) -> None:
         if kind == "read" and "unread" in frame:
-            self._read_id = frame["read_id"]
+            self._read_id, self._counted_to = frame["read_id"], frame["id"]
         if not kind.startswith("message"):
             return
         note = frame["message"]
         is_held = note["id"] in self.notes
         if kind == "message_deleted":
             self.notes.pop(note["id"], None)
-            if is_held and self._authors[note["id"]] != self.user and note["id"] > self._read_id:
+            # One that came and went during an absence is in the number, or it never was.
+            is_of_others = self._authors.get(note["id"]) != self.user
+            was_counted = is_of_others if is_held else note["id"] <= self._counted_to
+            if was_counted and note["id"] > self._read_id:
                 self.unread[frame["room"]] -= 1
         elif kind == "message" and is_held:
             self.problems.append(f"{self}: {frame} again")
