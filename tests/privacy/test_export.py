@@ -16,6 +16,7 @@ import httpx
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from pydantic import TypeAdapter
 from sqlalchemy import Engine, insert
 
 from app.database.pool import pool_of
@@ -130,8 +131,8 @@ def test_document_is_what_its_schema_says(server: Server) -> None:
     ann.post(messages_path(ann.open_room(bob)), {"content": "Hello!"})
 
     for found in (empty, exported(ann)):
-        ExportOut.model_validate(found, strict=False)
-        assert list(found) == list(ExportOut.model_fields)
+        TypeAdapter(ExportOut).validate_python(found)
+        assert list(found) == list(ExportOut.__annotations__)
     assert [empty[name] for name in ("posts", "blocks", "rooms", "memberships", "messages")] == [
         []
     ] * 5
