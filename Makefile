@@ -24,7 +24,8 @@ demo: $(VENV)/installed ## Fill an empty database with people and conversations 
 
 # Tests run in one process more than there are processors, since many of them wait.
 # Some of them: make test TESTS=tests/accounts
-JOBS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
+PROCESSORS := $(shell getconf _NPROCESSORS_ONLN)
+JOBS ?= $(shell echo $$(($(PROCESSORS) + 1)))
 PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
 test-quick: $(VENV)/installed-dev ## Run the tests that start no server and no browser
@@ -34,8 +35,9 @@ test: $(VENV)/installed-dev ## Run the tests, but those that are slow by nature
 	@$(PYTEST) -m "not long" $(TESTS)
 
 # Each file in one process and in its order: the contract tests count on what those before them did.
+# In twice as many processes as there are processors, since most of the time these wait.
 test-long: $(VENV)/installed-dev ## Run the tests that are slow by nature
-	@$(PYTEST) --dist loadfile -m long $(TESTS)
+	@$(PYTEST) --dist loadfile --numprocesses $$((2 * $(PROCESSORS))) -m long $(TESTS)
 
 check: lint test test-long ## Run all that CI runs
 

@@ -72,13 +72,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests with a fixture that starts a server or a browser, and sort the tests.
 
     First those that run alone, one after another, while the other processes wait once; then those
-    with a server, which take long, so that none of them is left for the end.
+    with a browser, of which one keeps a processor busy, all in one process; then those with a
+    server and those that are slow by nature, so that none of them is left for the end.
     """
     for item in items:
         definitions = item._fixtureinfo.name2fixturedefs.values()
         if any(starts_something(each[-1].func) for each in definitions):
             item.add_marker("server")
-    items.sort(key=lambda item: (not is_marked(item, "alone"), not is_marked(item, "server")))
+    items.sort(
+        key=lambda item: (
+            not is_marked(item, "alone"),
+            "browser" not in item._fixtureinfo.name2fixturedefs,
+            not (is_marked(item, "server") or is_marked(item, "long")),
+        )
+    )
 
 
 def pytest_collection_finish() -> None:

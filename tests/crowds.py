@@ -10,8 +10,12 @@ CROWD = 20
 T = TypeVar("T")
 
 
-def all_at_once(jobs: Sequence[Callable[[], T]]) -> list[T]:
-    """Do all jobs in threads that start together; return their results in the order given."""
+def all_at_once(jobs: Sequence[Callable[[], T]], seconds: float = 60) -> list[T]:
+    """Do all jobs in threads that start together; return their results in the order given.
+
+    Raises:
+        TimeoutError: They took longer than so many seconds.
+    """
     barrier = threading.Barrier(len(jobs))
 
     def run(job: Callable[[], T]) -> T:
@@ -19,4 +23,4 @@ def all_at_once(jobs: Sequence[Callable[[], T]]) -> list[T]:
         return job()
 
     with ThreadPoolExecutor(len(jobs)) as pool:
-        return list(pool.map(run, jobs, timeout=60))
+        return list(pool.map(run, jobs, timeout=seconds))

@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from websocket import ABNF, WebSocket, WebSocketBadStatusException
 
 from config import Config
 from tests.conftest import unavailable
+from tests.crowds import all_at_once
 from tests.factories import PASSWORD, new_name
 from tests.proxies import PROXIES, SECONDS, ProcfileServer, Site, clone, proxied
 from tests.servers import ROOT
@@ -177,34 +179,37 @@ def upload_slowly(site: Site, client: httpx.Client, data: bytes, mbit: float) ->
     return json.loads(body)
 
 
-@pytest.mark.parametrize("mbit", LINES)
-def test_largest_file_goes_up_over_a_slow_line(site: Site, mbit: float) -> None:
-    data = secrets.token_bytes(FILE_BYTES)
-    with site.client() as client:
-        log_in(client, new_name())
-
-        upload = upload_slowly(site, client, data, mbit)
-
-        assert upload["size"] == FILE_BYTES
-        assert client.get(upload["url"]).content == data
-
-
-@pytest.mark.parametrize("mbit", LINES)
-def test_largest_file_comes_down_over_a_slow_line(site: Site, mbit: float) -> None:
-    data = secrets.token_bytes(FILE_BYTES)
-    with site.client() as client, slow_line(site) as connection:
-        log_in(client, new_name())
-        upload = client.post("/messenger/api/uploads/", files={"file": data}).json()
-        line = f"GET {upload['url']} HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\n"
-        bearer = f"Authorization: {client.headers['Authorization']}\r\nConnection: close\r\n\r\n"
-
+def download_slowly(site: Site, client: httpx.Client, url: str, mbit: float) -> bytes:
+    """Return a file."""
+    line = f"GET {url} HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\n"
+    bearer = f"Authorization: {client.headers['Authorization']}\r\nConnection: close\r\n\r\n"
+    with slow_line(site) as connection:
         connection.sendall((line + bearer).encode())
         response = HTTPResponse(connection)
         response.begin()
-        received = b"".join(response.read(len(piece)) for piece in paced(data, mbit))
+        assert response.status == 200
+        pieces = paced(bytes(FILE_BYTES), mbit)
+        return b"".join(response.read(len(piece)) for piece in pieces) + response.read()
 
-    assert response.status == 200
-    assert (len(received), received == data) == (FILE_BYTES, True)
+
+@pytest.mark.parametrize("mbit", LINES)
+def test_largest_file_goes_up_and_comes_down_over_a_slow_line(site: Site, mbit: float) -> None:
+    one, two = secrets.token_bytes(FILE_BYTES), secrets.token_bytes(FILE_BYTES)
+    with site.client() as client:
+        log_in(client, new_name())
+        url = client.post("/messenger/api/uploads/", files={"file": one}).json()["url"]
+
+        came_down, went_up = all_at_once(
+            [
+                partial(download_slowly, site, client, url, mbit),
+                partial(upload_slowly, site, client, two, mbit),
+            ],
+            seconds=200,
+        )
+
+        assert came_down == one
+        assert went_up["size"] == FILE_BYTES
+        assert client.get(went_up["url"]).content == two
 
 
 @pytest.mark.parametrize(
