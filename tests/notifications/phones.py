@@ -2,9 +2,10 @@
 
 import json
 import secrets
+import socket
 import threading
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +14,7 @@ from typing import Any
 
 import http_ece
 import jwt
+import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -165,3 +167,25 @@ def claims_of(authorization: str, public: str) -> dict[str, Any]:
         parts["t"], key, algorithms=["ES256"], options={"verify_aud": False}
     )
     return claims
+
+
+def answer_for(
+    monkeypatch: pytest.MonkeyPatch, host: str, answer: Callable[[], Sequence[str]]
+) -> None:
+    """Let one name stand for other addresses; other threads ask for theirs as ever.
+
+    Args:
+        monkeypatch: Of the test.
+        host: The name.
+        answer: Returns the addresses.
+    """
+    look_up = socket.getaddrinfo
+
+    def getaddrinfo(asked: Any, port: Any, *args: Any, **options: Any) -> Any:
+        if asked != host:
+            return look_up(asked, port, *args, **options)
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in answer()
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)

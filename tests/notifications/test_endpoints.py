@@ -1,10 +1,9 @@
 """Endpoints: which are refused at once, and which when their name is looked up."""
 
-import socket
-
 import pytest
 
 from app.notifications.endpoints import Endpoint, EndpointRefused
+from tests.notifications.phones import answer_for
 
 INNER = [
     "127.0.0.1",
@@ -112,14 +111,8 @@ def test_name_that_stands_for_an_inner_address_is_refused(
     monkeypatch: pytest.MonkeyPatch, inner: str
 ) -> None:
     # The answer of a name server that somebody else runs: a public address beside an inner one.
-    def answer(_host: str, port: int, **_: object) -> list[tuple[object, ...]]:
-        return [
-            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))
-            for address in ("1.1.1.1", inner)
-        ]
-
+    answer_for(monkeypatch, "rebind.example.com", lambda: ["1.1.1.1", inner])
     endpoint = Endpoint.parse("https://rebind.example.com/x", allow_private=False)
-    monkeypatch.setattr(socket, "getaddrinfo", answer)
 
     with pytest.raises(EndpointRefused):
         endpoint.resolve(allow_private=False)

@@ -11,7 +11,7 @@ from app.notifications import push_service
 from app.notifications.keys import ServerKey
 from app.notifications.push_service import BODY_BYTES_MAX, Outcome, Result
 from tests.notifications import phones
-from tests.notifications.phones import Phone, PushService, claims_of
+from tests.notifications.phones import Phone, PushService, answer_for, claims_of
 
 KEY = ServerKey(b"a secret of the tests, not of yours", None)
 
@@ -183,11 +183,12 @@ class Resolver:
         self.answers = [*answers]
         self.connected: list[str] = []
 
-    def getaddrinfo(self, _host: str, port: int, **_: object) -> list[tuple[object, ...]]:
-        address = self.answers.pop(0)
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+    def answer(self) -> list[str]:
+        return [self.answers.pop(0)]
 
-    def create_connection(self, address: tuple[str, int], **_: object) -> socket.socket:
+    def create_connection(
+        self, address: tuple[str, int], *_: object, **__: object
+    ) -> socket.socket:
         self.connected.append(address[0])
         raise OSError("nobody is there")
 
@@ -195,7 +196,7 @@ class Resolver:
 @pytest.fixture
 def resolver(monkeypatch: pytest.MonkeyPatch) -> Resolver:
     resolver = Resolver()
-    monkeypatch.setattr(socket, "getaddrinfo", resolver.getaddrinfo)
+    answer_for(monkeypatch, "push.example.com", resolver.answer)
     monkeypatch.setattr(socket, "create_connection", resolver.create_connection)
     return resolver
 
