@@ -51,10 +51,13 @@ def deliver(desk: Visit, payload: Any) -> None:
         lambda event: found.extend(each["registrationId"] for each in event["registrations"]),
     )
     cdp.send("ServiceWorker.enable")
-    while not found:
+    for _ in range(400):
+        if found:
+            break
         desk.page.wait_for_timeout(50)
-    message = {"origin": desk.url, "registrationId": found[0], "data": json.dumps(payload)}
+    message = {"origin": desk.url, "registrationId": found[-1], "data": json.dumps(payload)}
     cdp.send("ServiceWorker.deliverPushMessage", message)
+    cdp.detach()
 
 
 def test_message_is_shown_as_a_notification_that_leads_to_its_chat(
@@ -66,16 +69,19 @@ def test_message_is_shown_as_a_notification_that_leads_to_its_chat(
     page.evaluate("navigator.serviceWorker.ready")
     said = {"title": bob.username, "body": "Ты где?", "tag": room["name"]}
     navigate = f"{desk.url}/chat/{room['name']}"
-    deliver(desk, {"web_push": 8030, "notification": {**said, "navigate": navigate}})
     shown = """async () => {
         const registration = await navigator.serviceWorker.ready;
-        for (;;) {
+        for (let tries = 0; tries < 40; tries++) {
             const all = await registration.getNotifications();
             if (all.length) return all.map(({title, body, tag}) => ({title, body, tag}));
             await new Promise((resolve) => setTimeout(resolve, 50));
         }
     }"""
-    assert page.evaluate(shown) == [said]
+    for _ in range(10):  # a browser that is busy may lose one: this way has no queue
+        deliver(desk, {"web_push": 8030, "notification": {**said, "navigate": navigate}})
+        if (notifications := page.evaluate(shown)) is not None:
+            break
+    assert notifications == [said]
     page.evaluate("window.isSame = true")
 
     [worker] = desk.context.service_workers
