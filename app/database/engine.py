@@ -16,6 +16,9 @@ from app.database.errors import UnsupportedEncoding
 from app.database.pool import FairPool, pool_of
 
 POOL_SECONDS = 1.5  # how long a request waits for a free connection
+# How long a transaction of a request may do nothing. A worker whose machine vanished would hold its
+# locks, and PostgreSQL notices that after two hours. The watchdog of a living worker is quicker.
+IDLE_SECONDS = 5
 CONNECT_SECONDS = 2  # how long PostgreSQL may take to accept one; the minimum of libpq
 
 # Session settings that the conversion of values depends on. Variables such as PGTZ or
@@ -50,6 +53,7 @@ def engine_options(url: str, pool_size: int) -> dict[str, Any]:
 def _postgresql_options(url: URL) -> dict[str, Any]:
     asked = url.query.get("options", ())
     options = [asked] if isinstance(asked, str) else [*asked]
+    options.append(f"-c idle_in_transaction_session_timeout={IDLE_SECONDS}s")
     return {
         "autocommit": True,
         # psycopg prepares nothing: it would also drop the statements of `Prepared`.
@@ -84,6 +88,12 @@ def be_patient(engine: Engine) -> None:
     engine.update_execution_options(is_patient=True)
 
 
+def allow_idling(connection: Connection) -> None:
+    """Let a transaction do nothing for as long as it likes: that of a command or a migration."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+
+
 def connector(url: str) -> Callable[[], postgresql.Connection]:
     """Return a function that opens a connection to PostgreSQL beside the pool.
 
@@ -101,6 +111,7 @@ def _begin(connection: Connection) -> None:
         # another wrote in between (SQLITE_BUSY_SNAPSHOT).
         is_sqlite = connection.dialect.name == "sqlite"
         connection.exec_driver_sql("BEGIN IMMEDIATE" if is_sqlite else "BEGIN")
+        allow_idling(connection)
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:

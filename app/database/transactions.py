@@ -20,6 +20,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import OperationalError
 
+from app.database.engine import allow_idling
 from app.database.errors import DatabaseUnavailable
 from app.database.pool import pool_of
 from app.database.prepared import Prepared
@@ -86,6 +87,8 @@ def writing(engine: Engine | None = None, *, patient: bool = False) -> Iterator[
         connection.begin(),
     ):
         _begin(connection, until)
+        if engine.get_execution_options().get("is_patient"):
+            allow_idling(connection)
         if engine.dialect.name == "sqlite":  # which has one lock for everything
             note_wait(monotonic() - began)
         yield connection

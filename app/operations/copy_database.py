@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, Table, func, insert, inspect, select, text
 
 from app.database import revisions
+from app.database.engine import allow_idling
 from app.database.transactions import reading, writing
 from app.extensions import db
 
@@ -58,6 +59,7 @@ def copy_database(source: Engine, target: Engine, progress: Callable[[int], obje
         SQLAlchemyError: Nothing was copied.
     """
     with _snapshot(source) as reader, writing(target) as writer:
+        allow_idling(writer)
         _check_source(reader)
         _prepare_target(writer)
         marks = _counts(reader), _last_ids(reader)
@@ -82,6 +84,7 @@ def _snapshot(engine: Engine) -> Iterator[Connection]:
     level = "" if engine.dialect.name == "sqlite" else "ISOLATION LEVEL REPEATABLE READ"
     with reading(engine) as connection:
         connection.exec_driver_sql(f"BEGIN {level}")
+        allow_idling(connection)
         yield connection
 
 

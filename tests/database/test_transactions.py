@@ -15,6 +15,7 @@ from psycopg.sql import SQL, Identifier
 from sqlalchemy import Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError
 
+from app.database import engine as engine_module
 from app.database.engine import engine_options, prepare
 from app.database.errors import DatabaseUnavailable, is_unavailable
 from app.database.pool import pool_of
@@ -49,6 +50,31 @@ def wait_in_line(engine: Engine, number: int) -> None:
             return
         threading.Event().wait(0.01)
     raise AssertionError(f"{len(pool._queue)} are waiting, not {number}")
+
+
+def test_locks_of_a_worker_that_vanished_are_released(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "IDLE_SECONDS", 1)
+    url = database_url(postgresql_url)
+    engine = create_engine(url, **engine_options(url, pool_size=2))
+    prepare(engine)
+    lock = text("SELECT pg_advisory_xact_lock(1)")
+
+    is_released = False
+
+    with suppress(DBAPIError), writing(engine, patient=True) as vanished:
+        vanished.execute(lock)
+        with writing(engine, patient=True) as another:
+            another.execute(text(f"SET LOCAL lock_timeout = '{PATIENCE_SECONDS}s'"))
+            another.execute(lock)
+            is_released = True
+
+    assert is_released
+    with engine.connect() as command:  # which may think for as long as it likes
+        asked = text("SHOW idle_in_transaction_session_timeout")
+        assert command.execute(asked).scalar() == "0"
+    engine.dispose()
 
 
 def test_who_comes_first_is_served_first(engine: Engine) -> None:
