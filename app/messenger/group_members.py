@@ -1,8 +1,8 @@
 """Use cases of the members of a group: list them, add, appoint and remove some, leave.
 
-All of them lock the room's row first, as `groups` does. Whoever stores a message there does the
-same, so what a member sends who is being removed is either stored before, with a smaller event
-id, or refused.
+All of them lock the room's row first, as `groups` does. The transaction that
+stores a message there does the same, so what a member sends who is being removed is either stored
+before, with a smaller event id, or refused.
 """
 
 from collections.abc import Mapping, Sequence

@@ -50,7 +50,7 @@ _USERNAME: dict[str, Any] = {
 def create_group(body: GroupIn, headers: RetryIn) -> Response:
     """Make a group; the caller becomes its administrator.
 
-    Everybody named in `members` is in it at once; whoever is unknown makes it a 400.
+    Everybody named in `members` is in it at once; an unknown name makes it a 400.
     """
     client_id = body.client_id or headers.key
     room_id, is_new = groups.create_group(

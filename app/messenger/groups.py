@@ -65,7 +65,7 @@ def create_group(
     history: str,
     client_id: str | None = None,
 ) -> tuple[int, bool]:
-    """Make a group; whoever makes it is its administrator.
+    """Make a group; its creator is its administrator.
 
     Args:
         user_id: The caller.

@@ -79,8 +79,8 @@ class MessageHistory:
     ) -> Sequence[tuple[int, bytes | None]]:
         """Return the oldest messages of a room newer than an id, ascending, with their payloads.
 
-        A deleted message has none. It is there all the same, or whoever looks for what comes up
-        to the room's newest id would look for ever, if that was deleted.
+        A deleted message has none. It is there all the same, or a reader who looks for what
+        comes up to the room's newest id would look for ever, if that was deleted.
         """
         with reading_history(self._engine) as connection:
             rows = _OF_ROOM.after(connection, message_id, limit, partition=room_id)

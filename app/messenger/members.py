@@ -152,7 +152,7 @@ _BLOCKED_IN = Prepared(
 def is_blocked_in(connection: Connection, member: Membership) -> bool:
     """Tell whether there is a block between the two members of a room of two.
 
-    With the room's row locked: whoever blocks somebody waits for that lock before they are told
+    With the room's row locked: somebody who blocks another waits for that lock before they are told
     that it is done.
     """
     row = _BLOCKED_IN.first(connection, {"room_id": member.room_id, "user_id": member.user_id})

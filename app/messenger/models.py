@@ -72,7 +72,7 @@ class Room(Base):
     changed_id: Mapped[int | None] = mapped_column(Id, index=True)
     # The event id of its creation; 0 in rooms that are older than the sequence.
     created_id: Mapped[int] = mapped_column(Id, default=0, server_default="0")
-    # Grows when somebody may no longer write here: whoever was let in before is looked at again.
+    # Grows when somebody may no longer write here: who was let in before is checked again.
     access_version: Mapped[int] = mapped_column(Id, default=0, server_default="0")
 
 

@@ -32,7 +32,7 @@ STORE_SECONDS = 0.25  # between two transactions
 SENT_SECONDS = 1.0  # … if nobody waits: a message that was sent marks those before it as read
 MARKS_MAX = 1_000  # of one transaction
 FINISH_SECONDS = 1.0  # what a worker that leaves may wait for the database
-PATIENCE_SECONDS = 4.0  # after which whoever waits is told that the database does not answer
+PATIENCE_SECONDS = 4.0  # after which those who wait are told that the database does not answer
 
 Place: TypeAlias = tuple[int, int]  # ids of a room and of a user
 

@@ -234,5 +234,5 @@ class Realtime:
             self._has_stopped.set()
 
     def _is_busy(self) -> bool:
-        # Whoever reads for a stream has to come to an end before the process does.
+        # Reads for streams have to end before the process does.
         return bool(self._hub.connections) or self._hub.feed.is_reading

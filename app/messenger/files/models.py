@@ -19,9 +19,9 @@ class Upload(Base):
     """A file, or one that is on its way.
 
     The row is written before the file and deleted after it, so there is no file without a row,
-    whatever dies in between. What has `expires_at` behind it is removed, whoever finds it: no row
-    gets another life after that moment. So it says everything: it is soon while the file comes,
-    a day later when it is there, null when a message has it, and past when it is to go.
+    whatever dies in between. What has `expires_at` behind it is removed by the first who finds it:
+    no row gets another life after that moment. So it says everything: it is soon while the file
+    comes, a day later when it is there, null when a message has it, and past when it is to go.
     """
 
     __tablename__ = "uploads"
