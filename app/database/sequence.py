@@ -39,15 +39,17 @@ _ON_SQLITE = Prepared(
 
 @dataclass(slots=True)
 class Waits:
-    """How long the transactions of this worker waited for the lock; numbers that only grow.
+    """How long the transactions of this worker waited for the lock.
 
     Attributes:
         times: Transactions that took it.
         seconds: What they waited, all together.
+        last: What the last one of them waited.
     """
 
     times: int = 0
     seconds: float = 0.0
+    last: float = 0.0
 
 
 waits = Waits()
@@ -61,6 +63,7 @@ def note_wait(seconds: float) -> None:
     """
     waits.times += 1
     waits.seconds += seconds
+    waits.last = seconds
 
 
 def draw(connection: Connection, count: int = 1) -> range:

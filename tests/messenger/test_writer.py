@@ -18,7 +18,8 @@ import pytest
 from sqlalchemy import create_engine, event, make_url
 
 from app.database.engine import engine_options, prepare
-from app.database.transactions import reading
+from app.database.sequence import draw
+from app.database.transactions import reading, writing
 from app.http.errors import ApiError, DatabaseUnavailable, Overloaded
 from app.messenger import writer as module
 from app.messenger.drafts import Stored
@@ -156,6 +157,23 @@ def test_what_arrives_while_one_is_stored_goes_together(writer, ears, engine, ro
 
     assert [len(publications) for publications in ears.transactions] == [1, 20]
     assert contents_of(engine, room) == ["first", *map(str, range(20))]
+
+
+def test_messages_gather_after_the_writer_has_waited_for_others(
+    writer, ears, engine, room, monkeypatch
+):
+    monkeypatch.setattr(module, "GATHER_SECONDS", 1)
+    with writing(engine) as connection:
+        draw(connection)
+        first = submit(writer, room.draft("first"))
+        time.sleep(0.5)
+    wait_for(*first)
+    later = submit(writer, room.draft("a"))
+    time.sleep(0.02)
+    later += submit(writer, room.draft("b"))
+    wait_for(*later)
+
+    assert [len(publications) for publications in ears.transactions] == [1, 2]
 
 
 def test_message_is_published_before_its_sender_gets_the_outcome(writer, ears, engine, room):
