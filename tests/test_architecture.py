@@ -465,6 +465,7 @@ TESTED_IN = {
     "messenger/group_members.py": "messenger/test_groups.py",
     "messenger/group_routes.py": "messenger/test_groups.py",
     "messenger/handshake.py": "messenger/test_websocket.py",
+    "messenger/mark_store.py": "messenger/test_read_marks.py",
     "messenger/members.py": "messenger/test_groups.py",
     "messenger/messages.py": "test_contract.py",
     "messenger/pair_access.py": "test_strangers.py",

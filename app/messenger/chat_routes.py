@@ -12,8 +12,9 @@ from app.http.json import json_response
 from app.http.validation import takes
 from app.limits.rules import limited
 from app.messenger import chats
+from app.messenger.mark_store import Move
 from app.messenger.members import RoomNotFound, find_rooms, require_member
-from app.messenger.read_marks import Move, ReadMarkWriter
+from app.messenger.read_marks import ReadMarkWriter
 from app.messenger.schemas import ChatOut, ReadIn, ReadManyIn, ReadMarkOut, UnreadIn
 from app.services import services
 
@@ -71,7 +72,7 @@ def mark_unread(room_name: str, body: UnreadIn) -> Response:
 
     The only way to move a mark back.
     """
-    return json_response(_moved(room_name, Move(body.from_id, is_down=True)))
+    return json_response(_moved(room_name, Move(down_to=max(body.from_id - 1, 0))))
 
 
 def _moved(room_name: str, move: Move) -> dict[str, int]:

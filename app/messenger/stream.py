@@ -29,9 +29,9 @@ from app.messenger.handshake import (
     number_of,
     upgrade,
 )
+from app.messenger.mark_store import Move
 from app.messenger.members import Membership, require_member
 from app.messenger.messages import check_reply
-from app.messenger.read_marks import Move
 from app.messenger.session import Session, client_id_of
 from app.messenger.writer import Outcome
 from app.realtime import BEAT_SECONDS, Close, HistoryUnavailableError, StreamSubscription, closing

@@ -28,10 +28,11 @@ from app.messenger import group_members, groups
 from app.messenger.drafts import Draft, Stored
 from app.messenger.events import MessengerEvents
 from app.messenger.history import MessageHistory
+from app.messenger.mark_store import Move
 from app.messenger.members import Membership
 from app.messenger.message_changes import delete_message, edit_message
 from app.messenger.models import Message
-from app.messenger.read_marks import Move, ReadMarkWriter
+from app.messenger.read_marks import ReadMarkWriter
 from app.messenger.store import store
 from app.messenger.writer import MessageWriter
 from app.realtime import EventPage, FramePage, Publication, Realtime, Signal, StreamSubscription

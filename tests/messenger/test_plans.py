@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from app.database.prepared import Prepared
 from app.database.transactions import writing
-from app.messenger import chats, event_queries, read_marks
+from app.messenger import chats, event_queries, mark_store
 from app.messenger.rooms import OWN_ROOMS
 from tests.messenger.team import Team
 
@@ -38,7 +38,8 @@ ASKED: Mapping[str, tuple[Prepared, Mapping[str, object]]] = {
         {"user_id": 5, "after": 100, "most": 100},
     ),
     "events of all": (event_queries.EVENTS_OF_ALL["postgresql"], {"after": 29_000, "most": 100}),
-    "marks": (read_marks._FIND["postgresql"], {"places": "[[5,5]]"}),
+    "marks": (mark_store._FIND["postgresql"], {"places": "[[5,5]]"}),
+    "stored marks": (mark_store._STORE, {"moves": "[[5,5,30000,40000]]"}),
     "rooms": (
         OWN_ROOMS._newest,
         {"user_id": 5, "above": 0, "up_to": 2**62, "limit": 1000},

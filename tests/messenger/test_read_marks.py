@@ -1,20 +1,25 @@
 """How far people have read: marks that only grow, merged, and what is left counted anew."""
 
 import threading
-from functools import partial
+from functools import partial, reduce
+from random import Random
 from time import monotonic
 
 import pytest
 from flask import Flask
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from app.accounts.models import User
-from app.database.transactions import writing
+from app.database.transactions import reading, writing
+from app.messenger.erasure import erase_marks
+from app.messenger.mark_store import Move, ReadMark
 from app.messenger.members import RoomNotFound
-from app.messenger.read_marks import Move, ReadMark, ReadMarkWriter
+from app.messenger.models import RoomMember
+from app.messenger.read_marks import ReadMarkWriter
 from app.services import services
 from tests.crowds import all_at_once
 from tests.messenger.http import Caller, sign_up
+from tests.messenger.rows import NOW
 from tests.messenger.team import Team
 
 
@@ -159,6 +164,44 @@ def test_marks_of_a_moment_are_stored_together(team: Team) -> None:
 
     assert monotonic() - began < 2
     assert [len(numbers) for numbers in announced if numbers] in ([1, 1], [1, 1, 1])
+
+
+def test_merged_moves_do_what_they_do_one_after_another() -> None:
+    def moved(read_id: int, newest_id: int, move: Move) -> int:
+        return max(min(read_id, move.down_to), min(move.up_to, newest_id))
+
+    some = Random(1)
+    for _ in range(2_000):
+        read_id, newest_id = some.randrange(10), some.randrange(10)
+        moves = [
+            some.choice([Move(some.randrange(12)), Move(down_to=some.randrange(12))])
+            for _ in range(some.randrange(1, 6))
+        ]
+        expected = reduce(lambda at, move: moved(at, newest_id, move), moves, read_id)
+        assert moved(read_id, newest_id, reduce(Move.then, moves)) == expected, moves
+
+
+def test_nothing_is_marked_for_an_account_that_is_erased_meanwhile(team: Team) -> None:
+    ann, bob = team.people(2)
+    room = ann.room_with(bob)
+    sent = ann.say(room, "x")
+    writer = ReadMarkWriter(team.engine, lambda _numbers: None)
+    of_bob = User.id == bob.id
+
+    with writing(team.engine) as connection:  # in the order of an erasure
+        connection.execute(select(User.id).where(of_bob).with_for_update())
+        thread = threading.Thread(
+            target=writer.mark, args=({(room.room_id, bob.id): Move(sent.id)},)
+        )
+        thread.start()
+        threading.Event().wait(0.3)
+        connection.execute(update(User).where(of_bob).values(deleted_at=NOW))
+        erase_marks(connection, bob.id)
+    thread.join()
+
+    with reading(team.engine) as connection:
+        place = (RoomMember.room_id == room.room_id) & (RoomMember.user_id == bob.id)
+        assert connection.scalar(select(RoomMember.read_id).where(place)) == 0
 
 
 def test_who_left_meanwhile_is_told_so(team: Team) -> None:

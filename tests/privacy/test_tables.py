@@ -17,8 +17,8 @@ from app.database.transactions import reading, writing
 from app.database.types import UtcDateTime
 from app.extensions import db
 from app.media.store import FolderStore
+from app.messenger.mark_store import Move
 from app.messenger.models import Room
-from app.messenger.read_marks import Move
 from app.privacy import erasure
 from app.privacy.export import export
 from app.services import services
