@@ -15,7 +15,7 @@ from time import sleep
 from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar
 
 from gevent.event import Event
-from gevent.monkey import is_module_patched
+from gevent.monkey import get_original, is_module_patched
 from gevent.threadpool import ThreadPool
 
 P = ParamSpec("P")
@@ -43,6 +43,10 @@ MOMENT_SECONDS = 1e-9
 
 After `sleep(0)` it has not: gevent runs up to 50 steps of those who sleep so before it looks.
 """
+
+# The system's: after gevent's the loop would go on in the child.
+fork: Callable[[], int] = get_original("os", "fork")
+wait_for_child: Callable[[int, int], tuple[int, int]] = get_original("os", "waitpid")
 
 _pools: dict[tuple[int, PoolName], "_Pool"] = {}
 

@@ -310,6 +310,7 @@ def test_no_library_is_patched() -> None:
 # Names with an underscore that their libraries document as public.
 PUBLIC_DESPITE_UNDERSCORE = {
     "_asdict": "collections.namedtuple, and a row of SQLAlchemy",
+    "_exit": "os, in a child",
     "_get_current_object": "a LocalProxy of Werkzeug",
     "_mapping": "a row of SQLAlchemy",
     "_replace": "collections.namedtuple, and a URL of SQLAlchemy",

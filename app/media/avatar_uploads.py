@@ -11,6 +11,7 @@ from app import threads
 from app.http.errors import BadInput, TemporarilyUnavailable
 from app.http.fields import InSchema, RefusedField
 from app.media.avatars import avatar_from
+from app.media.decoder import decoded
 from app.media.pictures import InvalidPicture
 from app.media.store import MediaStore
 
@@ -57,7 +58,7 @@ def save_avatar(store: MediaStore, data: bytes) -> str:
         TooBusy: Too many pictures are waiting.
     """
     try:
-        return store.save(threads.run("pictures", avatar_from, data))
+        return store.save(threads.run("pictures", decoded, avatar_from, data))
     except InvalidPicture as error:
         raise BadInput({"image": [error.sentence]}) from error
     except OSError as error:

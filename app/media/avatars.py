@@ -6,10 +6,9 @@ place where a photograph was taken, no script behind its end.
 
 import io
 
-from flask_babel import lazy_gettext as _
 from PIL import Image
 
-from app.media.pictures import InvalidPicture, opened, upright, with_8_bits
+from app.media.pictures import TooManyBytes, opened, upright, with_8_bits
 
 PICTURE_BYTES = 5 * 1024 * 1024
 PICTURE_SIDE = 512  # pixels, of the square avatar
@@ -31,7 +30,7 @@ def avatar_from(data: bytes) -> bytes:
         InvalidPicture: It is something else, is broken, or is too large.
     """
     if len(data) > PICTURE_BYTES:
-        raise InvalidPicture(_("The picture is larger than 5 MB."))
+        raise TooManyBytes
     with opened(data) as picture:
         return _encoded(_square(picture))
 

@@ -6,7 +6,6 @@ it is, because it may be an animation.
 
 import io
 from dataclasses import dataclass
-from typing import IO
 
 from PIL import Image
 
@@ -38,17 +37,12 @@ class ShownPicture:
     height: int
 
 
-def shown_picture(file: IO[bytes]) -> ShownPicture:
+def shown_picture(data: bytes) -> ShownPicture:
     """Return what is shown of a JPEG, PNG, GIF or WebP.
-
-    Args:
-        file: All of it is read.
 
     Raises:
         InvalidPicture: It is something else, is broken, or is too large.
     """
-    file.seek(0)
-    data = file.read()
     with opened(data) as picture:
         if picture.format == "GIF":
             small = _small(_pixels(picture, SMALL_SIDE_MAX), picture.size)
@@ -59,13 +53,13 @@ def shown_picture(file: IO[bytes]) -> ShownPicture:
 
 
 def _pixels(picture: Image.Image, side: int) -> Image.Image:
-    # Not all pixels of a large picture: that takes hundreds of megabytes, and twice the result is
-    # enough to scale it well.
-    picture.draft(None, (2 * side, 2 * side))
-    largest = max(picture.size)
-    if largest > 2 * side:
-        exif = picture.getexif()
-        picture = picture.resize(_fitting(picture.size, 2 * side), Image.Resampling.NEAREST)
+    # Not all pixels of a large picture: that takes hundreds of megabytes.
+    picture.draft(None, (side, side))
+    working = side * 3 // 2  # enough to scale it well
+    if max(picture.size) > working:
+        exif, whole = picture.getexif(), picture
+        picture = whole.resize(_fitting(whole.size, working), Image.Resampling.NEAREST)
+        whole.close()  # 160 MB, perhaps, before more is made
         picture.getexif().update(exif)
     has_alpha = picture.has_transparency_data
     return with_8_bits(picture).convert("RGBA" if has_alpha else "RGB")
@@ -85,7 +79,8 @@ def _scaled(picture: Image.Image, side: int) -> Image.Image:
 
 def _fitting(size: tuple[int, int], side: int) -> tuple[int, int]:
     width, height = size
-    return max(1, width * side // max(size)), max(1, height * side // max(size))
+    scale = side / max(size)
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _encoded(picture: Image.Image, kind: str) -> bytes:

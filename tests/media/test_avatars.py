@@ -445,7 +445,7 @@ TOO_MUCH_MEMORY = {
     ),
 }
 LARGEST = {
-    "WEBP": lambda: encoded(Image.new("RGB", (3680, 3680)), "WEBP"),
+    "WEBP": lambda: encoded(Image.new("RGB", (3520, 3520)), "WEBP"),
     "CMYK": lambda: encoded(plain("CMYK", 0, (6320, 6320)), "JPEG"),
     "few colours in passes": lambda: encoded(plain(size=(6320, 6320)), "JPEG", progressive=True),
     "all colours in passes": lambda: encoded(

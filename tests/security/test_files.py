@@ -215,6 +215,6 @@ def test_gif_is_shown_small_by_its_first_frame_alone() -> None:
     frames = [Image.new("P", (1000, 1000), colour % 256) for colour in range(50)]
     out = io.BytesIO()
     frames[0].save(out, "GIF", save_all=True, append_images=frames[1:])
-    shown = shown_picture(io.BytesIO(out.getvalue()))
+    shown = shown_picture(out.getvalue())
     assert shown.data is None
     assert getattr(Image.open(io.BytesIO(shown.small)), "n_frames", 1) == 1

@@ -18,6 +18,7 @@ from app.accounts.tokens import TokenNotValid
 from app.clock import utcnow
 from app.database.transactions import writing
 from app.http.errors import ApiError, BadInput, TemporarilyUnavailable
+from app.media.decoder import decoded
 from app.media.files import PIECE_BYTES
 from app.media.message_pictures import GIF_BYTES, ShownPicture, shown_picture
 from app.media.pictures import InvalidPicture
@@ -217,11 +218,16 @@ def _in_turn(draft: IO[bytes]) -> ShownPicture:
     until = monotonic() + TURN_SECONDS
     while True:
         try:
-            return threads.run("pictures", shown_picture, draft)
+            return threads.run("pictures", _shown, draft)
         except TooBusy:
             if monotonic() >= until:
                 raise
         sleep(0.2)
+
+
+def _shown(draft: IO[bytes]) -> ShownPicture:
+    draft.seek(0)
+    return decoded(shown_picture, draft.read())
 
 
 def _store_small(name: str, data: bytes) -> None:
