@@ -3,8 +3,8 @@
 What one sees of those messages is for `services.py` to say; here it only spares work.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, text
 
@@ -12,6 +12,7 @@ from app.messenger.search.index import PART_IDS, author_term, part_of, part_term
 from app.messenger.search.words import Question
 
 HITS_MAX = 1_000  # ids that the index is asked for at a time
+ROOMS_AT_FIRST = 64  # that are looked through; then twice as many each time
 NEWEST_PARTS = 2  # of the sequence, in which PostgreSQL looks first
 
 
@@ -26,7 +27,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Where hits may be: in which rooms, by whom, and with ids above `low` and below `before`."""
+    """Where hits may be: in which rooms, by whom, and with ids above `low` and below `before`.
+
+    The rooms are in the order of their last messages, the newest first.
+    """
 
     viewer_id: int
     places: Sequence[Place]
@@ -53,21 +57,7 @@ def hits_in(
 ) -> Iterator[Sequence[int]]:
     """Yield ids of messages that have what is looked for, some at a time, the newest first."""
     if connection.dialect.name == "sqlite":
-        terms = _for_fts5(question, scope)
-        yield from _in_turn(
-            lambda before, most: connection.scalars(
-                _HITS_OF_SQLITE,
-                {
-                    "question": terms,
-                    "viewer_id": scope.viewer_id,
-                    "low": scope.low,
-                    "before": before,
-                    "most": most,
-                },
-            ).all(),
-            scope.before,
-            most,
-        )
+        yield from _in_turn(connection, question, scope, most)
         return
     # The index is not ordered by ids. Whoever looks for a frequent word wants to see few of
     # very many messages, and these are among the newest.
@@ -76,42 +66,69 @@ def hits_in(
     first = last - NEWEST_PARTS + 1
     parts = [part_term(each) for each in range(first, last + 1)]
     bound = first * PART_IDS - 1
-    newest_of_all = _asked_of_postgresql(connection, question, scope, bound, parts)
-    yield from _in_turn(newest_of_all, scope.before, most)
+    of_newest = replace(scope, low=max(scope.low, bound))
+    yield from _in_turn(connection, question, of_newest, most, parts)
     if bound > scope.low:
-        all_before = _asked_of_postgresql(connection, question, scope, scope.low)
-        yield from _in_turn(all_before, bound + 1, most)
+        yield from _in_turn(connection, question, replace(scope, before=bound + 1), most)
 
 
 def _in_turn(
-    ask: Callable[[int, int], Sequence[int]], before: int, most: int
+    connection: Connection, question: Question, scope: Scope, most: int, parts: Sequence[str] = ()
 ) -> Iterator[Sequence[int]]:
     while True:
-        hits = ask(before, most)
+        hits = _newest(connection, question, scope, most, parts)
         if hits:
             yield hits
         if len(hits) < most:
             return
-        before, most = hits[-1], min(2 * most, HITS_MAX)  # few of these were the right ones
+        scope = replace(scope, before=hits[-1])
+        most = min(2 * most, HITS_MAX)  # few of these were the right ones
+
+
+def _newest(
+    connection: Connection, question: Question, scope: Scope, most: int, parts: Sequence[str]
+) -> Sequence[int]:
+    """Look through the rooms that were last written to first, and not where all is older."""
+    hits: list[int] = []
+    places, count = scope.places, ROOMS_AT_FIRST
+    while places := [each for each in places if each.last_id > scope.low]:
+        some, places, count = places[:count], places[count:], 2 * count
+        within = replace(scope, places=some)
+        if connection.dialect.name == "sqlite":
+            found = _asked_of_sqlite(connection, question, within, most)
+        else:
+            found = _asked_of_postgresql(connection, question, within, most, parts)
+        hits = sorted((*hits, *found), reverse=True)[:most]
+        if len(hits) == most:
+            scope = replace(scope, low=hits[-1])
+    return hits
+
+
+def _asked_of_sqlite(
+    connection: Connection, question: Question, scope: Scope, most: int
+) -> Sequence[int]:
+    values = {
+        "question": _for_fts5(question, scope),
+        "viewer_id": scope.viewer_id,
+        "low": scope.low,
+        "before": scope.before,
+        "most": most,
+    }
+    return connection.scalars(_HITS_OF_SQLITE, values).all()
 
 
 def _asked_of_postgresql(
-    connection: Connection, question: Question, scope: Scope, low: int, parts: Sequence[str] = ()
-) -> Callable[[int, int], Sequence[int]]:
-    places = [each for each in scope.places if each.last_id > low]
+    connection: Connection, question: Question, scope: Scope, most: int, parts: Sequence[str]
+) -> Sequence[int]:
     values = {
         "questions": [
-            _for_postgresql(question, each.room_id, scope.author_id, parts) for each in places
+            _for_postgresql(question, each.room_id, scope.author_id, parts) for each in scope.places
         ],
-        "lows": [max(low, each.low) for each in places],
+        "lows": [max(scope.low, each.low) for each in scope.places],
+        "before": scope.before,
+        "most": most,
     }
-
-    def ask(before: int, most: int) -> Sequence[int]:
-        return connection.scalars(
-            _HITS_OF_POSTGRESQL, {**values, "before": before, "most": most}
-        ).all()
-
-    return ask
+    return connection.scalars(_HITS_OF_POSTGRESQL, values).all()
 
 
 # Terms have letters, digits and `_` alone, so there is nothing to be escaped.

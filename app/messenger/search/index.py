@@ -17,7 +17,7 @@ first. `search_days` says which ids the messages of a day have.
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from time import monotonic, sleep
 from typing import Any
 
@@ -213,8 +213,12 @@ def first_id_of(connection: Connection, moment: datetime) -> int | None:
 
 
 def last_id_of(connection: Connection, moment: datetime) -> int | None:
-    """Return the largest id of messages of this day and of earlier ones, or None."""
-    last_id: int | None = connection.scalar(_LAST_ID, {"day": _day(moment)})
+    """Return the largest id of messages of this day and of earlier ones, or None.
+
+    At midnight a day has not begun, and the one before it is the last.
+    """
+    is_midnight = moment.astimezone(UTC).time() == time.min
+    last_id: int | None = connection.scalar(_LAST_ID, {"day": _day(moment) - is_midnight})
     return last_id
 
 

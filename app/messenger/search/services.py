@@ -11,6 +11,8 @@ from sqlalchemy import (
     Executable,
     Row,
     Select,
+    desc,
+    func,
     select,
 )
 
@@ -104,17 +106,26 @@ def _scope_of(connection: Connection, search: Search) -> Scope | None:
             return None
         before = min(before, last_id + 1)
     places = [
-        Place(row.room_id, max(low, row.visible_from), row.last_message_id)
-        for row in connection.execute(_rooms(search, author_id))
+        Place(row.room_id, max(low, row.visible_from), row.last_id)
+        for row in connection.execute(_rooms(search, author_id, before))
     ]
     return Scope(search.viewer_id, places, author_id, low, before) if places else None
 
 
-def _rooms(search: Search, author_id: int | None) -> Executable:
+def _rooms(search: Search, author_id: int | None, before: int) -> Executable:
+    last_id: ColumnElement[int] = Room.last_message_id.expression
+    if before < LARGEST_ID:
+        in_room = select(func.max(Message.id)).where(
+            Message.room_id == RoomMember.room_id, Message.id < before
+        )
+        last_id = in_room.scalar_subquery()
     query = (
-        select(RoomMember.room_id, RoomMember.visible_from, Room.last_message_id)
+        select(
+            RoomMember.room_id, RoomMember.visible_from, func.coalesce(last_id, 0).label("last_id")
+        )
         .join(Room, Room.id == RoomMember.room_id)
         .where(RoomMember.user_id == search.viewer_id, RoomMember.left_id.is_(None))
+        .order_by(desc("last_id"))
     )
     if search.room_id is not None:
         query = query.where(RoomMember.room_id == search.room_id)

@@ -150,11 +150,13 @@ def test_filters_narrow_the_search(team: Team, find) -> None:
     assert find(bob, "word", to=f"{day}T00:00:00Z") == []
 
 
-@pytest.mark.parametrize("part_ids", [4, 1_000])
+@pytest.mark.parametrize(("part_ids", "rooms_at_first"), [(4, 1), (4, 64), (1_000, 1)])
 def test_what_is_far_apart_is_found_in_order(
-    team: Team, find, monkeypatch: pytest.MonkeyPatch, part_ids: int
+    team: Team, find, monkeypatch: pytest.MonkeyPatch, part_ids: int, rooms_at_first: int
 ) -> None:
-    # PostgreSQL looks in the newest parts of the sequence first.
+    # The search looks in the rooms that were last written to first, and PostgreSQL in the newest
+    # parts of the sequence.
+    monkeypatch.setattr(hits, "ROOMS_AT_FIRST", rooms_at_first)
     for module in (search_index, hits):
         monkeypatch.setattr(module, "PART_IDS", part_ids)
     ann, bob, eve = team.people(3)
@@ -163,6 +165,9 @@ def test_what_is_far_apart_is_found_in_order(
     for number, each in enumerate(said):
         (bob if number % 3 else ann).say(rooms[number % 3 if number % 3 else 0], each)
 
+    assert find(bob, "word", limit="5") == said[-5:]
+    third = find.response.json[2]["id"]
+    assert find(bob, "word", limit="5", before=str(third)) == said[-8:-3]
     assert find(bob, "word", limit="50") == said[-50:]
     first = find.response.json[0]["id"]
     assert find(bob, "word", limit="50", before=str(first)) == said[:10]
