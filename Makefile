@@ -28,8 +28,8 @@ PROCESSORS := $(shell getconf _NPROCESSORS_ONLN)
 JOBS ?= $(shell echo $$(($(PROCESSORS) + 1)))
 PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
-test-quick: $(VENV)/installed-dev ## Run the tests that start no server and no browser
-	@$(PYTEST) -m "not server and not long" $(TESTS)
+test-quick: $(VENV)/installed-dev ## Run the tests that start no server and no browser and compute little
+	@$(PYTEST) -m "not server and not long and not slow" $(TESTS)
 
 test: $(VENV)/installed-dev ## Run the tests, but those that are slow by nature
 	@$(PYTEST) -m "not long" $(TESTS)

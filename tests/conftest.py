@@ -5,13 +5,14 @@ machine's usual port, or one that a package brings; Redis is the one that `TEST_
 one of our own. A test that finds none is skipped loudly, and in CI (`CI=true`) fails.
 
 Tests run in several processes at once (`make test`). Each process has its own databases, servers and
-ports, and its own Redis. Three marks say what a test needs:
+ports, and its own Redis. Four marks say what a test needs:
 
 - `server`: it starts a server or a browser. Set by itself where a fixture of the test is annotated
   as one (`Iterator[Server]`, or a class with a field `server: Server`). A test that starts one in its
   body has to be marked.
 - `alone`: it measures time, so no other test runs at that moment.
 - `long`: it is slow by nature and runs in `make test-long` only.
+- `slow`: it computes for a second or more, and `make test-quick` leaves it out.
 """
 
 import gc
@@ -54,6 +55,8 @@ from tests.talk import SECONDS
 IN_CI = os.environ.get("CI") == "true"
 HASHER = passwords._hasher
 STARTED_BY_FIXTURES = (servers.Server, Browser, PostgresServer)
+
+_BUILDERS = "_build", "_build_unknown"  # of the URL of a werkzeug rule
 
 turns = pytest.StashKey[Turns]()
 
@@ -173,19 +176,24 @@ def cheap_hashes() -> Iterator[None]:
 def cheap_routes() -> Iterator[None]:
     """Compile a route once in this process: most of the time to make an application goes there.
 
-    What is compiled writes the URL of a route from its parts, and is the same for all applications.
+    What a route was compiled to is the same for all applications, and nothing changes it.
     """
-    compile_builder = Rule._compile_builder
-    known: dict[tuple[str, str, bool], Any] = {}
+    compile_rule = Rule.compile
+    known: dict[tuple[str, str, str | None], dict[str, Any]] = {}
 
-    def compile_once(rule: Rule, append_unknown: bool = True) -> Any:
-        key = (rule.rule, repr(rule.defaults), append_unknown)
+    def compile_once(rule: Rule) -> None:
+        key = rule.rule, repr(rule.defaults), rule.subdomain
         if key not in known:
-            known[key] = compile_builder(rule, append_unknown)
-        return known[key]
+            compile_rule(rule)
+            compiled = "_parts", "_trace", "_converters", "arguments"
+            known[key] = {name: getattr(rule, name) for name in compiled}
+            known[key] |= {name: getattr(rule, name).__func__ for name in _BUILDERS}
+        vars(rule).update(known[key])
+        for name in _BUILDERS:
+            setattr(rule, name, known[key][name].__get__(rule))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Rule, "_compile_builder", compile_once)
+        patch.setattr(Rule, "compile", compile_once)
         yield
 
 

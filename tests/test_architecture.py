@@ -373,6 +373,7 @@ UNDOCUMENTED = {
 }
 
 
+@pytest.mark.slow
 def test_five_places_at_most_depend_on_undocumented_attributes() -> None:
     pins = ast.parse((ROOT / "tests/test_libraries.py").read_text(encoding="utf-8"))
     tests = {node.name for node in pins.body if isinstance(node, ast.FunctionDef)}

@@ -373,6 +373,7 @@ def test_the_newest_posts_of_an_author_are_found_by_their_index(
     assert not any("sort" in plan.lower() or "temp b-tree" in plan.lower() for plan in plans), plans
 
 
+@pytest.mark.slow
 def test_a_list_of_rooms_reads_no_rooms_of_others(client: FlaskClient, engine: Engine) -> None:
     ann = register(client)
     with writing(engine) as connection:

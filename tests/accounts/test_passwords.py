@@ -157,6 +157,7 @@ OF_DJANGO = {
 SALT_AND_DIGEST = "Qw8XnLkzVb5sRt3mYp7cHd$V7I1rT3cPh3WhnjRg459srz/N1U9bN+Il4/4whcKAUA="
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stored", "password"), OF_DJANGO.items())
 def test_password_that_django_has_hashed_is_right_and_to_be_replaced(
     stored: str, password: str

@@ -300,6 +300,7 @@ def alive(engine: Engine) -> int:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("costly_hashes")
 def test_no_login_with_the_old_password_outlives_its_change(
     app: Flask, engine: Engine, user_id: int

@@ -221,6 +221,7 @@ def test_letter_has_few_marks(name: str) -> None:
         normal_username(name)
 
 
+@pytest.mark.slow
 @given(st.one_of(texts, names))
 def test_normal_username_is_normal_already(raw: str) -> None:
     name = accepted(raw)
@@ -277,6 +278,7 @@ def test_each_letter_is_one_with_its_other_cases() -> None:
     assert strays == ["ı"]  # its capital is `I`, which belongs to `i`
 
 
+@pytest.mark.slow
 def test_key_of_each_character_is_its_own_key() -> None:
     # Code by code, as chance hardly finds the few that are difficult.
     assert [

@@ -92,6 +92,7 @@ def test_nothing_stays_in_redis_for_ever(redis, shared) -> None:
         assert all(0 < client.ttl(key) <= 60 for key in keys)
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_however_many_addresses_there_are(monkeypatch) -> None:
     monkeypatch.setattr(counters, "COUNTS_MAX", 5000)
     memory = MemoryCounters()

@@ -403,6 +403,7 @@ def mutated(data, chance):
     return bytes(spoilt)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Pillow warns of broken metadata, and reads on
 @pytest.mark.parametrize("kind", FORMATS)
 def test_spoilt_file_is_a_picture_or_is_refused_and_nothing_else(kind):

@@ -330,6 +330,7 @@ def _without_times(value: Any) -> Any:
     return value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_every_client_knows_in_the_end_what_the_tables_say(team: Team, seed: int) -> None:
     with faultless_loop():
@@ -343,6 +344,7 @@ def test_every_client_knows_it_however_it_went(team: Team, seed: int) -> None:
         run_model(team, seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", [30, pytest.param(1_000, marks=pytest.mark.long)])
 def test_the_list_of_chats_and_the_stream_meet(team: Team, rounds: int) -> None:
     chance = random.Random(rounds)

@@ -276,6 +276,7 @@ def test_nothing_personal_is_left_in_any_file(tmp_path: Path) -> None:
         engine.dispose()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("app", ["sqlite"], indirect=True)
 def test_pages_of_the_file_keep_nothing_in_their_free_parts(engine: Engine, tmp_path: Path) -> None:
     # `secure_delete` overwrites a row, but not the copy of it that was left where the page was
@@ -633,6 +634,7 @@ def is_refused(outcomes: list[list[Exception]], error: type[ApiError] = TokenNot
     return all([type(each) for each in outcome] == [error] for outcome in outcomes)
 
 
+@pytest.mark.slow
 def test_no_post_outlives_its_author(app: Flask, engine: Engine, busy: Callable[[], Busy]) -> None:
     for _ in range(ROUNDS):
         ann, *_ = busy()
@@ -693,6 +695,7 @@ def test_no_profile_outlives_its_owner(
         assert site.files() == set()
 
 
+@pytest.mark.slow
 def test_room_opened_during_an_erasure_does_not_keep_the_name(
     app: Flask, site: InProcess, engine: Engine
 ) -> None:
@@ -766,6 +769,7 @@ def test_no_message_is_stored_after_its_author_was_erased(
         assert {row.client_id for row in in_room if row.user_id == ann.id} == {None}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("costly_hashes")
 def test_no_session_outlives_its_user(app: Flask, engine: Engine, busy: Callable[[], Busy]) -> None:
     for _ in range(ROUNDS):
@@ -792,6 +796,7 @@ def test_no_session_outlives_its_user(app: Flask, engine: Engine, busy: Callable
         assert set(left) == {("", "", False)}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("costly_hashes")
 def test_new_address_and_new_password_do_not_bring_anybody_back(
     app: Flask, engine: Engine, busy: Callable[[], Busy]

@@ -189,6 +189,7 @@ def test_no_message_is_lost_between_pages(engine: Engine, pieces_of: Any, rows: 
     assert len(ids) == rows - (rows // 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("app", ["sqlite"], indirect=True)
 def test_many_messages_need_no_more_memory_than_a_page_of_them(
     engine: Engine, pieces_of: Any

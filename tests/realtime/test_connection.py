@@ -801,6 +801,7 @@ def test_nobody_waits_for_a_closed_connection(dial, end):
 # Cost
 
 
+@pytest.mark.slow
 def test_idle_connection_costs_little_memory():
     count = 1_000
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

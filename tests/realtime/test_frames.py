@@ -474,6 +474,7 @@ def traced(work):
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_idle_readers_hold_no_buffers():
     stream = text("*" * 5000) + fragments(b"*" * 5000, 99) + frame(PING)
     pieces = cut(stream, [4000, 7000])
@@ -502,6 +503,7 @@ def test_closed_readers_hold_no_buffers(last):
     assert kept / len(readers) < 130
 
 
+@pytest.mark.slow
 def test_endless_empty_fragments_cost_nothing():
     reader, flood = FrameReader(), more(fin=False) * 10_000
     assert hear(text("a", fin=False), reader=reader) == []
@@ -513,6 +515,7 @@ def test_endless_empty_fragments_cost_nothing():
     assert hear(more(b"b"), reader=reader) == ["ab"]
 
 
+@pytest.mark.slow
 def test_a_letter_a_frame_costs_little_more_than_the_message():
     letters = "ы" * (MOST // 2)
     stream = fragments(letters.encode(), 2)
@@ -558,6 +561,7 @@ streams = st.lists(
 ).map(b"".join)
 
 
+@pytest.mark.slow
 @repeatable
 @given(stream=streams, data=st.data())
 def test_any_cut_of_any_stream_gives_the_same_events(stream, data):
@@ -569,6 +573,7 @@ def test_any_cut_of_any_stream_gives_the_same_events(stream, data):
     assert hear(*cut(stream, range(1, len(stream))), reader=FrameReader(max_bytes=300)) == whole
 
 
+@pytest.mark.slow
 @repeatable
 @given(stream=streams)
 def test_what_is_heard_keeps_the_rules(stream):
@@ -613,6 +618,7 @@ def wsproto_says(client, event):
     )
 
 
+@pytest.mark.slow
 @repeatable
 @given(said=said, goodbye=goodbyes, data=st.data())
 def test_what_wsproto_encodes_we_decode(said, goodbye, data):
@@ -626,6 +632,7 @@ def test_what_wsproto_encodes_we_decode(said, goodbye, data):
     assert hear(*cut(stream, places)) == expected
 
 
+@pytest.mark.slow
 @repeatable
 @given(said=said, goodbye=goodbyes.filter(lambda goodbye: goodbye is None or goodbye[0] != 1014))
 def test_what_we_encode_wsproto_decodes(said, goodbye):

@@ -731,6 +731,7 @@ EVENTS = [
 ]
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 255)), max_size=60))
 @settings(
     max_examples=400,

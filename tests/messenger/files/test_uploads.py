@@ -129,6 +129,7 @@ def test_picture_is_encoded_again_upright_and_without_its_place(ann: Caller, kin
     assert upload["size"] == len(fetched(ann, upload["url"]).data)
 
 
+@pytest.mark.slow
 def test_large_picture_is_scaled(ann: Caller) -> None:
     upload = sent(ann, picture((5000, 2000)), "wide.jpg")
     assert (upload["width"], upload["height"]) == (2048, 819)
