@@ -124,6 +124,7 @@ class Contestant:
         redis: Whether it has one.
         rows: SQL of PostgreSQL that adds messages to a room.
         after_rows: SQL that makes that right.
+        has_streams: Whether its clients open one stream, and not a socket for each room.
     """
 
     name: str
@@ -133,6 +134,7 @@ class Contestant:
     redis: bool = False
     rows: str = _ROWS.format(table="messages", now="now()")
     after_rows: str = ""
+    has_streams: bool = False
 
     @property
     def family(self) -> str:
@@ -148,7 +150,10 @@ _BESEDA_LAST_IDS = """
 _DJANGO_ROWS = _ROWS.format(table="chat_message", now="now()")
 
 CONTESTANTS = [
-    Contestant("Beseda", "beseda", Server, _SETTINGS, after_rows=_BESEDA_LAST_IDS),
+    Contestant(
+        "Beseda", "beseda", Server, _SETTINGS, after_rows=_BESEDA_LAST_IDS, has_streams=True
+    ),
+    Contestant("Beseda, a socket for each room", "beseda-rooms", Server, _SETTINGS),
     Contestant("Beseda, Redis", "beseda-redis", Server, _SETTINGS, redis=True),
     # Where nobody listens. Only to see what a bus costs: on PostgreSQL there always is one.
     Contestant(

@@ -225,6 +225,9 @@ class Http:
         port: Of the server, on the loopback.
         answered: Is called with the status, the body, and how many seconds it took; returns
             the next request, or None to be silent.
+
+    Attributes:
+        head: Of the last answer.
     """
 
     def __init__(
@@ -236,6 +239,7 @@ class Http:
         self._data = b""
         self._asked_at = 0.0
         self.is_busy = False
+        self.head = b""
         self._socket: socket.socket | None = None
 
     def ask(self, request: bytes) -> None:
@@ -273,6 +277,7 @@ class Http:
         if len(body) < int(length[1]):
             return
         self._data = b""
+        self.head = head
         self.is_busy = False
         if b"\r\nconnection: close" in head.lower():
             self.close()

@@ -7,6 +7,7 @@ from functools import partial
 
 from bench import scenarios
 from bench.arena import POSTGRESQL, SQLITE, Stage
+from bench.opening import opening
 from bench.scenarios import Outcome
 
 
@@ -119,6 +120,11 @@ def _rows(stage: Stage, size: Size) -> Outcome:
     return scenarios.rows(stage, seconds=size.rest_seconds, counts=size.rows[:-1])
 
 
+def _opening(stage: Stage, size: Size) -> Outcome:
+    by_rooms = not stage.contestant.has_streams
+    return opening(stage, seconds=size.seconds, by_rooms=by_rooms)
+
+
 def _storm(stage: Stage, size: Size, clients: int) -> Outcome:
     return scenarios.storm(stage, clients=clients, rate=100, phase=size.seconds * 0.8, cycles=3)
 
@@ -211,6 +217,16 @@ SCENARIOS = [
         _REST,
         ("node", "fastapi", "django-pool", "flask"),
         _rest,
+    ),
+    Scenario(
+        "opening",
+        "Opening the app with 30 chats, PostgreSQL",
+        POSTGRESQL,
+        "µs/opening",
+        "",
+        ("beseda-rooms", "node", "fastapi", "django-pool", "flask"),
+        _opening,
+        more_is_better=False,
     ),
     Scenario(
         "rows",

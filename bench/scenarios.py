@@ -39,14 +39,16 @@ class Outcome:
     strangers: float = 0.0
 
 
-def _percentiles(delays: Sequence[float]) -> dict[str, float]:
+def percentiles(delays: Sequence[float]) -> dict[str, float]:
+    """Return the median and the 99th percentile."""
     if len(delays) < 2:
         return {}
     cuts = quantiles(delays, n=100, method="inclusive")
     return {"p50 ms": 1000 * cuts[49], "p99 ms": 1000 * cuts[98]}
 
 
-def _cost(spent: Spent, times: int, what: str) -> dict[str, float]:
+def cost(spent: Spent, times: int, what: str) -> dict[str, float]:
+    """Return the CPU time of each part and of all for one of what was done so often, in µs."""
     costs = {f"{name} µs/{what}": 1e6 * each / times for name, each in spent.parts.items()}
     return costs | {f"µs/{what}": sum(costs.values())}
 
@@ -124,8 +126,8 @@ def _chat_outcome(talk: Talk, one: Reading, other: Reading) -> Outcome:
     delays = [delay for due, delay in talk.delays() if one.at <= due < other.at]
     return Outcome(
         {"messages/s": echoed / spent.seconds}
-        | _percentiles(delays)
-        | _cost(spent, max(echoed, 1), "message"),
+        | percentiles(delays)
+        | cost(spent, max(echoed, 1), "message"),
         talk.faults(),
         spent.client,
         spent.strangers[0],
@@ -176,8 +178,8 @@ def _fanout(talk: Talk, sockets: int, seconds: float, warmup: float) -> Outcome:
     last = [done - said for said, done in rounds if one.at <= said < other.at]
     return Outcome(
         {"deliveries/s": delivered / spent.seconds}
-        | {f"last of all {name}": value for name, value in _percentiles(last).items()}
-        | _cost(spent, max(delivered, 1), "delivery")
+        | {f"last of all {name}": value for name, value in percentiles(last).items()}
+        | cost(spent, max(delivered, 1), "delivery")
         | {"compressed": float(talk.chatters[0].socket.is_compressed)},
         talk.faults(),
         spent.client,
@@ -218,7 +220,7 @@ def _idle(talk: Talk, steps: Sequence[int], hold: float) -> Outcome:
         figures[f"connects/s to {step}"] = (step - opened) / spent.seconds
         figures |= {
             f"{name} to {step}": value
-            for name, value in _cost(spent, step - opened, "connect").items()
+            for name, value in cost(spent, step - opened, "connect").items()
             if not name.startswith("µs")
         }
         talk.settle(1.0)
@@ -341,8 +343,8 @@ class Asking:
         times = len(self._measured)
         return (
             {"requests/s": times / self.spent.seconds}
-            | _percentiles(self._measured)
-            | _cost(self.spent, max(times, 1), "request")
+            | percentiles(self._measured)
+            | cost(self.spent, max(times, 1), "request")
         )
 
     def _hear(self, status: int, body: bytes, took: float) -> bytes | None:
@@ -458,7 +460,7 @@ def _storm(talk: Talk, clients: int, rate: float, phase: float, cycles: int) -> 
     spent = Spent.between(first, stage.meter.read())
     talk.finish()
     quiet, stormy = _split(talk.delays(), phases, phase)
-    calm, rough = _percentiles(quiet), _percentiles(stormy)
+    calm, rough = percentiles(quiet), percentiles(stormy)
     for each in asked:
         each.close()
     return Outcome(
