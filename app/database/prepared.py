@@ -6,6 +6,7 @@ SQLAlchemy caches what it compiles, but still takes 60 µs to execute a statemen
 
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
@@ -45,6 +46,20 @@ class Prepared:
         bound = compiled.bound(values)
         return _run(connection, compiled.ask, compiled.sql, bound)
 
+    def until(
+        self,
+        connection: Connection,
+        values: Mapping[str, Any],
+        is_enough: Callable[[AnyRow], bool],
+    ) -> Sequence[AnyRow]:
+        """Return the first rows, up to one that is enough; errors as from `all`.
+
+        SQLite reads no more of them. PostgreSQL sends all, so there may be some more.
+        """
+        compiled = self._for(connection)
+        ask = partial(compiled.ask_until, is_enough=is_enough)
+        return _run(connection, ask, compiled.sql, compiled.bound(values))
+
     def first(self, connection: Connection, values: Mapping[str, Any]) -> AnyRow | None:
         """Return the first row, or None; errors as from `all`."""
         return next(iter(self.all(connection, values)), None)
@@ -53,7 +68,7 @@ class Prepared:
         """Execute the statement once for each row of values; errors as from `all`."""
         compiled = self._for(connection)
         bound = [compiled.bound(each) for each in values]
-        _run(connection, compiled.repeat, compiled.sql, bound)
+        _run(connection, compiled.repeat, compiled.sql, bound, is_many=True)
 
     def _for(self, connection: Connection) -> "_Compiled":
         name = connection.dialect.name
@@ -63,6 +78,23 @@ class Prepared:
             kind = _ForSqlite if name == "sqlite" else _ForPostgresql
             compiled = self._compiled[name] = kind(self._statement)
         return compiled
+
+
+class EnoughContent:
+    """Tells with which row there is more than so many bytes of `content`, for `until`."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether there was such a row."""
+        return self._left < 0
+
+    def __call__(self, row: AnyRow) -> bool:
+        """Count a row, and tell whether it is enough."""
+        self._left -= len((row.content or "").encode())
+        return self.is_reached
 
 
 class _Compiled:
@@ -101,6 +133,12 @@ class _Compiled:
         """Execute the statement and return its rows."""
         raise NotImplementedError
 
+    def ask_until(
+        self, driver: Any, bound: Any, is_enough: Callable[[AnyRow], bool]
+    ) -> Sequence[AnyRow]:
+        """Execute the statement and return its rows up to one that is enough, or more."""
+        return self.ask(driver, bound)
+
     def repeat(self, driver: Any, bound: Any) -> None:
         """Execute the statement for each of these values."""
         raise NotImplementedError
@@ -111,6 +149,17 @@ class _ForSqlite(_Compiled):
 
     def ask(self, driver: Any, bound: Any) -> Sequence[AnyRow]:
         return list(map(self._make, driver.execute(self.sql, bound).fetchall()))
+
+    def ask_until(
+        self, driver: Any, bound: Any, is_enough: Callable[[AnyRow], bool]
+    ) -> Sequence[AnyRow]:
+        rows = []
+        with closing(driver.execute(self.sql, bound)) as cursor:
+            for row in map(self._make, cursor):
+                rows.append(row)
+                if is_enough(row):
+                    break
+        return rows
 
     def repeat(self, driver: Any, bound: Any) -> None:
         driver.executemany(self.sql, bound)
@@ -148,11 +197,18 @@ def _maker(columns: Any, dialect: Dialect) -> Callable[[Any], AnyRow]:
     return converted
 
 
-def _run(connection: Connection, function: Callable[[Any, Any], T], sql: str, bound: Any) -> T:
+def _run(
+    connection: Connection,
+    function: Callable[[Any, Any], T],
+    sql: str,
+    bound: Any,
+    *,
+    is_many: bool = False,
+) -> T:
     driver = connection.connection.driver_connection
     # Call SQLAlchemy's event listeners: tracers, and tests that count statements.
     if notify := connection.engine.dispatch.before_cursor_execute:
-        notify(connection, None, sql, bound, None, function.__name__ == "repeat")
+        notify(connection, None, sql, bound, None, is_many)
     try:
         return function(driver, bound)
     except BaseException as error:

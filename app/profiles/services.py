@@ -9,6 +9,7 @@ from sqlalchemy import (
     Connection,
     Row,
     bindparam,
+    cast,
     delete,
     null,
     select,
@@ -19,8 +20,8 @@ from sqlalchemy import (
 from app.accounts.models import User
 from app.accounts.services import lock_users_shared
 from app.clock import utcnow
-from app.database.keyset import KeysetQuery, fitting, key_range
-from app.database.prepared import Prepared
+from app.database.keyset import PAGE_BYTES, KeysetQuery, fitting, key_range
+from app.database.prepared import EnoughContent, Prepared
 from app.database.sequence import last_drawn, write_changes
 from app.database.transactions import insert_once, reading, writing
 from app.database.types import LARGEST_ID
@@ -35,13 +36,12 @@ from app.threads import give_way
 
 DELETED_AT_ONCE = 50  # posts; of the largest size this blocks a worker on SQLite for 20 ms
 
-
 _POST = select(Post.id, Post.title, Post.content, Post.created_at)
 POSTS = _POST.add_columns(User.username.label("author")).join(User, User.id == Post.author_id)
 ALL_POSTS = KeysetQuery(POSTS, Post.id)
 
-# A profile in one query: a row with image and bio, if they were ever set, a row for each friend,
-# and the newest posts.
+# A profile in one query: a row with image and bio, if there are any, a row for each friend, and the
+# newest posts, newest first. Those that do not fit on the page are not read.
 _WHOSE = bindparam("user_id", type_=BigInteger)
 _NEWEST = (
     _POST.where(*key_range(Post.author_id, Post.id, _WHOSE, 0, LARGEST_ID))
@@ -49,11 +49,14 @@ _NEWEST = (
     .limit(DEFAULT_ITEMS)
     .subquery()
 )
+_NONE = [cast(null(), each.type).label(each.name) for each in _NEWEST.columns]
 _PROFILE = Prepared(
     union_all(
-        select(_NEWEST),
-        select(null(), Profile.image, Profile.bio, null()).where(Profile.user_id == _WHOSE),
+        select(
+            _NONE[0], Profile.image.label("title"), Profile.bio.label("content"), _NONE[3]
+        ).where(Profile.user_id == _WHOSE),
         select(Friendship.friend_id, null(), null(), null()).where(Friendship.owner_id == _WHOSE),
+        select(_NEWEST),
     )
 )
 
@@ -83,7 +86,7 @@ def profile_of(person: _Person) -> dict[str, Any]:
     """Return a user's profile as the API shows it, with their newest posts, oldest first."""
     author = person.username  # each access to a proxy looks the person up
     with reading() as connection:
-        rows = _PROFILE.all(connection, {"user_id": person.id})
+        rows = _PROFILE.until(connection, {"user_id": person.id}, EnoughContent(PAGE_BYTES))
     image, bio = next((row[1:3] for row in rows if row.id is None), (None, ""))
     posts = sorted(row for row in rows if row.created_at is not None)
     shown = fitting(len(post.content.encode()) for post in reversed(posts))
@@ -182,10 +185,7 @@ def write_post(
 
 
 def delete_posts(user_id: int) -> None:
-    """Delete a user's posts in several transactions.
-
-    There may be too many for the single transaction of an erasure.
-    """
+    """Delete a user's posts, in several transactions: one would take too long."""
     some = select(Post.id).where(Post.author_id == user_id).order_by(Post.id)
     while True:
         with writing() as connection:

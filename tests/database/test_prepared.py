@@ -70,6 +70,21 @@ def test_first_row_or_none(engine: Engine) -> None:
         assert NAMED.first(connection, {"name": "' OR 1=1 --"}) is None
 
 
+def test_rows_up_to_one_that_is_enough(engine: Engine) -> None:
+    seen = []
+    with writing(engine) as connection:
+        ADD.many(connection, [person(name) for name in ("ann", "bob", "cat")])
+
+        rows = USERS.until(connection, {}, lambda row: seen.append(row) or row.username == "bob")
+
+        assert [row.username for row in rows][:2] == ["ann", "bob"]
+        if connection.dialect.name == "sqlite":
+            assert rows == seen == USERS.all(connection, {})[:2]
+        # Nothing of it is left open, and the next statement comes.
+        ADD.many(connection, [person("dan")])
+        assert len(USERS.until(connection, {}, lambda _row: False)) == 4
+
+
 def test_refusal_is_the_error_that_sqlalchemy_raises_and_nothing_is_kept(engine: Engine) -> None:
     with pytest.raises(IntegrityError), writing(engine) as connection:
         ADD.many(connection, [person("ann"), person("bob"), person("ann")])

@@ -124,6 +124,25 @@ def test_a_range_without_anything_for_me_is_passed_quickly(team: Team) -> None:
     assert (page.frames, page.cursor, page.is_last) == ([], team.events.newest_event_id(), True)
 
 
+def test_page_of_long_messages_ends_early(team: Team) -> None:
+    ann, bob = team.people(2)
+    room = ann.room_with(bob)
+    for number in range(20):
+        ann.say(room, f"{number}" + "😀" * 9_999)
+    whole = bob.frames()
+
+    page = team.events.events_after(bob.id, 0, 100)
+    cursor, told = page.cursor, [frame for _, frame in page.frames]
+    assert not page.is_last
+    assert sum(map(len, told)) < 9 * 40_000
+    while not page.is_last:
+        page = team.events.events_after(bob.id, cursor, 3)
+        cursor, told = page.cursor, [*told, *(frame for _, frame in page.frames)]
+
+    assert [json.loads(each) for each in told] == whole
+    assert sum(frame["type"] == "message" for frame in whole) == 20
+
+
 def test_the_epoch_stays(team: Team) -> None:
     epoch = team.events.epoch()
     assert epoch
