@@ -34,7 +34,7 @@ def test_quick_bench_writes_a_table_and_a_picture(tmp_path: Path) -> None:
     if not PostgresServer.programs():
         unavailable("initdb of PostgreSQL")
 
-    done = run(tmp_path, "--scenarios", "chat-postgresql,chat-sqlite,rest,fanout")
+    done = run(tmp_path, "--scenarios", "chat-postgresql,chat-sqlite,rest,fanout,opening")
 
     assert done.returncode == 0, done.stdout + done.stderr
     runs = json.loads((tmp_path / "runs.json").read_text())["runs"]
@@ -43,12 +43,13 @@ def test_quick_bench_writes_a_table_and_a_picture(tmp_path: Path) -> None:
         "chat-sqlite",
         "rest",
         "fanout",
+        "opening",
     ]
     assert all(each["outcome"]["faults"] == {} for each in runs)
     assert all(value > 0 for each in runs[:2] for value in each["outcome"]["figures"].values())
     table = (tmp_path / "report.md").read_text()
     assert table in done.stdout
-    assert table.count("| answers | ok |") == 4
+    assert table.count("| answers | ok |") == 5
     assert BY_KEY["chat-postgresql"].title in (tmp_path / "report.svg").read_text()
 
 
