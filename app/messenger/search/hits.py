@@ -56,27 +56,18 @@ def hits_in(
     connection: Connection, question: Question, scope: Scope, most: int
 ) -> Iterator[Sequence[int]]:
     """Yield ids of messages that have what is looked for, some at a time, the newest first."""
-    if connection.dialect.name == "sqlite":
-        yield from _in_turn(connection, question, scope, most)
-        return
-    # The index is not ordered by ids. Whoever looks for a frequent word wants to see few of
-    # very many messages, and these are among the newest.
-    newest = min(scope.before - 1, max(each.last_id for each in scope.places))
-    last = part_of(newest)
-    first = last - NEWEST_PARTS + 1
-    parts = [part_term(each) for each in range(first, last + 1)]
-    bound = first * PART_IDS - 1
-    of_newest = replace(scope, low=max(scope.low, bound))
-    yield from _in_turn(connection, question, of_newest, most, parts)
-    if bound > scope.low:
-        yield from _in_turn(connection, question, replace(scope, before=bound + 1), most)
-
-
-def _in_turn(
-    connection: Connection, question: Question, scope: Scope, most: int, parts: Sequence[str] = ()
-) -> Iterator[Sequence[int]]:
+    if connection.dialect.name == "postgresql":
+        # Its index is not ordered by ids. Whoever looks for a frequent word wants to see few of
+        # very many messages, and these are among the newest.
+        last = part_of(min(scope.before - 1, max(each.last_id for each in scope.places)))
+        parts = range(last - NEWEST_PARTS + 1, last + 1)
+        of_parts = replace(scope, low=max(scope.low, parts[0] * PART_IDS - 1))
+        hits = _newest(connection, question, of_parts, most, parts)
+        if hits:
+            yield hits
+            scope = replace(scope, before=hits[-1])
     while True:
-        hits = _newest(connection, question, scope, most, parts)
+        hits = _newest(connection, question, scope, most)
         if hits:
             yield hits
         if len(hits) < most:
@@ -86,9 +77,21 @@ def _in_turn(
 
 
 def _newest(
-    connection: Connection, question: Question, scope: Scope, most: int, parts: Sequence[str]
+    connection: Connection,
+    question: Question,
+    scope: Scope,
+    most: int,
+    parts: Sequence[int] = (),
 ) -> Sequence[int]:
-    """Look through the rooms that were last written to first, and not where all is older."""
+    """Look through the rooms that were last written to first, and not where all is older.
+
+    Args:
+        connection: Where to look.
+        question: What for.
+        scope: Where it may be.
+        most: How many are wanted.
+        parts: Only there, on PostgreSQL, and only while there are as many as wanted.
+    """
     hits: list[int] = []
     places, count = scope.places, ROOMS_AT_FIRST
     while places := [each for each in places if each.last_id > scope.low]:
@@ -101,6 +104,8 @@ def _newest(
         hits = sorted((*hits, *found), reverse=True)[:most]
         if len(hits) == most:
             scope = replace(scope, low=hits[-1])
+        elif parts:
+            return []  # it is rare, so to ask for all of it at once costs less
     return hits
 
 
@@ -118,7 +123,7 @@ def _asked_of_sqlite(
 
 
 def _asked_of_postgresql(
-    connection: Connection, question: Question, scope: Scope, most: int, parts: Sequence[str]
+    connection: Connection, question: Question, scope: Scope, most: int, parts: Sequence[int]
 ) -> Sequence[int]:
     values = {
         "questions": [
@@ -152,7 +157,7 @@ def _for_fts5(question: Question, scope: Scope) -> str:
 
 
 def _for_postgresql(
-    question: Question, room_id: int, author_id: int | None, parts: Sequence[str]
+    question: Question, room_id: int, author_id: int | None, parts: Sequence[int]
 ) -> str:
     # PostgreSQL manual, 8.11.2
     words = (
@@ -165,5 +170,5 @@ def _for_postgresql(
     if author_id is not None:
         needed.append(f"'{author_term(room_id, author_id)}'")
     if parts:
-        needed.append(" | ".join(f"'{each}'" for each in parts))
+        needed.append(" | ".join(f"'{part_term(each)}'" for each in parts))
     return " & ".join(f"({each})" for each in needed)
