@@ -83,6 +83,7 @@ def create_app(config: Config) -> Flask:
     app.url_map.strict_slashes = False  # the last slash of a path is optional
     app.url_map.merge_slashes = False  # no redirects
     app.config |= {
+        "BODIES_FOLDER": config.MEDIA_ROOT,
         "MAX_CONTENT_LENGTH": BODY_BYTES,
         "SOCK_SERVER_OPTIONS": handshake.SERVER_OPTIONS,
         "SQLALCHEMY_DATABASE_URI": config.DATABASE_URL,

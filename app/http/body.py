@@ -5,19 +5,22 @@ Anybody can send any body, so the work here takes linear time, and sizes are che
 
 import json
 from io import BytesIO
-from typing import Any
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
 from urllib.parse import parse_qsl
 
 import orjson
-from flask import Request
+from flask import Request, current_app
 from flask_babel import lazy_gettext as _
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 from werkzeug.http import parse_options_header
 
-from app.http.errors import NON_FIELD, BadInput
+from app.http.errors import NON_FIELD, BadInput, Overloaded
 
 FIELDS_MAX = 100  # of a form; no route takes more than ten
+IN_MEMORY_BYTES = 64 * 1024  # of a body that has not come to its end
 PART_HEAD_BYTES = 2048  # the headers of one part of a multipart form
 
 _NO_JSON = _("This is not valid JSON.")
@@ -69,13 +72,30 @@ def _no_constant(name: str) -> None:
 
 
 def _raw_body(request: Request) -> bytes:
-    raw = request.get_data(cache=False)
+    length = request.content_length
+    is_small = length is not None and length <= IN_MEMORY_BYTES
+    raw = request.get_data(cache=False) if is_small else _whole(request.stream)
     # If a body has no Content-Length, Werkzeug reads as much as is allowed and does not tell
     # whether there was more.
     limit = request.max_content_length
-    if request.content_length is None and limit is not None and len(raw) >= limit:
+    if length is None and limit is not None and len(raw) >= limit:
         raise RequestEntityTooLarge
     return raw
+
+
+def _whole(stream: IO[bytes]) -> bytes:
+    # On the disk until it is whole: two hundred who send a picture, and never the end of it, would
+    # take a gigabyte of memory.
+    folder: Path = current_app.config["BODIES_FOLDER"]
+    where = str(folder) if folder.is_dir() else None
+    with SpooledTemporaryFile(IN_MEMORY_BYTES, dir=where) as waiting:
+        while piece := stream.read(IN_MEMORY_BYTES):
+            try:
+                waiting.write(piece)
+            except OSError as error:  # the disk is full
+                raise Overloaded from error
+        waiting.seek(0)
+        return waiting.read()
 
 
 def _decode_form(raw: bytes) -> dict[str, str]:

@@ -5,8 +5,10 @@ import socket
 import time
 from collections.abc import Mapping
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import NamedTuple
 
+from tests.delivery.machines import children
 from tests.servers import Server
 
 SECONDS = 10
@@ -18,6 +20,13 @@ class Answer(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+def memory_of(server: Server) -> int:
+    """Return the resident bytes of the only worker."""
+    assert server.process
+    (worker,) = children(server.process.pid)
+    return int(Path(f"/proc/{worker}/statm").read_text().split()[1]) * 4096
 
 
 def dial(server: Server) -> socket.socket:

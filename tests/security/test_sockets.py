@@ -17,9 +17,8 @@ import psycopg
 import pytest
 from websockets.sync.client import ClientConnection
 
-from tests.delivery.machines import children
 from tests.factories import Person, make_person
-from tests.security.raw import dial, frame, handshake, head_of
+from tests.security.raw import dial, frame, handshake, head_of, memory_of
 from tests.servers import Server
 from tests.talk import SECONDS, chat_path, hear, join, send_text
 
@@ -45,12 +44,6 @@ def opened(server: Server, person: Person, room: str) -> Iterator[socket.socket]
         assert b" 101 " in head_of(connection)
         connection.settimeout(0.05)
         yield connection
-
-
-def memory_of(server: Server) -> int:
-    assert server.process
-    (worker,) = children(server.process.pid)
-    return int(Path(f"/proc/{worker}/statm").read_text().split()[1]) * 4096
 
 
 def pour(connection: socket.socket, piece: bytes, seconds: float = ATTACK_SECONDS) -> None:

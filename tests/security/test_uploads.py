@@ -13,7 +13,7 @@ import pytest
 from tests.delivery.machines import children
 from tests.factories import Person, make_person
 from tests.security.conftest import UPLOAD_SECONDS
-from tests.security.raw import dial, parse, read_all, seconds_until_hung_up
+from tests.security.raw import dial, memory_of, parse, read_all, seconds_until_hung_up
 from tests.servers import Server
 from tests.talk import SECONDS
 
@@ -211,3 +211,21 @@ def test_reader_who_reads_nothing_of_a_file_is_cut_off(proxied: Server) -> None:
     finally:
         for connection in connections:
             connection.close()
+
+
+def test_pictures_that_do_not_end_wait_on_the_disk(server: Server, eve: Person) -> None:
+    begin = head(
+        eve, f"Content-Type: {FORM}", "Content-Length: 6000000", path="/profiles/api/profile/"
+    )
+    begin = begin.replace(b"POST", b"PATCH", 1) + PART.replace(b'"file"', b'"image"')
+    before = memory_of(server)
+
+    connections = [dial(server) for _ in range(20)]
+    for connection in connections:
+        connection.sendall(begin + b"x" * 5_000_000)
+    # They have been read: there is no room for so much on the way.
+    after = memory_of(server)
+    for connection in connections:
+        connection.close()
+
+    assert after - before < 40 * MEGABYTE
