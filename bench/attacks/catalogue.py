@@ -27,6 +27,7 @@ class Attack:
 
 def all_attacks() -> list[Attack]:
     """Return every attack, by family."""
-    from bench.attacks import members, pictures, sockets, strangers
+    from bench.attacks import members, pictures, sockets, strangers, uploads
 
-    return [*strangers.ATTACKS, *members.ATTACKS, *pictures.ATTACKS, *sockets.ATTACKS]
+    found = [strangers, members, pictures, sockets, uploads]
+    return [attack for module in found for attack in module.ATTACKS]

@@ -15,6 +15,7 @@ from tests.security.raw import frame, head_of
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data; boundary=b"
+UPLOADS = "/messenger/api/uploads/"
 PATIENCE = 20.0  # seconds for one answer
 SOCKET_KEY = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="
 
@@ -114,6 +115,12 @@ def upload(who: Account, picture: bytes) -> bytes:
     """Return the request that sends a picture for a profile."""
     body = part("image", picture, "a") + b"--b--\r\n"
     return send("PATCH", "/profiles/api/profile/", body, MULTIPART, who)
+
+
+def file_upload(who: Account, file: bytes) -> bytes:
+    """Return the request that sends a file for a message."""
+    body = part("file", file, "a") + b"--b--\r\n"
+    return send("POST", UPLOADS, body, MULTIPART, who)
 
 
 def answer_of(connection: socket.socket) -> int:

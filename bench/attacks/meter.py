@@ -24,7 +24,8 @@ from bench.attacks.kit import (
 )
 from bench.attacks.site import PASSWORD, Site
 
-PAUSE = 0.03  # between two questions: messages stay below their limit
+PAUSE = 0.03  # between two questions
+MESSAGES_MAX = 250  # below their limit, or the server would not read the next ones
 SLOW = 30.0  # what counts for an answer that did not come
 MEMORY_PAUSE = 0.02
 
@@ -58,7 +59,10 @@ class Times:
 class Meter:
     """Asks all the time, from threads of its own, until it is told to stop."""
 
-    def __init__(self, site: Site, victims: Sequence[Account], room: str, beside: str) -> None:
+    def __init__(
+        self, site: Site, victims: Sequence[Account], room: str, beside: str, seconds: float
+    ) -> None:
+        self._pause = max(PAUSE, seconds / MESSAGES_MAX)
         self.scene = Scene(site.port, victims, room)
         self.peak = 0
         self.times: dict[str, Times] = {}
@@ -96,7 +100,7 @@ class Meter:
         def answered() -> None:
             nonlocal began
             times.seconds.append(time.monotonic() - began)
-            self._stop.wait(PAUSE)
+            self._stop.wait(self._pause)
             began = time.monotonic()
 
         while not self._stop.is_set():

@@ -11,7 +11,8 @@ from typing import Any
 from PIL import Image
 
 from bench.attacks.catalogue import Attack
-from bench.attacks.kit import Action, Scene, again_and_again, upload
+from bench.attacks.kit import Account, Action, Scene, again_and_again, file_upload, upload
+from tests.media.costly import jpeg_of_a_scan_for_each_colour, webp_of_tables
 
 SIDE = 6324  # of 40 megapixels
 BYTES = 5 * 1024 * 1024
@@ -87,20 +88,29 @@ def _noise_png() -> bytes:
     return _saved(noise, "PNG", compress_level=0)[:BYTES]
 
 
-def sent(make: Callable[[], bytes], connections: int = 4) -> Callable[[Scene], list[Action]]:
+def sent(
+    make: Callable[[], bytes],
+    request: Callable[[Account, bytes], bytes] = upload,
+    connections: int = 4,
+) -> Callable[[Scene], list[Action]]:
     """Return an attack of one account with one picture."""
     make = cache(make)
 
     def begin(scene: Scene) -> list[Action]:
         picture = make()
         assert len(picture) <= BYTES, len(picture)
-        return again_and_again(scene, upload(scene.people[0], picture), connections)
+        return again_and_again(scene, request(scene.people[0], picture), connections)
 
     return begin
 
 
-def _attack(family: str, name: str, make: Callable[[], bytes]) -> Attack:
-    return Attack(family, name, sent(make), "picture", {"RATELIMIT_UPLOADS": "600/hour"})
+def _attack(
+    family: str,
+    name: str,
+    make: Callable[[], bytes],
+    request: Callable[[Account, bytes], bytes] = upload,
+) -> Attack:
+    return Attack(family, name, sent(make, request), "picture", {"RATELIMIT_UPLOADS": "600/hour"})
 
 
 ATTACKS = [
@@ -123,6 +133,21 @@ ATTACKS = [
         lambda: _saved(plain(), "JPEG", progressive=True, subsampling=0),
     ),
     _attack("4 memory", "GIF of two frames, 40 MP", _gif_of_frames),
+    _attack("4 memory", "WebP of 65,536 groups of tables", webp_of_tables),
+    _attack("4 memory", "JPEG of a scan for each colour", jpeg_of_a_scan_for_each_colour),
+    _attack(
+        "4 memory",
+        "RGBA PNG, 40 MP, in a message",
+        lambda: _saved(plain("RGBA"), "PNG"),
+        file_upload,
+    ),
+    _attack("4 memory", "WebP of tables in a message", lambda: webp_of_tables(3500), file_upload),
+    _attack(
+        "4 memory",
+        "progressive JPEG, 40 MP, in a message",
+        lambda: _saved(plain(), "JPEG", progressive=True),
+        file_upload,
+    ),
     _attack("8 time", "262,000 Exif segments", _exif_segments),
     _attack("8 time", "a million comments", _comments),
     _attack("8 time", "250 scans of 40 MP", lambda: jpeg_of_scans(250, 6320)),

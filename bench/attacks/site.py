@@ -132,8 +132,8 @@ class Site:
         return self.worker in children(self._process.pid)
 
     def memory(self) -> int:
-        """Return the resident bytes of the worker and of its children at this moment."""
-        return sum(map(_resident, (self.worker, *children(self.worker))))
+        """Return the bytes of the worker and of its children, who share some, at this moment."""
+        return _resident(self.worker) + sum(map(_private, children(self.worker)))
 
     def holds(self) -> list[tuple[float, str]]:
         """Return the milliseconds of CPU that something held the loop, and what, longest first."""
@@ -153,6 +153,13 @@ def _resident(pid: int) -> int:
     with suppress(OSError):
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         return pages * resource.getpagesize()
+    return 0
+
+
+def _private(pid: int) -> int:
+    with suppress(OSError):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))
     return 0
 
 
