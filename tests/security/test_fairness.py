@@ -71,9 +71,9 @@ def test_own_password_is_asked_for_only_so_often(limited: Server) -> None:
     assert statuses == [200] * 30 + [429]
 
 
-def order_of(asked: Sequence[Owner]) -> list[Owner]:
+def order_of(asked: Sequence[Owner], lock: FairLock | None = None) -> list[Owner]:
     """Let owners ask for a lock one after the other; return in which order they get it."""
-    lock = FairLock()
+    lock = lock or FairLock()
     order: list[Owner] = []
     lock.acquire(Owner("first"))
 
@@ -101,6 +101,16 @@ def test_whoever_asks_often_waits_behind_those_who_ask_once() -> None:
 
 def test_network_of_many_accounts_waits_behind_one_of_few() -> None:
     assert order_of([EVE, ANN, BOB, EVE, FAR]) == [EVE, FAR, ANN, BOB, EVE]
+
+
+def test_whoever_had_no_turn_lately_goes_before_those_who_had() -> None:
+    lock = FairLock()
+    for who in (EVE, ANN, Owner("else", "ned"), Owner("first")):
+        lock.acquire(who)
+        lock.release()
+
+    assert order_of([EVE, ANN, BOB], lock) == [BOB, EVE, ANN]  # in one network
+    assert order_of([EVE, Owner("else", "ned"), FAR], lock) == [FAR, Owner("else", "ned"), EVE]
 
 
 def test_who_waits_for_less_gets_a_place_where_there_is_none_left() -> None:
