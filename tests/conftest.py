@@ -18,7 +18,6 @@ ports, and its own Redis. Four marks say what a test needs:
 import gc
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -42,7 +41,7 @@ from app.extensions import db
 from app.http.json import encode
 from app.openapi.document import build
 from app.services import services as services_of
-from tests import buckets, processes, servers, services
+from tests import browsers, buckets, processes, servers, services
 from tests.alone import Turns
 from tests.apps import make_app, make_config, sqlite_url
 from tests.delivery.machines import PostgresServer
@@ -333,21 +332,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="module")  # while it is there, its thread has a running event loop
 def browser() -> Iterator[Browser]:
     """A browser without a window."""
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
+    if browsers.find() is None:
         unavailable("Chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path,
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-                "--no-first-run",
-            ],
-        )
+        browser = browsers.launch(playwright)
         yield browser
         browser.close()
 

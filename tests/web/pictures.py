@@ -8,7 +8,6 @@ program is printed: sideways scrolling, text wider than its box, targets below 4
 import argparse
 import io
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import httpx
 from PIL import Image, ImageDraw
 from playwright.sync_api import FilePayload, Page, sync_playwright
 
+from tests import browsers
 from tests.servers import ROOT, Server
 
 SIZES = {360: 740, 820: 1180, 1440: 900}
@@ -275,11 +275,7 @@ def main() -> None:
         subprocess.run(demo, cwd=ROOT, env=server.env, check=True, stdout=subprocess.DEVNULL)
         with server, sync_playwright() as playwright:
             share_files(server.url)
-            browser = playwright.chromium.launch(
-                executable_path=shutil.which("chromium"),
-                args=["--no-sandbox", "--disable-gpu"],
-                env={**os.environ, "FONTCONFIG_FILE": str(fonts)},
-            )
+            browser = browsers.launch(playwright, env={**os.environ, "FONTCONFIG_FILE": str(fonts)})
             for job in options.only.split(","):
                 width, theme = int(job.split("-")[0]), job.split("-")[1]
                 context = browser.new_context(
