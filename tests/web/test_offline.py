@@ -109,6 +109,27 @@ def test_answer_that_was_lost_makes_no_second_message(
     assert desk.shown() == stored(bob, room) == ["Ровно один раз", "Дальше"]
 
 
+def test_what_is_written_is_seen_though_the_history_is_not_there(
+    visit: Any, ann: Person, bob: Person, room: Mapping[str, Any]
+) -> None:
+    bob.post(f"/messenger/api/chatrooms/{room['name']}/messages/", {"content": "Раньше"})
+    desk = visit(ann)
+    page = desk.go("/")
+    page.locator("a.row").wait_for()
+    page.evaluate("navigator.serviceWorker.ready")
+    desk.is_calm = False
+    desk.context.set_offline(True)
+    page.locator("a.row").click()
+    page.get_by_role("button", name="Загрузить снова").wait_for()
+
+    desk.write("Пока без неё")
+    expect(page.locator("article.is-waiting")).to_have_count(1)
+    desk.context.set_offline(False)
+
+    expect(page.locator("article", has_text="Пока без неё")).to_contain_text("отправлено")
+    assert desk.shown() == ["Раньше", "Пока без неё"]
+
+
 def test_two_tabs_send_what_waits_once(
     visit: Any, ann: Person, bob: Person, room: Mapping[str, Any]
 ) -> None:

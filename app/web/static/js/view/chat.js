@@ -7,6 +7,7 @@ import { connection } from "../net/stream.js";
 import { change, leave } from "../state/chats.js";
 import { FILES_MAX, mayAttach } from "../state/files.js";
 import { loadAround, loadFrom, loadNewest } from "../state/messages.js";
+import { outbox } from "../state/outbox.js";
 import { blocked, knowPeople, setBlocked } from "../state/people.js";
 import { back, chatPath, go, route } from "../state/route.js";
 import { openSearch, searchAt } from "../state/search.js";
@@ -44,6 +45,7 @@ export function ChatView({ name, target }) {
 function OpenChat({ chat, target }) {
   const [isAtEnd, setAtEnd] = useState(true);
   const [newAfter] = useState(chat.unread ? chat.read_id : undefined);
+  const isWritten = outbox.value.some((each) => each.room === chat.name); // what waits is shown in any case
   const [failure, load] = useHistory(chat, target);
   const composer = useRef(null);
   const timeline = useRef(null);
@@ -72,7 +74,7 @@ function OpenChat({ chat, target }) {
       ${isOver && html`<div class="drop"><${Icon} name="image" extra="empty__icon" /><span>${t("drop_here")}</span>
         <span class="small muted">${t("drop_limits", { n: FILES_MAX, size: bytes(service.value.upload_bytes) })}</span></div>`}
       <${Head} chat=${chat} />
-      ${failure
+      ${failure && !isWritten
         ? html`<${Failed} failure=${failure} onRetry=${load} />`
         : html`<${Timeline} instance=${timeline} chat=${chat} me=${me.value.username} target=${target} newAfter=${newAfter} composer=${hand} onEnd=${setAtEnd} />`}
       ${isBlocked
@@ -120,7 +122,7 @@ function useHistory(chat, target) {
   useEffect(() => {
     if (isNeeded && !isDone) load();
   }, [chat.id, target, Boolean(window?.stale), isLive]);
-  return [failure, load];
+  return [window?.list.length ? undefined : failure, load];
 }
 
 // A link to a message that is gone leads to the end of the chat.

@@ -159,11 +159,12 @@ export class Timeline extends Component {
   reply = (message) => this.props.composer.reply(message);
 
   render({ chat, me, newAfter }, { hit, current, isAtEnd }) {
-    const window = windowOf(chat.id);
-    if (!window || (window.pending && !window.list.length)) {
+    const waiting = outbox.value.filter((each) => each.room === chat.name).map(asMessage);
+    const window = windowOf(chat.id) ?? { list: [], older: true, pending: true };
+    if (window.pending && !window.list.length && !waiting.length) {
       return html`<div class="timeline-box"><div class="timeline" ref=${this.box}><${Ghosts} /></div></div>`;
     }
-    const letters = window.newer ? [] : outbox.value.filter((each) => each.room === chat.name).map(asMessage);
+    const letters = window.newer ? [] : waiting;
     const known = new Set(window.list.map((each) => each.client_id).filter(Boolean));
     const rows = rowsOf([...window.list, ...letters.filter((each) => !known.has(each.id))], { me, newAfter });
     const tabbed = rows.find((row) => row.message && isNamed(row, current)) ?? rows.at(-1);
