@@ -9,11 +9,12 @@ import gzip
 import hashlib
 import json
 import mimetypes
-import posixpath
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+
+from app.web.modules import join
 
 FOLDER = Path(__file__).with_name("static")
 
@@ -28,11 +29,12 @@ _LIBRARIES = {
 # In the order in which their rules count. Browsers get them as one file, in one request.
 _SHEETS = ("tokens", "base", "layout", "list", "timeline", "composer", "dialog", "pages")
 _SHEET = "css/all.css"
-# The first begins what takes long while the second is loading.
-_ENTRIES = ("js/first.js", "js/main.js")
+_COMMENT = re.compile(r"/\*.*?\*/\n?", re.DOTALL)
+# The first begins what takes long while all modules, joined in the second, are loading.
+_FIRST = "js/first.js"
+_MODULES = "js/all.js"
 # Served under paths of their own, or inside of the page.
 _PAGES = {"index.html", "sw.js", "manifest.webmanifest", "icons/sprite.svg"}
-_STATIC_IMPORT = re.compile(r'^(?:import|export) .* from "(\.[^"]+)";$', re.MULTILINE)
 _COMPRESSED = {".js", ".mjs", ".css", ".svg", ".html", ".json", ".webmanifest"}
 _TYPES = {
     ".js": "text/javascript; charset=utf-8",
@@ -82,9 +84,11 @@ class Assets:
 
     @cached_property
     def hash(self) -> str:
-        """Names this state of all files."""
+        """Names this state of all files, as they are sent."""
+        contents = {name: asset.content for name, asset in self.files.items()}
+        contents |= {name: self._sources[name] for name in _PAGES}
         digest = hashlib.sha256()
-        for name, content in self._sources.items():
+        for name, content in sorted(contents.items()):
             digest.update(f"{name}\0{len(content)}\0".encode() + content)
         return digest.hexdigest()[:16]
 
@@ -99,10 +103,19 @@ class Assets:
         files = {
             name: _asset(name, content)
             for name, content in self._sources.items()
-            if name not in _PAGES and not name.startswith("css/")
+            if name not in _PAGES and not name.startswith(("css/", "js/"))
         }
-        sheets = "".join(self._text(f"css/{name}.css") for name in _SHEETS)
-        return files | {_SHEET: _asset(_SHEET, sheets.encode())}
+        modules = {
+            name: self._text(name)
+            for name in self._sources
+            if name.startswith("js/") and name != _FIRST
+        }
+        joined = {
+            _FIRST: self._text(_FIRST),
+            _MODULES: join(modules, list(_LIBRARIES)),
+            _SHEET: _COMMENT.sub("", "".join(self._text(f"css/{name}.css") for name in _SHEETS)),
+        }
+        return files | {name: _asset(name, text.encode()) for name, text in joined.items()}
 
     @cached_property
     def import_map(self) -> str:
@@ -111,35 +124,16 @@ class Assets:
         return json.dumps({"imports": imports}, separators=(",", ":"))
 
     @cached_property
-    def modules(self) -> list[str]:
-        """The modules that the page needs at once; what `import()` loads later is not among them.
-
-        They are named in the page, so that browsers ask for all of them in one round.
-        """
-        found = list(_ENTRIES)
-        for name in found:
-            folder = PurePosixPath(name).parent
-            for target in _STATIC_IMPORT.findall(self._text(name)):
-                module = posixpath.normpath(folder / target)
-                if module not in found:
-                    found.append(module)
-        return found
-
-    @cached_property
     def page(self) -> Asset:
         """The page itself."""
-        libraries = [f"vendor/{file}" for file in _LIBRARIES.values()]
+        modules = [f"vendor/{file}" for file in _LIBRARIES.values()] + [_MODULES]
         head = [
+            f'<script src="{self.base}{_FIRST}"></script>',
             f'<link rel="stylesheet" href="{self.base}{_SHEET}">',
-            f'<script src="{self.base}js/theme.js"></script>',
+            f'<script type="importmap">{self.import_map}</script>',
+            *(f'<link rel="modulepreload" href="{self.base}{name}">' for name in modules),
+            f'<script type="module" src="{self.base}{_MODULES}"></script>',
         ]
-        head.append(f'<script type="importmap">{self.import_map}</script>')
-        head += [
-            f'<link rel="modulepreload" href="{self.base}{name}">'
-            for name in (*libraries, *self.modules)
-        ]
-        first, main = (f'src="{self.base}{name}"></script>' for name in _ENTRIES)
-        head += [f'<script type="module" async {first}', f'<script type="module" {main}']
         sprite = self._text("icons/sprite.svg").replace(
             "<svg ", '<svg class="sprite" aria-hidden="true" ', 1
         )

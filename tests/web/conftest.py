@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
@@ -151,17 +150,15 @@ def bob(server: Server) -> Person:
 @pytest.fixture(scope="module")
 def js(browser: Browser, server: Server) -> Iterator[Any]:
     """Runs JavaScript with modules of the page: `js("({split}) => …", "text/links")`."""
-    text = httpx.get(server.url, headers={"Accept": "text/html"}).text
-    base = re.findall(r"/static/\w+/js/", text)[0]
     page = browser.new_page(locale="ru-RU", timezone_id="Europe/Moscow")
     page.goto(server.url)
 
     def run(function: str, *modules: str, argument: Any = None) -> Any:
-        names = [f"{base}{name}.js" for name in modules]
+        names = [f"js/{name}.js" for name in modules]
         return page.evaluate(
             f"""async ([names, argument]) => {{
-                const modules = await Promise.all(names.map((name) => import(name)));
-                return ({function})(Object.assign({{}}, ...modules), argument);
+                const {{take}} = await import(document.querySelector("script[type=module]").src);
+                return ({function})(Object.assign({{}}, ...names.map(take)), argument);
             }}""",
             [names, argument],
         )

@@ -11,18 +11,19 @@ import { App } from "./view/app.js";
 import { html } from "./view/html.js";
 import { listenToKeys } from "./view/keys.js";
 
-await speak(lang.value);
-resume();
-tell();
-listenToKeys();
-render(html`<${App} />`, document.getElementById("root"));
+speak(lang.value).then(() => {
+  resume();
+  tell();
+  listenToKeys();
+  render(html`<${App} />`, document.getElementById("root"));
+});
 
 // A notification was tapped.
 navigator.serviceWorker?.addEventListener("message", ({ data }) => data.go && go(data.go));
 
 let isKeeping = false;
 
-// The shell is kept once there is something to see: keeping it asks for a hundred files.
+// The shell is kept once there is something to see, so that nothing competes with the list.
 effect(() => {
   if (status.value === "out" || world.value.isListed) keepShell();
 });

@@ -1,5 +1,6 @@
 // Requests to the API, in the name of whoever is logged in.
 import { lang } from "../i18n/index.js";
+import { takeEarly } from "./early.js";
 
 /** The server refused; `code` is for programs, `message` a sentence for people. */
 export class Problem extends Error {
@@ -40,7 +41,8 @@ export async function token(stale) {
 
 async function refresh() {
   const body = { method: "POST", body: JSON.stringify({ cookie: true }) };
-  const response = await send("/accounts/api/token/refresh/", body, { "Content-Type": "application/json" });
+  const response =
+    (await takeEarly("token")) ?? (await send("/accounts/api/token/refresh/", body, { "Content-Type": "application/json" }));
   if (!response.ok) {
     access = "";
     const problem = await problemOf(response);
