@@ -4,6 +4,7 @@ Every complaint of the browser fails the test in which it was made: an error of 
 report of the policy, a request that failed or went to another host.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -84,19 +85,24 @@ class Visit:
         )
         return texts
 
-    def wait_for_kept(self, store: str, text: str) -> None:
-        """Wait until a store of IndexedDB (`outbox`, `drafts`, `kept`) has something with this text."""
-        self.page.evaluate(
-            """async ([store, text]) => {
+    def kept(self, store: str) -> list[Any]:
+        """Return what a store of IndexedDB has: `outbox`, `drafts` or `kept`."""
+        found: list[Any] = self.page.evaluate(
+            """async (store) => {
                 const result = (asked) => new Promise((resolve) => (asked.onsuccess = () => resolve(asked.result)));
                 const database = await result(indexedDB.open("beseda"));
-                while (!JSON.stringify(await result(database.transaction(store).objectStore(store).getAll())).includes(text)) {
-                    await new Promise((resolve) => setTimeout(resolve, 20));
-                }
+                const all = await result(database.transaction(store).objectStore(store).getAll());
                 database.close();
+                return all;
             }""",
-            [store, text],
+            store,
         )
+        return found
+
+    def wait_for_kept(self, store: str, text: str) -> None:
+        """Wait until a store of IndexedDB has something with this text."""
+        while text not in json.dumps(self.kept(store), ensure_ascii=False, separators=(",", ":")):
+            self.page.wait_for_timeout(20)
 
     def wait_for_text(self, text: str) -> None:
         """Wait until a message with this text stands on the screen."""

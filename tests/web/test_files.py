@@ -140,8 +140,11 @@ def test_upload_shows_how_far_it_is_and_can_be_cancelled(
     expect(page.locator("article.is-waiting progress")).to_be_visible()
     expect(page.locator("article.is-waiting .file__size")).to_contain_text(" из ")
 
-    page.get_by_role("button", name="Не отправлять большой.bin").click()
+    with page.expect_event("requestfailed") as ended:
+        page.get_by_role("button", name="Не отправлять большой.bin").click()
+    assert ended.value.url.endswith("/messenger/api/uploads/")
     expect(page.locator("article")).to_have_count(0)
+    assert desk.kept("outbox") == []
     slow.send("Network.emulateNetworkConditions", {**limits, "uploadThroughput": -1})
     desk.write("Дальше")
     expect(page.locator("article:not(.is-waiting)", has_text="Дальше")).to_be_visible()
