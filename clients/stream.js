@@ -1,5 +1,8 @@
 // A client for the stream of Beseda: it keeps the state of all rooms of a person right, through breaks, restarts and
-// long absences, and sends again without sending twice. Copy it. docs/websocket.md gives the reasons. No dependencies.
+// long absences, and sends again without sending twice. Copy it and chats.js. docs/websocket.md gives the reasons. No
+// dependencies.
+
+import { Chats } from "./chats.js";
 
 const GIVE_UP = [1002, 1003, 1007, 1009, 4400]; // another attempt would end in the same way
 const MIN_DELAY_MS = { 1011: 5000, 4408: 1000, 4429: 30000 }; // before the next attempt, by close code
@@ -9,9 +12,9 @@ const REPLAY_MAX = 500; // events; after a longer absence the list of chats is l
 const MESSAGE_CHARS_MAX = 10000;
 
 export class Stream {
-  chats = new Map(); // chat id → {...a chat as in GET chats/, messages: Map of those that came since it was loaded}
+  chats = new Chats();
+  #isLoaded = false; // whether the stream can go on where `chats` is
   #pending = new Map(); // client_id → {frame, resolve, reject}
-  #cursor = null; // the newest event id that is in `chats`; null: nothing is loaded
   #failures = 0;
   #refused = false; // the last token
   #state = "reconnecting";
@@ -50,13 +53,13 @@ export class Stream {
     let token;
     try {
       token = await this.token(this.#refused);
-      if (token && this.#cursor === null) await this.#load(token);
+      if (token && !this.#isLoaded) await this.#load(token);
     } catch (error) {
       return this.#reconnect(error.code ?? 1006);
     }
     if (this.#over) return;
     if (!token) return this.#end(4401, "logged_out");
-    const query = new URLSearchParams({ after: this.#cursor, most: REPLAY_MAX, ...(this.epoch && { epoch: this.epoch }) });
+    const query = new URLSearchParams({ after: this.chats.cursor, most: REPLAY_MAX, ...(this.epoch && { epoch: this.epoch }) });
     const url = `${this.server.replace("http", "ws")}/messenger/ws/events/?${query}`;
     const socket = (this.socket = new WebSocket(url, ["bearer", token]));
     socket.onmessage = (event) => socket === this.socket && this.#receive(JSON.parse(event.data));
@@ -65,13 +68,16 @@ export class Stream {
   }
 
   async #load(token) {
-    const response = await fetch(`${this.server}/messenger/api/chats/`, { headers: { Authorization: `Bearer ${token}` } });
-    if (!response.ok) throw Object.assign(new Error("not loaded"), { code: response.status === 401 ? 4401 : 1006 });
-    const asOf = Number(response.headers.get("X-Event-ID")); // what is newer comes by the stream
-    const chats = await response.json();
-    this.chats = new Map(chats.map((chat) => [chat.id, { ...chat, asOf, messages: new Map() }]));
-    this.#cursor = asOf;
+    const response = await this.#get("chats/", token);
+    this.chats = new Chats(await response.json(), Number(response.headers.get("X-Event-ID")));
+    this.#isLoaded = true;
     this.onChange();
+  }
+
+  async #get(path, token) {
+    const response = await fetch(`${this.server}/messenger/api/${path}`, { headers: { Authorization: `Bearer ${token}` } });
+    if (response.ok) return response;
+    throw Object.assign(new Error(`${path}: ${response.status}`), { code: response.status === 401 ? 4401 : 1006 });
   }
 
   // A page sees no pings: if nothing comes for so long, not even a beat, the socket is dead.
@@ -121,10 +127,10 @@ export class Stream {
       case "hello":
         this.beatSeconds = frame.beat_seconds;
         this.epoch ??= frame.epoch;
-        this.me = frame.user;
+        this.chats.me = frame.user;
         return;
       case "reset": // the list of chats is loaded again, and the stream begins there
-        this.#cursor = null;
+        this.#isLoaded = false;
         this.epoch = frame.epoch;
         this.#failures = -1; // at once: nothing is wrong
         return this.#reconnect(1012);
@@ -142,64 +148,23 @@ export class Stream {
         else if (this.#pending.delete(frame.ref)) pending.reject(Object.assign(new Error(frame.detail), { code: frame.code }));
         return;
     }
-    if (frame.id !== undefined) {
-      if (frame.id > this.#cursor) this.#apply(frame);
-      this.#cursor = Math.max(this.#cursor, frame.id);
-    }
+    const chat = frame.id !== undefined && this.chats.apply(frame);
+    if (chat) this.#findLast(chat);
     this.onChange(frame); // typing and presence, too: they have no id, and change nothing in `chats`
   }
 
-  #apply({ id, type, room, message, ...frame }) {
-    const chat = [...this.chats.values()].find(({ name }) => name === room);
-    if (type === "room") {
-      const known = this.chats.get(frame.chat.id);
-      const messages = known?.joined_id === frame.chat.joined_id ? known.messages : new Map();
-      this.chats.set(frame.chat.id, { ...frame.chat, asOf: id, messages });
-    } else if (type === "room_left") this.chats.delete(chat?.id);
-    else if (type === "user") this.#applyUser(frame);
-    else if (!chat) return;
-    else if (type === "message") {
-      chat.messages.set(message.id, message);
-      Object.assign(chat, { event_id: message.id, last_message: message });
-      if (message.user !== this.me.username && message.id > chat.read_id) chat.unread = Math.min(chat.unread + 1, 1000);
-    } else if (type === "message_edited") {
-      if (chat.messages.has(message.id)) chat.messages.set(message.id, message);
-      if (chat.last_message?.id === message.id) chat.last_message = message;
-    } else if (type === "message_deleted") {
-      const held = chat.messages.get(message.id);
-      chat.event_id = Math.max(chat.event_id, message.id); // it may have come during an absence
-      // A message that came and went during an absence was never counted.
-      const wasCounted = held ? held.user !== this.me.username : message.id <= chat.asOf;
-      if (wasCounted && message.id > chat.read_id) chat.unread = Math.max(chat.unread - 1, 0);
-      chat.messages.delete(message.id);
-      if (chat.last_message?.id === message.id) this.#findLast(chat);
-    } else if (type === "read" && frame.user === this.me.username) {
-      Object.assign(chat, { read_id: frame.read_id, unread: frame.unread, asOf: id });
-    } else if (type === "read" && chat.kind === "pair") chat.peer_read_id = frame.read_id;
-  }
-
-  #applyUser({ user, was }) {
-    for (const chat of this.chats.values()) {
-      if (chat.kind === "pair" && user.id !== this.me.id && chat.members.includes(user.id)) chat.image = user.image;
-      for (const message of [...chat.messages.values(), chat.last_message]) {
-        if (was && message?.user === was) message.user = user.username;
-      }
-    }
-    if (user.id === this.me.id) this.me = { ...this.me, username: user.username };
-  }
-
-  // The newest message was deleted; which one is the newest now?
   async #findLast(chat) {
-    const held = [...chat.messages.values()].at(-1);
-    chat.last_message = held ?? null;
-    if (held) return;
     try {
-      const url = `${this.server}/messenger/api/chatrooms/${encodeURIComponent(chat.name)}/`;
-      const response = await fetch(url, { headers: { Authorization: `Bearer ${await this.token(false)}` } });
-      if (response.ok) chat.last_message ??= (await response.json()).last_message;
+      let found, cursor;
+      while (cursor !== this.chats.cursor) {
+        cursor = this.chats.cursor; // what is deleted while it is asked, is asked about again
+        const response = await this.#get(`chatrooms/${encodeURIComponent(chat.name)}/`, await this.token(false));
+        found = (await response.json()).last_message;
+      }
+      chat.last_message ??= found;
       this.onChange();
     } catch {
-      this.#cursor = null; // everything is loaded at the next connection
+      this.#isLoaded = false; // everything is loaded at the next connection
     }
   }
 }

@@ -1,7 +1,7 @@
 """A client for the stream of Beseda, which keeps the state of all rooms of a person right.
 
-It survives breaks, restarts and long absences, and sends again without sending twice. Copy it. It
-needs Python 3.11 and `pip install websockets`; docs/websocket.md gives the reasons.
+It survives breaks, restarts and long absences, and sends again without sending twice. Copy it and
+chats.py. They need Python 3.11 and `pip install websockets`; docs/websocket.md gives the reasons.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from urllib.error import HTTPError
 from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
 
+from chats import Chats
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
@@ -47,7 +48,7 @@ class Stream:
         on_state: Called with "connected" or "reconnecting" at each change.
 
     Attributes:
-        chats: By id: each a chat as in `GET chats/`, and `messages` that came since it was loaded.
+        chats: All rooms of the person.
     """
 
     def __init__(
@@ -57,12 +58,11 @@ class Stream:
         on_change: Callable[[dict | None], None] = lambda _: None,
         on_state: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.chats: dict[int, dict] = {}
+        self.chats = Chats()
         self.on_change, self.on_state = on_change, on_state
         self._server, self._token = server, token
-        self._cursor: int | None = None  # the newest event id that is in `chats`
+        self._is_loaded = False  # whether the stream can go on where `chats` is
         self._epoch: str | None = None
-        self._me: dict = {}
         self._pending: dict[str, tuple[dict, asyncio.Future[dict]]] = {}
         self._socket: ClientConnection | None = None
         self._over: StreamOver | None = None
@@ -114,9 +114,11 @@ class Stream:
             token = await self._token(self._refused)
             if not token:
                 raise StreamOver(4401, "logged_out")
-            if self._cursor is None:
-                await self._load(token)
-            query = {"after": self._cursor, "most": REPLAY_MAX}
+            if not self._is_loaded:
+                listed, headers = await self._get("chats/", token)
+                self.chats, self._is_loaded = Chats(listed, int(headers["X-Event-ID"])), True
+                self.on_change(None)
+            query = {"after": self.chats.cursor, "most": REPLAY_MAX}
             query |= {"epoch": self._epoch} if self._epoch else {}
             url = f"{self._server.replace('http', 'ws', 1)}/messenger/ws/events/?{urlencode(query)}"
             headers = {"Authorization": f"Bearer {token}"}
@@ -125,7 +127,7 @@ class Stream:
                 while True:
                     frame = json.loads(await asyncio.wait_for(socket.recv(), SILENCE_SECONDS))
                     if frame["type"] == "reset":
-                        self._cursor, self._epoch = None, frame["epoch"]
+                        self._is_loaded, self._epoch = False, frame["epoch"]
                         return RESET
                     await self._receive(frame)
         except ConnectionClosed as error:
@@ -137,18 +139,14 @@ class Stream:
         finally:
             self._socket = None
 
-    async def _load(self, token: str) -> None:
-        chats, headers = await asyncio.to_thread(self._get, "chats/", token)
-        as_of = int(headers["X-Event-ID"])  # what is newer comes by the stream
-        self.chats = {chat["id"]: chat | {"as_of": as_of, "messages": {}} for chat in chats}
-        self._cursor = as_of
-        self.on_change(None)
+    async def _get(self, path: str, token: str | None) -> tuple:
+        def get() -> tuple:
+            with urlopen(request, timeout=30) as response:  # noqa: S310
+                return json.load(response), response.headers
 
-    def _get(self, path: str, token: str) -> tuple:
         url = f"{self._server}/messenger/api/{path}"
         request = Request(url, headers={"Authorization": f"Bearer {token}"})  # noqa: S310
-        with urlopen(request, timeout=30) as response:  # noqa: S310
-            return json.load(response), response.headers
+        return await asyncio.to_thread(get)
 
     async def _wait(self, code: int) -> None:
         if code in GIVE_UP:
@@ -176,7 +174,7 @@ class Stream:
     async def _receive(self, frame: dict) -> None:
         match frame["type"]:
             case "hello":
-                self._epoch, self._me = self._epoch or frame["epoch"], frame["user"]
+                self._epoch, self.chats.me = self._epoch or frame["epoch"], frame["user"]
                 return
             case "ready":
                 self._failures, self._refused = 0, False
@@ -186,11 +184,18 @@ class Stream:
             case "done" | "error":
                 self._answer(frame)
                 return
-        if "id" in frame:
-            if frame["id"] > self._cursor:
-                await self._apply(frame)
-            self._cursor = max(self._cursor, frame["id"])
+        if "id" in frame and (chat := self.chats.apply(frame)):
+            await self._find_last(chat)
         self.on_change(frame)
+
+    async def _find_last(self, chat: dict) -> None:
+        try:
+            path = f"chatrooms/{quote(chat['name'], safe='')}/"
+            now, _ = await self._get(path, await self._token(False))
+            chat["last_message"] = now["last_message"]
+        except OSError:
+            self._is_loaded = False  # load everything at the next connection
+            raise
 
     def _answer(self, frame: dict) -> None:
         ref = frame.get("ref")
@@ -204,69 +209,3 @@ class Stream:
                 stored.set_result(frame["message"])
             else:
                 stored.set_exception(ValueError(frame["detail"]))
-
-    async def _apply(self, frame: dict) -> None:
-        kind, number, message = frame["type"], frame["id"], frame.get("message", {})
-        chat = next((it for it in self.chats.values() if it["name"] == frame.get("room")), None)
-        if kind == "room":
-            new = frame["chat"] | {"as_of": number, "messages": {}}
-            known = self.chats.get(new["id"], {"joined_id": None})
-            if known["joined_id"] == new["joined_id"]:
-                new["messages"] = known["messages"]
-            self.chats[new["id"]] = new
-        elif kind == "user":
-            self._apply_user(frame["user"], frame.get("was"))
-        elif chat is None:
-            return
-        elif kind == "room_left":
-            del self.chats[chat["id"]]
-        elif kind == "message":
-            chat["messages"][message["id"]] = message
-            chat |= {"event_id": message["id"], "last_message": message}
-            if message["user"] != self._me["username"] and message["id"] > chat["read_id"]:
-                chat["unread"] = min(chat["unread"] + 1, 1000)
-        elif kind == "message_edited":
-            self._apply_edit(chat, message)
-        elif kind == "message_deleted":
-            await self._apply_deletion(chat, message["id"])
-        elif kind == "read" and frame["user"] == self._me["username"]:
-            chat |= {"read_id": frame["read_id"], "unread": frame["unread"], "as_of": number}
-        elif kind == "read" and chat["kind"] == "pair":
-            chat["peer_read_id"] = frame["read_id"]
-
-    def _apply_edit(self, chat: dict, message: dict) -> None:
-        if message["id"] in chat["messages"]:
-            chat["messages"][message["id"]] = message
-        if (chat["last_message"] or {}).get("id") == message["id"]:
-            chat["last_message"] = message
-
-    async def _apply_deletion(self, chat: dict, message_id: int) -> None:
-        held = chat["messages"].pop(message_id, None)
-        chat["event_id"] = max(chat["event_id"], message_id)  # it may have come in an absence
-        # A message that came and went during an absence was never counted.
-        counted = held["user"] != self._me["username"] if held else message_id <= chat["as_of"]
-        if counted and message_id > chat["read_id"]:
-            chat["unread"] = max(chat["unread"] - 1, 0)
-        if (chat["last_message"] or {}).get("id") == message_id:
-            chat["last_message"] = next(reversed(chat["messages"].values()), None)
-            if chat["last_message"] is None:
-                await self._find_last(chat)
-
-    async def _find_last(self, chat: dict) -> None:
-        # The newest message was deleted, and the one before it came before `chats` was loaded.
-        try:
-            path = f"chatrooms/{quote(chat['name'], safe='')}/"
-            now, _ = await asyncio.to_thread(self._get, path, await self._token(False) or "")
-            chat["last_message"] = now["last_message"]
-        except OSError:
-            self._cursor = None  # load everything at the next connection
-            raise
-
-    def _apply_user(self, user: dict, was: str | None) -> None:
-        for chat in self.chats.values():
-            is_peer = user["id"] != self._me["id"] and user["id"] in chat.get("members", ())
-            if chat["kind"] == "pair" and is_peer:
-                chat["image"] = user["image"]
-            for message in [*chat["messages"].values(), chat["last_message"]]:
-                if message and message["user"] == was:
-                    message["user"] = user["username"]

@@ -1,11 +1,9 @@
 """`clients/stream.js` and `stream.py` hold what the server holds, while it is restarted under them."""
 
 import asyncio
-import importlib.util
 import random
 import signal
 import sqlite3
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,13 +11,13 @@ from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
 from playwright.sync_api import Page
+from stream import Stream
 
 from tests.factories import Person, make_person
 from tests.servers import ROOT, Server
@@ -30,17 +28,6 @@ STEPS = 120
 HERS_ALONE = {"as_of", "asOf", "messages"}  # what a client notes beside a chat
 
 pytestmark = pytest.mark.server
-
-
-def load_stream() -> ModuleType:
-    """Import `clients/stream.py`, which is no part of a package."""
-    spec = importlib.util.spec_from_file_location("stream", CLIENTS / "stream.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["stream"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 class Pages(SimpleHTTPRequestHandler):
@@ -78,7 +65,7 @@ class PythonSide:
         async def token(_refused: bool) -> str:
             return self.person.access
 
-        self.stream = load_stream().Stream(self.person.url, token, on_state=self.states.append)
+        self.stream = Stream(self.person.url, token, on_state=self.states.append)
         self._running = asyncio.ensure_future(self.stream.run())
         self._started.set()
         with suppress(asyncio.CancelledError):

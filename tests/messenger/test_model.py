@@ -5,20 +5,19 @@ Clients take the list of chats, resume from its event id with any of the workers
 Each of them is `clients/stream.py`, without its socket. In the end each knows what the tables say.
 """
 
-import importlib.util
 import json
 import random
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
 import gevent
 import pytest
+from chats import Chats
 from sqlalchemy import func, select
+from stream import Stream
 
 from app.clock import utcnow
 from app.database.sequence import draw
@@ -49,19 +48,6 @@ ACTS = 60  # of each writer
 SECONDS = 60
 
 Answer = TypeVar("Answer")
-
-
-def _clients_stream() -> ModuleType:
-    path = Path(__file__).parents[2] / "clients" / "stream.py"
-    spec = importlib.util.spec_from_file_location("stream", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-stream_py: Any = _clients_stream()
 
 
 class SlowEvents(MessengerEvents):
@@ -121,14 +107,13 @@ class Network:
         worker.publish([publication])
 
 
-class Client(stream_py.Stream):  # type: ignore[misc]
+class Client(Stream):
     """Somebody's client, which is online at times."""
 
     def __init__(self, person: Person) -> None:
         super().__init__("http://nowhere", token=None)
         self.person = person
         self.stream: StreamSubscription | None = None
-        self._me = {"id": person.id, "username": person.name}
         self._read = 0
         self.worker: Feed | None = None
         self.is_ready = False
@@ -136,19 +121,17 @@ class Client(stream_py.Stream):  # type: ignore[misc]
     @property
     def cursor(self) -> int:
         """The newest event id that it knows of."""
-        return int(self._cursor)
+        return self.chats.cursor
 
     def connect(self, worker: Feed) -> None:
         """Begin, or resume, with some worker."""
-        if self._cursor is None:
-            chats, self._cursor = self.person.chats()
-            self.began_at = self._cursor
-            self.chats = {
-                chat["id"]: chat | {"as_of": self._cursor, "messages": {}} for chat in _plain(chats)
-            }
+        if not self._is_loaded:
+            chats, self.began_at = self.person.chats()
+            self.chats, self._is_loaded = Chats(_plain(chats), self.began_at), True
+            self.chats.me = {"id": self.person.id, "username": self.person.name}
         latest = self.person.team.events.newest_event_id()
         self.socket, self._read, self.is_ready = FakeSocket(), 0, False
-        self.stream = StreamSubscription(self.socket, self._cursor, self.person.id, self)
+        self.stream = StreamSubscription(self.socket, self.chats.cursor, self.person.id, self)
         self.worker = worker
         worker.join(self.stream, latest)
 
@@ -166,7 +149,7 @@ class Client(stream_py.Stream):  # type: ignore[misc]
         texts = self.socket.texts
         for text in texts[self._read :]:
             frame = json.loads(text)
-            assert frame["id"] > self._cursor, "an event came twice, or too late"
+            assert frame["id"] > self.chats.cursor, "an event came twice, or too late"
             _run(self._receive(frame))
         self._read = len(texts)
 
