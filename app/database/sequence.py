@@ -39,7 +39,7 @@ _ON_SQLITE = Prepared(
 
 @dataclass(slots=True)
 class Waits:
-    """How long the transactions of this worker waited for the lock.
+    """How long the transactions of this worker waited for the lock, and for those before it.
 
     Attributes:
         times: Transactions that took it.

@@ -100,12 +100,12 @@ _STORE = Prepared(
             greatest(least(read_id, down_to), least(up_to, last_message_id)) AS after
         FROM locked
     ), turn AS MATERIALIZED (
-        SELECT clock_timestamp() AS began, pg_advisory_xact_lock({LOCK}), clock_timestamp() AS ended
+        SELECT pg_advisory_xact_lock({LOCK}), clock_timestamp() - statement_timestamp() AS waited
         FROM (SELECT count(*) AS marks FROM moved WHERE before <> after) AS all_locked
         WHERE marks > 0
     ), numbered AS MATERIALIZED (
         SELECT room_id, user_id, after, nextval('messages_id_seq') AS number,
-            CAST(extract(epoch FROM ended - began) AS float8) AS waited
+            CAST(extract(epoch FROM turn.waited) AS float8) AS waited
         FROM turn CROSS JOIN moved WHERE before <> after
     ), written AS (
         UPDATE memberships AS member SET read_id = after, read_changed_id = number

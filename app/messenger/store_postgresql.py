@@ -18,7 +18,7 @@ from app.messenger.drafts import Added, Draft, OutcomeUnknownError
 # breaks a foreign key, and then nothing is stored. `author` waits for an erasure that is under
 # way, and sees what it has left; the count makes it come after `locked`, in whose order an
 # erasure takes its locks as well. `turn` comes last: it takes the lock of the sequence and
-# measures how long that takes.
+# measures how long all of them took.
 _ADD = Prepared(
     text(f"""
     WITH draft AS MATERIALIZED (
@@ -38,7 +38,7 @@ _ADD = Prepared(
         WHERE id = ANY (CAST(:users AS bigint[])) AND (SELECT count(*) FROM locked) >= 0
         FOR KEY SHARE
     ), turn AS MATERIALIZED (
-        SELECT clock_timestamp() AS began, pg_advisory_xact_lock({LOCK}), clock_timestamp() AS ended
+        SELECT pg_advisory_xact_lock({LOCK}), clock_timestamp() - statement_timestamp() AS waited
         FROM (SELECT count(*) AS authors FROM author) AS all_locked WHERE authors >= 0
     ), added AS (
         INSERT INTO messages (room_id, user_id, content, client_id, reply_to_id, timestamp)
@@ -57,7 +57,7 @@ _ADD = Prepared(
         WHERE chat_rooms.id = newest.room_id
     )
     SELECT added.id, room_id, user_id, client_id, last_message_id, access_version,
-        CAST(extract(epoch FROM turn.ended - turn.began) AS float8)
+        CAST(extract(epoch FROM waited) AS float8)
     FROM turn CROSS JOIN added JOIN locked ON locked.id = added.room_id
     ORDER BY added.id
 """)  # noqa: S608

@@ -42,6 +42,7 @@ FINISH_SECONDS = 1.5  # what a worker that has to leave may wait for the databas
 PATIENCE_SECONDS = 4.0  # after which a sender is told that the database does not answer
 WATCH_SECONDS = 0.25  # how often that is looked at
 GATHER_SECONDS = 0.02  # how long messages may gather while other workers commit
+UNDISTURBED_SECONDS = 0.001  # how long a transaction takes to get its locks if nobody has them
 
 Outcome: TypeAlias = Stored | ApiError
 
@@ -60,6 +61,12 @@ def _publications(new: Sequence[tuple[int, Stored, Draft]]) -> Sequence[Publicat
         )
         before = message_id
     return publications
+
+
+def _gather_seconds() -> float:
+    # If the last transaction waited for those of other workers, so would the next one, and what
+    # comes meanwhile would need another. For half of that time messages gather instead.
+    return min(waits.last / 2, GATHER_SECONDS) if waits.last > UNDISTURBED_SECONDS else 0.0
 
 
 class OutcomeUnknown(TemporarilyUnavailable):
@@ -214,10 +221,8 @@ class MessageWriter:
                     self._refuse(self._storing, as_api_error(error))
                 finally:
                     self._storing = ()
-                # If the last transaction waited for those of other workers, so would the next one,
-                # and what comes meanwhile would need another: for half of that time messages
-                # gather instead. SQLite does not wait, and others want to be served in between.
-                sleep(min(waits.last / 2, GATHER_SECONDS))
+                # SQLite does not wait, and others want to be served in between.
+                sleep(_gather_seconds())
 
     def _take(self) -> list[_Entry]:
         batch: list[_Entry] = []
