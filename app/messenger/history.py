@@ -1,5 +1,6 @@
 """Reads what realtime asks of the database."""
 
+import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -60,11 +61,17 @@ _LAST_IDS = {
 }
 
 
+# Pages read at a time. All rooms of a worker have gaps when its bus breaks down, and all clients
+# resume when it starts; connections are lent in turn, and requests must not wait for all of them.
+READS_MAX = 4
+
+
 class MessageHistory:
     """The messages in the tables; fits `realtime.History`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._reads = threading.Semaphore(READS_MAX)
 
     def last_ids(self, room_ids: Collection[int]) -> Mapping[int, int]:
         """Return the newest message id of each room; 0 where there is no message yet."""
@@ -82,7 +89,7 @@ class MessageHistory:
         A deleted message has none. It is there all the same, or a reader who looks for what
         comes up to the room's newest id would look for ever, if that was deleted.
         """
-        with reading_history(self._engine) as connection:
+        with self._reads, reading_history(self._engine) as connection:
             rows = _OF_ROOM.after(connection, message_id, limit, partition=room_id)
         return [
             (message[0], None if deleted_at else message_bytes(*message))

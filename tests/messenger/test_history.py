@@ -1,9 +1,15 @@
 """What realtime asks of the database."""
 
+import time
+from contextlib import ExitStack
+from threading import Thread
+
 import pytest
 
 from app.clock import utcnow
-from app.messenger.history import MessageHistory
+from app.database.pool import pool_of
+from app.database.transactions import reading
+from app.messenger.history import READS_MAX, MessageHistory
 from app.messenger.store import store
 from app.services import services
 from tests.messenger.rows import make_room
@@ -46,6 +52,27 @@ def test_newest_ids_of_very_many_rooms(engine, history):
     room = make_room(engine)
 
     assert history.last_ids(range(1, 20_001)).keys() == {room.id}
+
+
+def test_request_waits_for_few_of_those_who_fill_gaps(engine, history):
+    room = make_room(engine)
+    pool = pool_of(engine)
+
+    with ExitStack() as held:
+        for _ in range(pool.size):
+            held.enter_context(reading(engine))
+        fills = [Thread(target=history.after, args=(room.id, 0, 100)) for _ in range(30)]
+        for fill in fills:
+            fill.start()
+        deadline = time.monotonic() + 10
+        while len(pool._queue) < READS_MAX and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        waiting = len(pool._queue)
+    for fill in fills:
+        fill.join()
+
+    assert waiting == READS_MAX
 
 
 def test_messages_after_an_id_ascend_and_are_what_was_delivered(engine, history):
