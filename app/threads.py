@@ -31,9 +31,8 @@ WAITING_MAX: dict[PoolName, int] = {
     "disk": 1_000_000,
 }
 
-LATELY = (
-    256  # networks and accounts whose last turn is known; the others come as if for the first time
-)
+# Networks and accounts whose last turn is known; the others come as if for the first time.
+LATELY = 256
 SHARES = 4  # one account may use a quarter of the places of a pool
 
 # The lowest priority. Beside 8 clients that log in, the p99 of chat was 1.8 times its quiet value;
