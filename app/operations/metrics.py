@@ -92,7 +92,7 @@ class Metrics:
             "sequence_waits", "Transactions that took the lock of the event ids."
         )
         self._sequence_wait_seconds = self._counter(
-            "sequence_wait_seconds", "Time that these transactions waited for it."
+            "sequence_wait_seconds", "Time until they had it and the locks before it."
         )
         self._stored = self._counter("messages_stored", "Messages committed.")
         self._repeated = self._counter(
