@@ -58,6 +58,11 @@ def give_way() -> None:
     sleep(MOMENT_SECONDS)
 
 
+def has_loop() -> bool:
+    """Tell whether this process has an event loop, which what is slow must not stop."""
+    return bool(is_module_patched("threading"))
+
+
 class TooBusy(Exception):
     """The queue of the pool is full."""
 
@@ -207,8 +212,8 @@ def run(name: PoolName, function: Callable[P, T], *args: P.args, **kwargs: P.kwa
         TooBusy: Too many jobs are waiting, or too many of the same user or network.
         Exception: Whatever the function raises.
     """
-    if not is_module_patched("threading"):
-        return function(*args, **kwargs)  # there is no event loop to block
+    if not has_loop():
+        return function(*args, **kwargs)
     # Made at the first use, in the worker: threads do not survive a fork.
     pool = _pools.get((os.getpid(), name))
     if pool is None:

@@ -28,6 +28,7 @@ from app.realtime.feed import BEAT_SECONDS, Feed
 from app.realtime.history import History, HistoryUnavailableError
 from app.realtime.hub import Hub
 from app.realtime.loop import monotonic
+from app.realtime.pace import Pace
 from app.realtime.packing import packed_names
 from app.realtime.polls import Polls
 from app.realtime.postgres_pubsub import PostgresPubSub
@@ -50,6 +51,7 @@ __all__ = [
     "Listener",
     "MembershipChange",
     "MemoryBus",
+    "Pace",
     "PostgresPubSub",
     "PubSubBus",
     "Publication",

@@ -28,6 +28,7 @@ from app.messenger.files.names import safe_name
 from app.messenger.files.removal import expire, remove
 from app.messenger.files.schemas import FileOut
 from app.messenger.files.shown import file_out
+from app.messenger.files.turns import in_turn
 from app.services import services
 from app.threads import TooBusy
 
@@ -194,7 +195,7 @@ def _fill(draft: IO[bytes], pieces: Iterable[bytes], upload_id: str) -> _Content
 def _larger(pieces: Iterable[bytes]) -> Iterator[bytes]:
     # Each piece that is written is a way to a thread and back.
     waiting: list[bytes] = []
-    for piece in pieces:
+    for piece in in_turn(pieces):
         waiting.append(piece)
         if sum(map(len, waiting)) >= PIECE_BYTES:
             yield b"".join(waiting)
