@@ -39,6 +39,7 @@ def test_somebody_registers_and_stays_logged_in(visit: Any) -> None:
     page.get_by_label("Пароль", exact=True).fill(PASSWORD)
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name=CHATS)).to_be_visible()
+    expect(page).to_have_title("Беседа")  # no longer that of the form
     page.reload()
 
     expect(page.get_by_role("heading", name=CHATS)).to_be_visible()

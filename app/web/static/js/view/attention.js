@@ -41,14 +41,24 @@ export function useReading(chat, isAtEnd) {
   useEffect(() => () => keepUnread(undefined), [chat.id]);
 }
 
-/** What the tab is called; views say their part. */
-export const title = signal("");
+/** What views call the tab; the one that came last counts. */
+const titles = signal(/** @type {{text: string}[]} */ ([]));
+
+/** Calls the tab so for as long as the view is there. */
+export function useTitle(/** @type {string} */ text) {
+  useEffect(() => {
+    const mine = { text };
+    titles.value = [...titles.peek(), mine];
+    return () => void (titles.value = titles.peek().filter((each) => each !== mine));
+  }, [text]);
+}
 
 /** Keeps the title of the tab and the badge of the icon right. */
 export function tell() {
   effect(() => {
     const count = unreadChats.value;
-    document.title = [count ? `(${count})` : "", title.value, title.value ? "·" : "", t("brand")].filter(Boolean).join(" ");
+    const title = titles.value.at(-1)?.text;
+    document.title = [count && `(${count})`, title, title && "·", t("brand")].filter(Boolean).join(" ");
     if (count) navigator.setAppBadge?.(count).catch(() => {}); // not installed: nothing to put it on
     else navigator.clearAppBadge?.().catch(() => {});
   });

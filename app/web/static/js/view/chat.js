@@ -17,7 +17,7 @@ import { bytes } from "../text/sizes.js";
 import { useAnnouncements } from "./announce.js";
 import { ask } from "./ask.js";
 import { ChatAvatar } from "./avatar.js";
-import { title, useReading } from "./attention.js";
+import { useReading, useTitle } from "./attention.js";
 import { Composer } from "./composer.js";
 import { attempt } from "./failure.js";
 import { classes, html } from "./html.js";
@@ -51,10 +51,7 @@ function OpenChat({ chat, target }) {
   const timeline = useRef(null);
   useReading(chat, isAtEnd);
   useAnnouncements(chat);
-  useEffect(() => {
-    title.value = chat.display_name;
-    return () => (title.value = "");
-  }, [chat.display_name]);
+  useTitle(chat.display_name);
   useEffect(() => {
     if (chat.members) knowPeople(chat.members).catch(() => {}); // letters stand for pictures
   }, [String(chat.members)]);

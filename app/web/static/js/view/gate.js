@@ -5,7 +5,7 @@ import { chooseLanguage, lang, t } from "../i18n/index.js";
 import { post } from "../net/http.js";
 import { go } from "../state/route.js";
 import { logIn, service } from "../state/session.js";
-import { title } from "./attention.js";
+import { useTitle } from "./attention.js";
 import { Field, Note, useForm } from "./form.js";
 import { html } from "./html.js";
 import { Icon, Logo, Wordmark } from "./icons.js";
@@ -32,7 +32,7 @@ export function Gate({ place, hash }) {
 
 /** A card with a form in it, and links below. */
 function Card({ heading, text, form, button, links = [], children }) {
-  useEffect(() => void (title.value = heading), [heading]);
+  useTitle(heading);
   return html`
     <form class="card" onSubmit=${form.onSubmit}>
       <h1 class="card__title">${heading}</h1>

@@ -1,15 +1,13 @@
 // The frame of everything that is read or filled in: posts, people, settings, administration.
-import { useEffect } from "preact/hooks";
-
 import { t } from "../i18n/index.js";
 import { back, go } from "../state/route.js";
-import { title as tabTitle } from "./attention.js";
+import { useTitle } from "./attention.js";
 import { html } from "./html.js";
 import { Icon, IconButton } from "./icons.js";
 
 /** @param {{title: string, head?: any, up?: string, wide?: boolean}} props `up`: where the back button leads. */
 export function Page({ title, head, up, wide, children }) {
-  useEffect(() => void (tabTitle.value = title), [title]);
+  useTitle(title);
   return html`
     <section class="main" id="main" aria-label=${title}>
       <header class="bar phone-only">

@@ -7,7 +7,7 @@ import { back, go } from "../state/route.js";
 import { me } from "../state/session.js";
 import { moment } from "../text/time.js";
 import { ask } from "./ask.js";
-import { title as tabTitle } from "./attention.js";
+import { useTitle } from "./attention.js";
 import { PersonAvatar } from "./avatar.js";
 import { attempt } from "./failure.js";
 import { Note, useForm } from "./form.js";
@@ -71,8 +71,8 @@ export function WritePost({ id }) {
   const old = id ? posts.value?.find((post) => post.id === id) : keptDraft();
   const [isKept, setKept] = useState(false);
   const clientId = useRef(crypto.getRandomValues(new Uint32Array(3)).join("-"));
+  useTitle(id ? t("edit_post") : t("new_post"));
   useEffect(() => {
-    tabTitle.value = t("new_post");
     if (id && !old) go("/posts/mine", { replace: true });
   }, []);
   const form = useForm(async (values) => {

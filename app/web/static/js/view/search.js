@@ -7,7 +7,7 @@ import { changeSearch, closeSearch, found, hitPath, look, lookForOlder, search }
 import { chatNamed, chats, world } from "../state/world.js";
 import { marked } from "../text/found.js";
 import { brief } from "../text/time.js";
-import { title } from "./attention.js";
+import { useTitle } from "./attention.js";
 import { PersonAvatar } from "./avatar.js";
 import { attempt, sentenceOf } from "./failure.js";
 import { classes, html } from "./html.js";
@@ -22,8 +22,8 @@ export function Search() {
   const wanted = search.value;
   const [failure, setFailure] = useState("");
   const field = useRef(null);
+  useTitle(t("search_messages"));
   useEffect(() => {
-    title.value = t("search_messages");
     if (!wanted.find || matchMedia("(min-width: 45em)").matches) field.current.focus();
     return () => void (found.value = undefined);
   }, []);
