@@ -151,6 +151,19 @@ def test_two_tabs_send_what_waits_once(
     assert stored(bob, room) == ["Из двух окон"]
 
 
+def test_connection_is_tried_when_the_network_is_said_to_be_gone(
+    visit: Any, ann: Person, room: Mapping[str, Any]
+) -> None:
+    desk = visit(ann)
+    with desk.page.expect_websocket() as socket:
+        desk.open_chat(room["name"])
+    expect(desk.page.locator("#composer")).to_be_visible()
+
+    # An emulated network leaves open sockets alone; what counts is that the page asks.
+    with socket.value.expect_event("framesent", lambda frame: '"ping"' in frame):
+        desk.context.set_offline(True)
+
+
 def test_long_poll_carries_everything_where_no_socket_is_let_through(
     visit: Any, ann: Person, bob: Person, room: Mapping[str, Any]
 ) -> None:

@@ -10,6 +10,7 @@ const REFUSED_MAX = 3; // sockets that never opened, before long-poll takes over
 const SOCKET_AGAIN_MS = 120_000; // after which a socket is tried once more
 const REPLAY_MAX = 2000; // events; beyond that the list of chats is quicker
 const LOGGED_OUT = 4401;
+const SIGNS = ["online", "offline", "pageshow"]; // that the connection may be gone
 
 /** "connecting", "live" (all that was missed is there), "waiting" (until the next attempt). */
 export const connection = signal(/** @type {"connecting" | "live" | "waiting"} */ ("connecting"));
@@ -32,7 +33,7 @@ export function listen(/** @type {Source} */ to) {
   stop();
   source = to;
   attempt = refused = 0;
-  for (const name of ["online", "pageshow"]) addEventListener(name, wake);
+  for (const name of SIGNS) addEventListener(name, wake);
   document.addEventListener("visibilitychange", wake);
   connect();
 }
@@ -40,7 +41,7 @@ export function listen(/** @type {Source} */ to) {
 export function stop() {
   source = undefined;
   clearTimeout(timer);
-  for (const name of ["online", "pageshow"]) removeEventListener(name, wake);
+  for (const name of SIGNS) removeEventListener(name, wake);
   document.removeEventListener("visibilitychange", wake);
   end();
 }
