@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.servers import ROOT, Server
 from tests.web.conftest import PATIENCE_MS
-from tests.web.pictures import SIZES, share_files, shoot
+from tests.web.pictures import CHECK, SIZES, share_files, shoot
 
 AXE = Path(__file__).with_name("vendor") / "axe.min.js"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
@@ -61,6 +61,34 @@ def test_no_screen_has_a_barrier(browser: Browser, team: Server, width: int, loc
 
     assert len(seen) > 30
     assert barriers == [], "\n".join(barriers)
+
+
+@pytest.mark.parametrize(("width", "text_px"), [(320, 16), (360, 32)])
+def test_small_phones_and_large_text_keep_everything_in_reach(
+    browser: Browser, team: Server, width: int, text_px: int
+) -> None:
+    context = browser.new_context(
+        viewport={"width": width, "height": SIZES[360]},
+        locale="ru-RU",
+        reduced_motion="reduce",
+        has_touch=True,
+    )
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    sizes = {"standard": text_px, "fixed": text_px}
+    context.new_cdp_session(page).send("Page.setFontSizes", {"fontSizes": sizes})
+    flaws: list[str] = []
+
+    # What is out of reach is not pressed on the way either.
+    shoot(
+        page,
+        team.url,
+        [],
+        lambda name: flaws.extend(f"{name}: {each}" for each in page.evaluate(CHECK)),
+    )
+    context.close()
+
+    assert flaws == [], "\n".join(flaws)
 
 
 def test_a_barrier_is_found(browser: Browser, team: Server) -> None:
