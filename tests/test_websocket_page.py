@@ -20,7 +20,10 @@ from tests.servers import ROOT, Server
 from tests.talk import hear, open_socket
 
 PAGE = (ROOT / "docs" / "websocket.md").read_text()
-CLIENTS = {path.name: path.read_text() for path in (ROOT / "clients").glob("*.[jp]*")}
+CLIENTS = {
+    name: (ROOT / "clients" / name).read_text()
+    for name in ("chat.js", "chat.py", "stream.js", "stream.py")
+}
 
 
 def examples(title: str) -> list[list[dict[str, Any]]]:
