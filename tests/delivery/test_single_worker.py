@@ -49,7 +49,7 @@ from tests.delivery.proxy import Proxy
 from tests.factories import Person, make_person
 
 # The load takes a processor of its own, and all have promises about time.
-pytestmark = [pytest.mark.server, pytest.mark.alone]
+pytestmark = [pytest.mark.long, pytest.mark.alone]
 
 LONG = "Ж" * 9_990  # with a number before it at most 10,000 characters, about 20 KB of UTF-8
 LONG_MESSAGES = 300  # together more than kernels and an outbox keep for one reader

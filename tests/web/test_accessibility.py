@@ -33,6 +33,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 # Each screen is looked at in both themes of one language and, on the other device, of the other.
+@pytest.mark.long  # forty screens, each in two themes
 @pytest.mark.parametrize(("width", "locale"), [(1440, "ru-RU"), (360, "en-GB")])
 def test_no_screen_has_a_barrier(browser: Browser, team: Server, width: int, locale: str) -> None:
     context = browser.new_context(
@@ -63,6 +64,7 @@ def test_no_screen_has_a_barrier(browser: Browser, team: Server, width: int, loc
     assert barriers == [], "\n".join(barriers)
 
 
+@pytest.mark.long  # forty screens
 @pytest.mark.parametrize(("width", "text_px"), [(320, 16), (360, 32)])
 def test_small_phones_and_large_text_keep_everything_in_reach(
     browser: Browser, team: Server, width: int, text_px: int
