@@ -1,6 +1,7 @@
 """Use case: take in a file. It comes before its message, which then names it."""
 
 import logging
+import os
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -38,6 +39,9 @@ log = logging.getLogger(__name__)
 ARRIVAL_SLACK = timedelta(minutes=50)
 UNATTACHED = timedelta(days=1)  # that a file waits for its message
 UNATTACHED_MAX = 100  # files of one user that wait, or are on their way
+# The disk gets a file bit by bit. A message whose commit waited for the last 25 MB of twenty files
+# came after 13 ms in place of 7.
+SYNC_BYTES = 1024 * 1024
 TURN_SECONDS = 30.0  # that a picture waits for the thread that works with pictures
 
 
@@ -173,6 +177,8 @@ def _fill(draft: IO[bytes], pieces: Iterable[bytes], upload_id: str) -> _Content
     head, size = b"", 0
     for piece in _larger(pieces):
         head = head or piece[:HEAD_BYTES]
+        if size // SYNC_BYTES < (size + len(piece)) // SYNC_BYTES:
+            _sync(draft)
         size += len(piece)
         _write(draft, piece)
     media_type = type_of(head)
@@ -206,6 +212,11 @@ def _larger(pieces: Iterable[bytes]) -> Iterator[bytes]:
 def _write(draft: IO[bytes], data: bytes) -> None:
     with _storing():
         threads.run("disk", _write_all, draft, data)
+
+
+def _sync(draft: IO[bytes]) -> None:
+    with _storing():
+        threads.run("disk", os.fsync, draft.fileno())
 
 
 def _write_all(draft: IO[bytes], data: bytes) -> None:

@@ -1,8 +1,10 @@
 """Uploads: what comes in, what it becomes, and what there is room for."""
 
 import io
+import os
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from flask import Flask
@@ -333,3 +335,21 @@ def test_file_of_a_storage_that_is_away_is_not_gone(app: Flask, ann: Caller) -> 
     check_problem(answer, 503, "storage_unavailable")
     services(app).files = store
     assert fetched(ann, upload["url"]).data == b"text"
+
+
+def test_large_file_goes_to_the_disk_bit_by_bit(
+    ann: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync, synced = os.fsync, []
+
+    def note_and_sync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_size)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note_and_sync)
+    upload = sent(ann, os.urandom(3_500_000), "a.bin")
+
+    assert upload["size"] == 3_500_000
+    steps = [after - before for before, after in pairwise([0, *synced])]
+    assert len(synced) >= 3
+    assert max(steps) <= 1024 * 1024 + 256 * 1024
