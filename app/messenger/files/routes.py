@@ -26,8 +26,8 @@ from app.http.validation import takes
 from app.limits.rules import consume_file, limited
 from app.messenger.files import access
 from app.messenger.files.access import FileInUse, FileNotFound, StoredFile
+from app.messenger.files.pacing import paced
 from app.messenger.files.schemas import FileOut, SizeIn, UploadIn
-from app.messenger.files.turns import in_turn
 from app.messenger.files.uploads import (
     FilesUnavailable,
     FileTooLarge,
@@ -115,7 +115,7 @@ def _part(response: Response, size: int) -> tuple[int, int]:
 
 def _content(file: StoredFile, start: int, stop: int) -> Iterator[bytes]:
     try:
-        return in_turn(services().files.read(file.key, start, stop - start))
+        return paced(services().files.read(file.key, start, stop - start))
     except FileNotFoundError:
         raise FileNotFound from None
     except OSError as error:

@@ -26,10 +26,10 @@ from app.media.pictures import InvalidPicture
 from app.media.signatures import HEAD_BYTES, PICTURES, type_of
 from app.messenger.files.models import Upload
 from app.messenger.files.names import safe_name
+from app.messenger.files.pacing import paced
 from app.messenger.files.removal import expire, remove
 from app.messenger.files.schemas import FileOut
 from app.messenger.files.shown import file_out
-from app.messenger.files.turns import in_turn
 from app.services import services
 from app.threads import TooBusy
 
@@ -201,7 +201,7 @@ def _fill(draft: IO[bytes], pieces: Iterable[bytes], upload_id: str) -> _Content
 def _larger(pieces: Iterable[bytes]) -> Iterator[bytes]:
     # Each piece that is written is a way to a thread and back.
     waiting: list[bytes] = []
-    for piece in in_turn(pieces):
+    for piece in paced(pieces):
         waiting.append(piece)
         if sum(map(len, waiting)) >= PIECE_BYTES:
             yield b"".join(waiting)

@@ -8,11 +8,11 @@ TRANSFERS = """
 from gevent import monkey
 monkey.patch_all()
 import gevent
-from app.messenger.files.turns import in_turn
+from app.messenger.files.pacing import paced
 from app.threads import give_way
 
 def transfer():
-    for _ in in_turn([b"piece"] * 50):
+    for _ in paced([b"piece"] * 50):
         done.append(1)
 
 done, at_once = [], []
