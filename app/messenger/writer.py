@@ -72,7 +72,7 @@ def _gather_seconds() -> float:
 class OutcomeUnknown(TemporarilyUnavailable):
     """The database went away while it stored the message: it may be stored, or not.
 
-    Whoever gave a `client_id` may send again without fear; others should look first.
+    A message with a `client_id` may be sent again safely; without one, look first.
     """
 
     code = "outcome_unknown"
@@ -262,7 +262,7 @@ class MessageWriter:
             log.warning("%d messages not stored: %s", len(batch), type(error).__name__)
             self._refuse(batch, DatabaseUnavailable())
         elif len(batch) > 1:
-            for entry in batch:  # nothing was stored, and a bad message shall fail alone
+            for entry in batch:  # nothing was stored; only the bad message must fail
                 self._store([entry])
         else:
             self._refuse(batch, as_api_error(error))

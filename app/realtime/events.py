@@ -13,7 +13,7 @@ class Publication(NamedTuple):
     """Something was committed: all events after `prev_id` up to `id`.
 
     A new message brings its payload, so that it can be delivered as it is. Everything else is
-    rare, and only announced: whoever needs it reads it from the `EventSource`.
+    rare, and only announced: a reader that needs it asks the `EventSource`.
 
     Attributes:
         prev_id: The event before it in the whole sequence.

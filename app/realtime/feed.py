@@ -3,8 +3,8 @@
 The cursor is the event id up to which the live streams have been told everything. A publication
 that follows it is delivered, an older one is dropped, and any other waits a moment for those
 before it. What does not come in that moment is read from the database, together with everything
-newer. Memberships change in the same order as everything else, so whoever is removed at an event
-gets nothing after it.
+newer. Memberships change in the same order as everything else, so a member who is removed at an
+event gets nothing after it.
 """
 
 import logging

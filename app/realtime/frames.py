@@ -96,7 +96,7 @@ class FrameReader:
 
     Attributes:
         small_frames_left: How many control frames, and fragments of less than `SMALL_BYTES`,
-            may still come. Whoever knows the time raises it.
+            may still come. The owner, who knows the time, raises it.
     """
 
     __slots__ = ("_checked", "_closed", "_max_bytes", "_message", "_rest", "small_frames_left")

@@ -12,7 +12,7 @@ _LOOK_SECONDS = 0.5  # how often a waiting one looks whether the worker stops
 
 
 class _Waiter:
-    # Takes the place of a socket and its session: the first frame wakes whoever waits.
+    # Takes the place of a socket and its session: the first frame wakes the request that waits.
 
     waiting = 0
     is_open = True

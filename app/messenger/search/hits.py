@@ -57,8 +57,8 @@ def hits_in(
 ) -> Iterator[Sequence[int]]:
     """Yield ids of messages that have what is looked for, some at a time, the newest first."""
     if connection.dialect.name == "postgresql":
-        # Its index is not ordered by ids. Whoever looks for a frequent word wants to see few of
-        # very many messages, and these are among the newest.
+        # Its index is not ordered by ids. Of a frequent word few of very many messages are wanted,
+        # and these are among the newest.
         last = part_of(min(scope.before - 1, max(each.last_id for each in scope.places)))
         parts = range(last - NEWEST_PARTS + 1, last + 1)
         of_parts = replace(scope, low=max(scope.low, parts[0] * PART_IDS - 1))
@@ -90,7 +90,8 @@ def _newest(
         question: What for.
         scope: Where it may be.
         most: How many are wanted.
-        parts: Only there, on PostgreSQL, and only while there are as many as wanted.
+        parts: Only in these parts of the sequence (PostgreSQL); if there are fewer than wanted
+            in the first rooms, none are returned.
     """
     hits: list[int] = []
     places, count = scope.places, ROOMS_AT_FIRST
