@@ -6,8 +6,8 @@ killed goes on where it was. Edits and deletions take the old words out in their
 (`forget`); the new words of an edit come in by its `changed_id`.
 
 Each word has its room before it, as `term` says: what a question costs depends on the rooms of
-the person who asks, and not on what is said in all others. The index knows no rights beside that; who may
-see what is for `services.py` to say.
+the person who asks, and not on what is said in all others. The index knows no rights beside that;
+who may see what is for `services.py` to say.
 
 Beside the words stands the author, in the same form, and on PostgreSQL the part of the sequence
 that the id belongs to: its index is not ordered by ids, so a question looks in the newest parts
