@@ -6,6 +6,7 @@ free when it ends, and a decoder that crashes ends nothing else.
 """
 
 import gc
+import logging
 import os
 import pickle
 import resource
@@ -20,6 +21,8 @@ from app.media.pictures import MEMORY_MAX, TooMuchMemory
 from app.threads import fork, wait_for_child
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 CPU_SECONDS = 15  # the largest pictures take 6 s of a slow machine
 MEMORY_BYTES = MEMORY_MAX + 8_000_000  # what is made of the picture, beside the decoder's own
@@ -37,18 +40,27 @@ def decoded(function: Callable[[bytes], T], data: bytes) -> T:
 
     Raises:
         InvalidPicture: The function raised it, or took too much.
+        OSError: There is no memory or place for another process.
         Exception: Whatever else the function raises.
     """
     source, sink = os.pipe()
-    pid = fork()
+    try:
+        pid = fork()
+    except OSError:
+        os.close(source)
+        os.close(sink)
+        raise
     if pid == 0:
         _answer(sink, function, data)
     os.close(sink)
     with open(source, "rb") as pipe:  # noqa: PTH123
         answer = pipe.read()
+    status: int | None = None
     with suppress(ChildProcessError):
-        wait_for_child(pid, 0)
+        _, status = wait_for_child(pid, 0)
     if not answer:
+        # Mostly a picture that is made to do harm. A defect of ours would also look like this.
+        log.warning("a picture was refused: its process ended without an answer, status %s", status)
         raise TooMuchMemory
     result, error = pickle.loads(answer)  # noqa: S301 - of our own process
     if error is not None:

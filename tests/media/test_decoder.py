@@ -1,5 +1,6 @@
 """A picture is worked with in a process of its own, which has bounds."""
 
+import errno
 import io
 import os
 import resource
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -41,6 +43,14 @@ def raise_too_many(_data: bytes) -> None:
 
 def raise_another(_data: bytes) -> None:
     raise KeyError("what it is")
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def no_place() -> int:
+    raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
 
 def crash(_data: bytes) -> None:
@@ -80,9 +90,24 @@ def test_small_file_that_takes_much_memory_is_refused(
         decoded(function, COSTLY[name]())
 
 
-def test_decoder_that_crashes_ends_nothing_else() -> None:
+def test_decoder_that_crashes_ends_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(TooMuchMemory):
         decoded(crash, b"")
+
+    assert f"status {signal.SIGSEGV.value}" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it counts in /proc")
+def test_nothing_stays_open_when_there_is_no_place_for_another_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decoder, "fork", no_place)
+    before = open_descriptors()
+
+    with pytest.raises(BlockingIOError):
+        decoded(shown_picture, small_png())
+
+    assert open_descriptors() == before
 
 
 def test_decoder_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,7 +185,8 @@ def _fill(draft: IO[bytes], pieces: Iterable[bytes], upload_id: str) -> _Content
     if media_type not in PICTURES or (media_type == "image/gif" and size > GIF_BYTES):
         return _Content(media_type, size)
     try:
-        shown = _in_turn(draft)
+        with _storing():
+            shown = _in_turn(draft)
     except InvalidPicture as error:
         raise BadInput({"file": [error.sentence]}) from error
     if shown.data is not None:

@@ -1,5 +1,6 @@
 """Uploads: what comes in, what it becomes, and what there is room for."""
 
+import errno
 import io
 import os
 import shutil
@@ -14,6 +15,7 @@ from werkzeug.test import TestResponse
 
 from app.accounts.tokens import TokenNotValid
 from app.database.transactions import reading, writing
+from app.media import decoder
 from app.media.files import FOLDER
 from app.media.s3_files import BucketFiles
 from app.messenger.files import uploads
@@ -353,3 +355,16 @@ def test_large_file_goes_to_the_disk_bit_by_bit(
     steps = [after - before for before, after in pairwise([0, *synced])]
     assert len(synced) >= 3
     assert max(steps) <= 1024 * 1024 + 256 * 1024
+
+
+def test_picture_can_be_sent_again_when_there_was_no_place_for_its_process(
+    ann: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_place() -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decoder, "fork", no_place)
+        check_problem(send(ann, picture(), "a.jpg"), 503, "storage_unavailable")
+
+    assert sent(ann, picture(), "a.jpg")["type"] == "image/jpeg"
